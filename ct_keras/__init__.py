@@ -1,0 +1,54 @@
+"""ct_keras: low-dose CT denoising with Keras.
+
+Hounsfield units at every boundary. Research use only. Not for diagnostic use.
+
+Importing the package is cheap: names are loaded when they are first used, and
+TensorFlow only by those that need it.
+"""
+
+from __future__ import annotations
+
+import importlib
+
+__version__ = "0.1.0"
+
+#: Public name -> the module that holds it.
+_NAMES = {
+    "CtKerasError": "ct_keras.errors",
+    "Denoiser": "ct_keras.serving",
+    "Series": "ct_keras.dicom",
+    "denoise": "ct_keras.serving",
+    "evaluate": "ct_keras.evaluation",
+    "export": "ct_keras.serving",
+    "find_series": "ct_keras.dicom",
+    "load": "ct_keras.serving",
+    "read_series": "ct_keras.dicom",
+    "simulate_dose": "ct_keras.simulation",
+    "write_series": "ct_keras.dicom",
+}
+_ROOMS = (
+    "data",
+    "dicom",
+    "errors",
+    "evaluation",
+    "filters",
+    "hu",
+    "models",
+    "serving",
+    "simulation",
+    "training",
+)
+
+__all__ = sorted([*_NAMES, *_ROOMS, "__version__"])
+
+
+def __getattr__(name: str):
+    if name in _NAMES:
+        return getattr(importlib.import_module(_NAMES[name]), name)
+    if name in _ROOMS:
+        return importlib.import_module(f"ct_keras.{name}")
+    raise AttributeError(f"module 'ct_keras' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return __all__

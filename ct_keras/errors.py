@@ -1,0 +1,117 @@
+"""Findings and refusals: code, what was received, what was expected, the fix.
+
+Every message of the package is one line ``CTK-<I|W|E><nnn> text``: I informs, W warns
+and the run goes on, E refuses. The same number with W and E is one subject at two
+severities. An E is raised as `CtKerasError`; I and W are `Finding` records that readers
+collect and the command line prints.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import IntEnum
+
+
+class ExitCode(IntEnum):
+    """What a command returns to the shell."""
+
+    DONE = 0
+    UNEXPECTED = 1
+    NO_CT = 2
+    USAGE = 3
+    BAD_INPUT = 4
+    UNREADABLE = 5
+    OUTPUT_PATH = 6
+    CANNOT_WRITE = 7
+    PARTIAL = 8
+    GUARD = 9
+    INTERRUPTED = 75
+
+
+#: Exit codes that differ from BAD_INPUT, by error code.
+_EXIT_CODES = {
+    "CTK-E000": ExitCode.USAGE,  # usage: unknown option value, missing argument
+    "CTK-E001": ExitCode.NO_CT,  # no CT image found
+    "CTK-E005": ExitCode.UNREADABLE,  # file or folder cannot be read
+    "CTK-E006": ExitCode.USAGE,  # too many files
+    "CTK-E011": ExitCode.GUARD,  # lossy source refused
+    "CTK-E020": ExitCode.NO_CT,  # not CT
+    "CTK-E040": ExitCode.GUARD,  # no rescale
+    "CTK-E042": ExitCode.GUARD,  # rescale type is not HU
+    "CTK-E044": ExitCode.GUARD,  # implausible HU
+    "CTK-E050": ExitCode.GUARD,  # already denoised
+    "CTK-E051": ExitCode.GUARD,  # mixed patients
+    "CTK-E061": ExitCode.GUARD,  # noise level far outside the model card
+    "CTK-E070": ExitCode.GUARD,  # output is not finite
+    "CTK-E071": ExitCode.OUTPUT_PATH,  # output path inside the input or not empty
+    "CTK-E073": ExitCode.CANNOT_WRITE,  # permission, disk full
+    "CTK-E083": ExitCode.USAGE,  # a patient in two splits
+    "CTK-E084": ExitCode.USAGE,  # a split, case or recipe that does not exist
+    "CTK-E089": ExitCode.GUARD,  # training diverged
+    "CTK-E092": ExitCode.USAGE,  # unknown model name
+}
+
+
+class CtKerasError(Exception):
+    """A refusal, told in one line.
+
+    Attributes:
+        code: ``CTK-E`` and three digits.
+        message: What went wrong.
+        received: What was given, or None.
+        expected: What would have been right, or None.
+        fix: What to do about it, or None.
+    """
+
+    def __init__(
+        self,
+        code: str,
+        message: str,
+        *,
+        received: object = None,
+        expected: object = None,
+        fix: str | None = None,
+    ):
+        self.code = code
+        self.message = message
+        self.received = received
+        self.expected = expected
+        self.fix = fix
+        super().__init__(str(self))
+
+    def __str__(self) -> str:
+        parts = [f"{self.code} {self.message}"]
+        for name in ("received", "expected", "fix"):
+            value = getattr(self, name)
+            if value is not None:
+                parts.append(f"{name}: {value}")
+        return "; ".join(" ".join(part.split()) for part in parts)
+
+    def __reduce__(self):
+        details = (self.code, self.message, self.received, self.expected, self.fix)
+        return _rebuild, details
+
+    @property
+    def exit_code(self) -> ExitCode:
+        """The exit status of a command that ends with this error."""
+        return _EXIT_CODES.get(self.code, ExitCode.BAD_INPUT)
+
+
+def _rebuild(code, message, received, expected, fix) -> CtKerasError:
+    return CtKerasError(code, message, received=received, expected=expected, fix=fix)
+
+
+@dataclass(frozen=True)
+class Finding:
+    """Something a reader noticed: ``CTK-I`` informs, ``CTK-W`` warns.
+
+    Attributes:
+        code: ``CTK-I`` or ``CTK-W`` and three digits.
+        text: One sentence without names, dates, UIDs or paths.
+    """
+
+    code: str
+    text: str
+
+    def __str__(self) -> str:
+        return f"{self.code} {self.text}"

@@ -1,0 +1,37 @@
+"""Progress bars on standard error, quiet when that is no terminal."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable, Iterator
+from typing import TypeVar
+
+T = TypeVar("T")
+
+
+def track(
+    items: Iterable[T],
+    description: str,
+    *,
+    total: int | None = None,
+    enabled: bool = True,
+) -> Iterator[T]:
+    """Yields the items and shows how far it has come.
+
+    Args:
+        items: Anything that can be iterated once.
+        description: What is being done, in two or three words.
+        total: The number of items, if `items` has no length.
+        enabled: False for no bar at all; a library call passes its own `progress`.
+    """
+    if not (enabled and sys.stderr.isatty()):
+        yield from items
+        return
+    from rich.console import Console
+    from rich.progress import track as rich_track
+
+    if total is None and hasattr(items, "__len__"):
+        total = len(items)
+    yield from rich_track(
+        items, description, total=total, console=Console(stderr=True), transient=True
+    )

@@ -1,0 +1,74 @@
+"""Metadata of ct_keras: version, dependencies, extras and the entry point."""
+
+import re
+from pathlib import Path
+
+from setuptools import find_packages, setup
+
+HERE = Path(__file__).parent
+VERSION = re.search(
+    r'^__version__ = "(.+)"$', (HERE / "ct_keras/__init__.py").read_text(), re.M
+).group(1)
+
+CODECS = [
+    "pylibjpeg>=2.1",
+    "pylibjpeg-openjpeg>=2.6",
+    "pylibjpeg-rle>=2.2",
+    "pyjpegls>=1.5",
+    "python-gdcm>=3.2.6",
+]
+TEST = ["pytest>=8", "pytest-xdist>=3.6", "hypothesis>=6.100", "scipy>=1.11"]
+
+setup(
+    name="ct_keras",
+    version=VERSION,
+    description="Low-dose CT denoising: the Keras model zoo and everything around it",
+    long_description=(HERE / "README.md").read_text(encoding="utf-8"),
+    long_description_content_type="text/markdown",
+    license="Apache-2.0",
+    author="The ct_keras developers",
+    python_requires=">=3.11",
+    packages=[
+        *find_packages(include=["ct_keras", "ct_keras.*"]),
+        "ct_keras.saved_models",
+    ],
+    # The published weights live at the top level and install with the package.
+    package_dir={"ct_keras.saved_models": "saved_models"},
+    package_data={
+        "ct_keras": ["py.typed", "evaluation/templates/*"],
+        "ct_keras.saved_models": [
+            "*/*.keras",
+            "*/metadata.json",
+            "*/README.md",
+            "*/golden.npz",
+            "*/SHA256SUMS",
+        ],
+    },
+    install_requires=[
+        "tensorflow>=2.18",
+        "tensorboard>=2.18",
+        "keras>=3.12,<4",
+        "numpy>=1.26",
+        "pydicom>=3.0.2,<4",
+        "opencv-python",
+        "scikit-image>=0.24",
+        "scikit-learn",
+        "click>=8.1",
+        "rich>=13",
+        "matplotlib",
+        "jinja2>=3.1",
+    ],
+    extras_require={
+        "codecs": CODECS,
+        "test": TEST,
+        "dev": [*TEST, "ruff>=0.6", "pre-commit"],
+    },
+    entry_points={"console_scripts": ["ct-keras = ct_keras.cli.main:main"]},
+    classifiers=[
+        "Development Status :: 3 - Alpha",
+        "Intended Audience :: Science/Research",
+        "License :: OSI Approved :: Apache Software License",
+        "Programming Language :: Python :: 3 :: Only",
+        "Topic :: Scientific/Engineering :: Medical Science Apps.",
+    ],
+)

@@ -1,0 +1,165 @@
+"""The scale, the errors, files that appear whole, the order of the rooms, the import."""
+
+import ast
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from ct_keras import hu
+from ct_keras.errors import CtKerasError, ExitCode
+from ct_keras.files import atomic_file, atomic_folder, check_output_folder
+
+PACKAGE = Path(hu.__file__).parent
+FLOW = (
+    "hu errors files progress dicom simulation data losses models filters training "
+    "tasks evaluation serving cli"
+).split()
+
+
+def test_scale_is_that_of_the_specification():
+    units = hu.to_network(np.array([-3024, -1024, -1000, 0, 3072]))
+    assert units == pytest.approx([0, 0, 24 / 4096, 0.25, 1])
+
+
+def test_scale_is_bit_exact_for_whole_hounsfield_units():
+    whole = np.arange(-1024, 3073)
+    assert np.array_equal(hu.to_hu(hu.to_network(whole)), whole)
+
+
+def test_stored_values_round_half_to_even():
+    assert hu.to_stored([0.5, 1.5, -0.5, -1.5], 1, 0).tolist() == [0, 2, 0, -2]
+
+
+@pytest.mark.parametrize("slope", [1, 0.5, 2, 1.0001, 0.488281])
+def test_stored_values_survive_float32(slope):
+    stored = np.arange(-2000, 4096)
+    values = (stored * slope - 1024).astype(np.float32)
+    assert np.array_equal(hu.to_stored(values, slope, -1024), stored)
+
+
+def test_windows():
+    assert (hu.ABDOMEN.low, hu.ABDOMEN.high) == (-160, 240)
+    assert hu.to_display([-161, -160, 40, 240, 900]).tolist() == [0, 0, 128, 255, 255]
+    assert str(hu.LUNG) == "lung W1500 L-600"
+
+
+def test_error_is_one_line_with_all_parts():
+    error = CtKerasError("CTK-E001", "no CT", received="a\nb", expected="c", fix="d")
+    assert str(error) == "CTK-E001 no CT; received: a b; expected: c; fix: d"
+    assert error.exit_code == ExitCode.NO_CT
+    assert CtKerasError("CTK-E003", "cut").exit_code == ExitCode.BAD_INPUT
+
+
+def test_error_survives_a_process_border():
+    import pickle
+
+    error = CtKerasError("CTK-E070", "not finite", received=3)
+    again = pickle.loads(pickle.dumps(error))
+    assert (again.code, again.received) == ("CTK-E070", 3)
+
+
+def test_a_failed_write_leaves_the_old_file(tmp_path):
+    target = tmp_path / "a.txt"
+    target.write_text("old")
+    with pytest.raises(RuntimeError), atomic_file(target) as temporary:
+        temporary.write_text("half")
+        raise RuntimeError
+    assert target.read_text() == "old"
+    assert [path.name for path in tmp_path.iterdir()] == ["a.txt"]
+
+
+def test_a_failed_folder_leaves_nothing(tmp_path):
+    with pytest.raises(RuntimeError), atomic_folder(tmp_path / "out") as temporary:
+        (temporary / "a").write_text("half")
+        raise RuntimeError
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_is_replaced_as_a_whole(tmp_path):
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / "old").write_text("")
+    with atomic_folder(out, overwrite=True) as temporary:
+        (temporary / "new").write_text("")
+    assert [path.name for path in out.iterdir()] == ["new"]
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+
+
+def test_output_folders_that_could_harm_are_refused(tmp_path):
+    filled = tmp_path / "in"
+    (filled / "deep").mkdir(parents=True)
+    cases = [
+        (filled / "deep" / "out", (filled,)),
+        (tmp_path, (filled,)),
+        (filled, ()),
+        (Path(__file__), ()),
+    ]
+    for out, inputs in cases:
+        with pytest.raises(CtKerasError) as refusal:
+            check_output_folder(out, inputs=inputs)
+        assert refusal.value.code == "CTK-E071"
+
+
+def test_full_disk_is_told_as_such(tmp_path):
+    with pytest.raises(CtKerasError) as refusal, atomic_file(tmp_path / "a"):
+        raise OSError(28, os.strerror(28))
+    assert refusal.value.code == "CTK-E073"
+    assert "disk full" in str(refusal.value)
+    assert list(tmp_path.iterdir()) == []
+
+
+def _imported_rooms(path: Path) -> set[str]:
+    rooms = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.ImportFrom) and node.module:
+            names = [f"{node.module}.{alias.name}" for alias in node.names]
+        elif isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        else:
+            continue
+        for name in names:
+            parts = name.split(".")
+            if parts[0] == "ct_keras" and len(parts) > 1 and parts[1] in FLOW:
+                rooms.add(parts[1])
+    return rooms
+
+
+def test_a_room_imports_only_from_those_before_it():
+    against_the_flow = []
+    for path in sorted(PACKAGE.rglob("*.py")):
+        room = path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+        if room in ("__init__", "__main__"):
+            continue
+        for other in _imported_rooms(path):
+            if FLOW.index(other) > FLOW.index(room):
+                against_the_flow.append(f"{path.name}: {room} imports {other}")
+    assert against_the_flow == []
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "import ct_keras",
+        "import ct_keras.dicom, ct_keras.simulation, ct_keras.filters.registry",
+        "import ct_keras.evaluation",
+        "from ct_keras.cli import main, inspect, convert, denoise, evaluate, train",
+    ],
+)
+def test_light_rooms_import_neither_tensorflow_nor_keras(statement):
+    check = f"import sys; {statement}; print({{'tensorflow', 'keras'}} & set(sys.modules))"
+    done = subprocess.run(
+        [sys.executable, "-c", check], capture_output=True, text=True, check=True
+    )
+    assert done.stdout.strip() == "set()"
+
+
+def test_public_names_are_all_there():
+    import ct_keras
+
+    missing = [name for name in ct_keras.__all__ if not hasattr(ct_keras, name)]
+    assert missing == []
+    assert not hasattr(ct_keras, "no_such_name")
