@@ -17,7 +17,7 @@ CODECS = [
     "pyjpegls>=1.5",
     "python-gdcm>=3.2.6",
 ]
-TEST = ["pytest>=8", "pytest-xdist>=3.6", "hypothesis>=6.100", "scipy>=1.11"]
+TEST = ["pytest>=8", "pytest-xdist>=3.6", "hypothesis>=6.100"]
 
 setup(
     name="ct_keras",
@@ -53,6 +53,7 @@ setup(
         "opencv-python",
         "scikit-image>=0.24",
         "scikit-learn",
+        "scipy>=1.11",
         "click>=8.1",
         "rich>=13",
         "matplotlib",

@@ -36,6 +36,7 @@ _EXIT_CODES = {
     "CTK-E006": ExitCode.USAGE,  # too many files
     "CTK-E011": ExitCode.GUARD,  # lossy source refused
     "CTK-E020": ExitCode.NO_CT,  # not CT
+    "CTK-E030": ExitCode.USAGE,  # several series and none was chosen
     "CTK-E040": ExitCode.GUARD,  # no rescale
     "CTK-E042": ExitCode.GUARD,  # rescale type is not HU
     "CTK-E044": ExitCode.GUARD,  # implausible HU
@@ -45,6 +46,7 @@ _EXIT_CODES = {
     "CTK-E070": ExitCode.GUARD,  # output is not finite
     "CTK-E071": ExitCode.OUTPUT_PATH,  # output path inside the input or not empty
     "CTK-E073": ExitCode.CANNOT_WRITE,  # permission, disk full
+    "CTK-E074": ExitCode.CANNOT_WRITE,  # what was written reads back differently
     "CTK-E083": ExitCode.USAGE,  # a patient in two splits
     "CTK-E084": ExitCode.USAGE,  # a split, case or recipe that does not exist
     "CTK-E089": ExitCode.GUARD,  # training diverged

@@ -11,8 +11,8 @@ import contextlib
 import errno
 import hashlib
 import os
+import secrets
 import shutil
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -60,18 +60,15 @@ def atomic_file(path: str | os.PathLike) -> Iterator[Path]:
     path = Path(path)
     with write_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(
-            prefix=TEMPORARY_PREFIX, suffix=path.suffix, dir=path.parent
-        )
-        os.close(handle)
+        temporary = _temporary_name(path.parent, path.suffix)
+        temporary.touch(exist_ok=False)
         try:
-            yield Path(name)
-            _sync(name)
-            os.replace(name, path)
+            yield temporary
+            _sync(temporary)
+            os.replace(temporary, path)
             _sync(path.parent)
         finally:
-            with contextlib.suppress(FileNotFoundError):
-                os.unlink(name)
+            temporary.unlink(missing_ok=True)
 
 
 def write_text(path: str | os.PathLike, text: str) -> None:
@@ -153,7 +150,8 @@ def atomic_folder(
     path = check_output_folder(path, inputs=inputs, overwrite=overwrite)
     with write_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = Path(tempfile.mkdtemp(prefix=TEMPORARY_PREFIX, dir=path.parent))
+        temporary = _temporary_name(path.parent)
+        temporary.mkdir()
         try:
             yield temporary
             for file in sorted(temporary.rglob("*")):
@@ -164,10 +162,14 @@ def atomic_folder(
             shutil.rmtree(temporary, ignore_errors=True)
 
 
+def _temporary_name(folder: Path, suffix: str = "") -> Path:
+    return folder / f"{TEMPORARY_PREFIX}{secrets.token_hex(8)}{suffix}"
+
+
 def _swap_in(temporary: Path, path: Path) -> None:
     """Puts a finished folder in the place of `path`, whatever was there."""
     if path.is_dir() and any(path.iterdir()):
-        old = Path(tempfile.mkdtemp(prefix=TEMPORARY_PREFIX, dir=path.parent))
+        old = _temporary_name(path.parent)
         os.replace(path, old)
         os.replace(temporary, path)
         shutil.rmtree(old, ignore_errors=True)

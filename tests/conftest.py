@@ -13,3 +13,39 @@ def shared_ct() -> Path:
     if not SHARED_CT.is_dir():
         pytest.skip("no real CT beside the project (../shared/ct)")
     return SHARED_CT
+
+
+@pytest.fixture(scope="session")
+def phantom_patients(tmp_path_factory) -> Path:
+    """A folder with train/, val/ and test/: four small phantom patients as DICOM."""
+    from ct_keras.simulation import make_phantom, write_phantom
+
+    folder = tmp_path_factory.mktemp("patients")
+    patients = {"train": (1, 2), "val": (3,), "test": (4,)}
+    for split, seeds in patients.items():
+        for seed in seeds:
+            phantom = make_phantom(
+                seed,
+                region="abdomen",
+                shape=(3, 96, 96),
+                spacing_mm=(8.0, 4.0, 4.0),
+            )
+            write_phantom(phantom, folder / split / f"p{seed}")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def phantom_records(phantom_patients, tmp_path_factory) -> Path:
+    """TFRecords of the phantom patients at a tenth of the dose."""
+    from ct_keras.data import convert
+
+    records = tmp_path_factory.mktemp("records") / "records"
+    convert(
+        phantom_patients,
+        records,
+        layout="single",
+        split="folders",
+        doses=(0.1,),
+        workers=1,
+    )
+    return records
