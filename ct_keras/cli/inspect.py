@@ -1,0 +1,137 @@
+"""`ct-keras inspect`: which CT series lie in a folder, and what is odd about them."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import click
+
+from ct_keras.errors import ExitCode
+
+_COLUMNS = (
+    "series",
+    "slices",
+    "matrix",
+    "pixel mm",
+    "slice mm",
+    "thickness mm",
+    "tilt",
+    "kernel",
+    "kVp",
+    "mA",
+    "mAs",
+    "noise HU",
+)
+#: What a kernel name, which is free text, may not bring to the screen.
+_SAFE = re.compile(r"[^\w+./\\ -]")
+
+
+@click.command()
+@click.argument("folder", type=click.Path(path_type=Path))
+@click.option("--force-hu", is_flag=True, help="Accept values that look unlike HU.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
+def command(folder, force_hu, as_json) -> int:
+    """Lists the CT series in FOLDER: geometry, kernel, dose tags and noise.
+
+    Findings (CTK-I, CTK-W) and refusals (CTK-E) go to standard error. Names, ids, dates
+    and paths are never printed. Ends with 8 if some series are refused and others not.
+    """
+    from ct_keras.cli.output import echo_findings, emit_json, note
+    from ct_keras.dicom import scan_folder
+
+    scan = scan_folder(folder, progress=True, force_hu=force_hu)
+    facts = [_facts(number, series) for number, series in enumerate(scan.series, 1)]
+    if as_json:
+        emit_json(_document(scan, facts))
+    elif facts:
+        _print_table(facts)
+    echo_findings(scan.findings)
+    for number, series in enumerate(scan.series, 1):
+        for finding in series.findings:
+            note(f"series {number}: {finding}")
+    if not scan.series:
+        for refusal in scan.refusals[1:]:
+            note(str(refusal.error))
+        raise scan.refusals[0].error
+    for refusal in scan.refusals:
+        note(f"refused ({refusal.files} files): {refusal.error}")
+    return ExitCode.PARTIAL if scan.refusals else ExitCode.DONE
+
+
+def _facts(number: int, series) -> dict:
+    from ct_keras.dicom import noise_level_hu
+
+    slices, rows, columns = series.shape
+    slice_mm, row_mm, column_mm = series.spacing_mm
+    first = series.read(slices // 2)
+    return {
+        "series": number,
+        "slices": slices,
+        "rows": rows,
+        "columns": columns,
+        "spacing_mm": [_rounded(step) for step in (slice_mm, row_mm, column_mm)],
+        "slice_thickness_mm": _rounded(series.slice_thickness_mm),
+        "tilt_degrees": _rounded(series.tilt_degrees),
+        "kernel": _SAFE.sub("?", series.kernel)[:16] if series.kernel else None,
+        "kvp": series.kvp,
+        "tube_current_ma": _rounded(series.tube_current_ma),
+        "exposure_mas": _rounded(series.exposure_mas),
+        "noise_hu": _rounded(noise_level_hu(series)),
+        "padding_share": _rounded(float(first.padding.mean())),
+        "denoised": series.denoised,
+        "findings": [str(finding) for finding in series.findings],
+    }
+
+
+def _rounded(value: float | None) -> float | None:
+    """Four decimals; None for what is unknown, since JSON knows no NaN."""
+    return None if value is None or value != value else round(value, 4)
+
+
+def _document(scan, facts: list[dict]) -> dict:
+    return {
+        "files": scan.files,
+        "series": facts,
+        "findings": [str(finding) for finding in scan.findings],
+        "refusals": [
+            {
+                "code": refusal.error.code,
+                "text": str(refusal.error),
+                "files": refusal.files,
+            }
+            for refusal in scan.refusals
+        ],
+    }
+
+
+def _print_table(facts: list[dict]) -> None:
+    from ct_keras.cli.output import echo_table
+
+    rows = []
+    for fact in facts:
+        slice_mm, row_mm, column_mm = fact["spacing_mm"]
+        pixel = _number(row_mm)
+        if row_mm != column_mm:
+            pixel += f" x {_number(column_mm)}"
+        rows.append(
+            [
+                fact["series"],
+                fact["slices"],
+                f"{fact['rows']}x{fact['columns']}",
+                pixel,
+                _number(slice_mm),
+                _number(fact["slice_thickness_mm"]),
+                f"{fact['tilt_degrees']:.1f}°",
+                fact["kernel"] or "-",
+                _number(fact["kvp"]),
+                _number(fact["tube_current_ma"]),
+                _number(fact["exposure_mas"]),
+                _number(fact["noise_hu"]),
+            ]
+        )
+    echo_table("CT series", _COLUMNS, rows)
+
+
+def _number(value: float | None) -> str:
+    return "-" if value is None else f"{value:.4g}"

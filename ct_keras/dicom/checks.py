@@ -1,0 +1,169 @@
+"""What one header must say before its pixels are touched."""
+
+from __future__ import annotations
+
+import re
+
+from pydicom.dataset import Dataset
+from pydicom.uid import (
+    UID,
+    ExplicitVRLittleEndian,
+    ImplicitVRLittleEndian,
+)
+
+from ct_keras.dicom.limits import Limits
+from ct_keras.dicom.values import integer, number, text
+from ct_keras.errors import CtKerasError
+
+CT_IMAGE = "1.2.840.10008.5.1.4.1.1.2"
+ENHANCED_CT = "1.2.840.10008.5.1.4.1.1.2.1"
+LEGACY_ENHANCED_CT = "1.2.840.10008.5.1.4.1.1.2.2"
+CT_CLASSES = frozenset({CT_IMAGE, ENHANCED_CT, LEGACY_ENHANCED_CT})
+READABLE_SYNTAXES = frozenset({ImplicitVRLittleEndian, ExplicitVRLittleEndian})
+#: Lossy JPEG, JPEG-LS and JPEG 2000.
+LOSSY_SYNTAXES = frozenset(
+    f"1.2.840.10008.1.2.4.{code}" for code in ("50", "51", "81", "91")
+)
+#: Modalities and rescale types that messages may name.
+MODALITIES = re.compile(
+    "CR|CT|DOC|DX|ECG|ES|IO|IVUS|KO|MG|MR|NM|OCT|OP|OPT|OT|PR|PT|PX|REG|RF|RG|"
+    "RTDOSE|RTIMAGE|RTPLAN|RTRECORD|RTSTRUCT|RWV|SEG|SM|SR|SRF|US|XA|XC"
+)
+RESCALE_TYPES = frozenset(
+    {"OD", "%", "US", "MGML", "Z_EFF", "ED", "EDW", "HU_MOD", "PCT", "CM2", "MM", "PTH"}
+)
+
+_IDENTITY = ("SOPInstanceUID", "SeriesInstanceUID", "StudyInstanceUID")
+_LAYOUT = ("BitsAllocated", "BitsStored", "HighBit", "PixelRepresentation")
+
+
+def check_syntax(syntax: str, file_number: int) -> None:
+    """Refuses files whose pixels or header this version cannot decode.
+
+    Raises:
+        CtKerasError: CTK-E010.
+    """
+    if syntax in READABLE_SYNTAXES:
+        return
+    raise CtKerasError(
+        "CTK-E010",
+        f"file #{file_number} needs a decoder for {_syntax_name(syntax)}",
+        expected="Explicit or Implicit VR Little Endian",
+        fix="gdcmconv --raw IN OUT (or dcmdjpeg, dcmconv +te) for each file",
+    )
+
+
+def _syntax_name(syntax: str) -> str:
+    """Name and UID; a UID outside the standard's own list is not repeated."""
+    if not re.fullmatch(r"1\.2\.840\.10008\.1\.2(\.\d{1,3}){0,2}", syntax):
+        return "an unknown transfer syntax"
+    name = UID(syntax).name
+    return syntax if name == syntax else f"{name} ({syntax})"
+
+
+def check_header(dataset: Dataset, file_number: int, limits: Limits) -> None:
+    """Refuses a CT header that cannot give Hounsfield units.
+
+    Args:
+        dataset: The header, without pixels.
+        file_number: The 1-based number of the file in the scan.
+        limits: Bounds of the image size.
+
+    Raises:
+        CtKerasError: CTK-E007, E040, E041, E042, E046, E047 or E048.
+    """
+    check_frames(dataset, file_number)
+    for keyword in (*_IDENTITY, "Rows", "Columns"):
+        if not text(dataset, keyword):
+            raise CtKerasError("CTK-E007", f"file #{file_number} lacks {keyword}")
+    _check_size(dataset, file_number, limits)
+    _check_layout(dataset, file_number)
+    _check_rescale(dataset)
+
+
+def check_frames(dataset: Dataset, file_number: int) -> None:
+    """Refuses Enhanced CT and other images of several frames (CTK-E048)."""
+    frames = integer(dataset, "NumberOfFrames")
+    enhanced = text(dataset, "SOPClassUID") in (ENHANCED_CT, LEGACY_ENHANCED_CT)
+    if enhanced or (frames or 1) > 1:
+        raise CtKerasError(
+            "CTK-E048",
+            f"file #{file_number}: Enhanced (multi-frame) CT is not supported yet",
+            fix="split it with dcm4che emf2sf or highdicom",
+        )
+
+
+def _check_size(dataset: Dataset, file_number: int, limits: Limits) -> None:
+    rows, columns = integer(dataset, "Rows"), integer(dataset, "Columns")
+    low, high = limits.min_matrix, limits.max_matrix
+    fits = rows is not None and columns is not None
+    if not fits or not (low <= rows <= high and low <= columns <= high):
+        raise CtKerasError(
+            "CTK-E041",
+            f"image matrix {rows}x{columns} is outside {low}..{high}",
+            received=f"file #{file_number}",
+            fix="pass other limits if that is right",
+        )
+    if rows * columns * 2 > limits.max_file_bytes:
+        raise CtKerasError(
+            "CTK-E041",
+            f"file #{file_number} needs {rows * columns * 2 / 2**20:.0f} MiB, "
+            f"limit {limits.max_file_bytes / 2**20:.0f} MiB",
+        )
+
+
+def _check_layout(dataset: Dataset, file_number: int) -> None:
+    samples = integer(dataset, "SamplesPerPixel")
+    photometric = text(dataset, "PhotometricInterpretation")
+    if samples not in (None, 1) or photometric not in ("MONOCHROME1", "MONOCHROME2"):
+        raise CtKerasError(
+            "CTK-E047",
+            f"file #{file_number}: pixels are not grey values",
+            expected="one sample per pixel, MONOCHROME2 or MONOCHROME1",
+        )
+    allocated, stored, high_bit, sign = (
+        integer(dataset, keyword) for keyword in _LAYOUT
+    )
+    if allocated != 16 or stored is None or not 1 <= stored <= 16 or sign not in (0, 1):
+        raise CtKerasError(
+            "CTK-E047",
+            f"file #{file_number}: pixels are {allocated}-bit, "
+            "expected 16-bit integers",
+            received=f"BitsStored {stored}, PixelRepresentation {sign}",
+        )
+    if high_bit != stored - 1:
+        raise CtKerasError(
+            "CTK-E046",
+            f"HighBit {high_bit} does not fit BitsStored {stored}",
+            received=f"file #{file_number}",
+            expected=f"HighBit {stored - 1}",
+        )
+
+
+def _check_rescale(dataset: Dataset) -> None:
+    slope = number(dataset, "RescaleSlope")
+    intercept = number(dataset, "RescaleIntercept")
+    if not slope or intercept is None or "ModalityLUTSequence" in dataset:
+        raise CtKerasError(
+            "CTK-E040",
+            "no RescaleSlope/Intercept: cannot obtain Hounsfield units",
+            expected="a finite slope that is not zero, a finite intercept, no lookup "
+            "table",
+        )
+    kind = (text(dataset, "RescaleType") or "HU").upper()
+    # Two spellings of Hounsfield are in use on scanners.
+    if kind != "HU" and not kind.startswith(("HOUNSFIELD", "HOUNDSFIELD")):
+        named = f"'{kind}'" if kind in RESCALE_TYPES else "another unit"
+        raise CtKerasError("CTK-E042", f"RescaleType is {named}, not HU")
+
+
+def modality_name(dataset: Dataset) -> str:
+    """Returns the modality if it is a defined term, else ``another modality``."""
+    modality = text(dataset, "Modality") or ""
+    return modality if MODALITIES.fullmatch(modality) else "another modality"
+
+
+def is_localizer(dataset: Dataset) -> bool:
+    """Whether ImageType names a localizer, scout or projection image."""
+    image_type = (text(dataset, "ImageType") or "").upper().split("\\")
+    return any(word in image_type for word in ("LOCALIZER", "SCOUT", "PROJECTION"))

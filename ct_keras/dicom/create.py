@@ -1,0 +1,244 @@
+"""A new CT series that no scanner made: phantoms and other synthetic images."""
+
+from __future__ import annotations
+
+import datetime
+import hashlib
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from pydicom.dataset import Dataset
+
+from ct_keras import __version__
+from ct_keras.dicom.checks import CT_IMAGE
+from ct_keras.dicom.derived_header import file_meta
+from ct_keras.dicom.files_out import save_slice, verify_slice
+from ct_keras.dicom.provenance import NOT_DIAGNOSTIC, now
+from ct_keras.dicom.sources import EQUIPMENT_NAME
+from ct_keras.dicom.uids import content_uid
+from ct_keras.dicom.values import quiet_pydicom
+from ct_keras.errors import CtKerasError
+from ct_keras.files import atomic_folder
+from ct_keras.hu import to_stored
+
+_LOWEST, _HIGHEST = -(2**15), 2**15 - 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Content:
+    """What the headers of a new series say, apart from position and pixels."""
+
+    patient_id: str
+    patient_name: str
+    series_description: str
+    kernel: str | None
+    kvp: float
+    exposure_mas: float | None
+    body_part: str | None
+    intercept: float
+    series_number: int
+    spacing_mm: tuple[float, float, float]
+    shape: tuple[int, int, int]
+    study_uid: str
+    frame_uid: str
+    series_uid: str
+    moment: datetime.datetime
+
+
+def create_series(
+    hu: np.ndarray,
+    spacing_mm: Sequence[float],
+    out: str | os.PathLike,
+    *,
+    patient_id: str,
+    series_description: str,
+    patient_name: str | None = None,
+    kernel: str | None = None,
+    kvp: float = 120,
+    exposure_mas: float | None = None,
+    body_part: str | None = None,
+    intercept: float = -1024,
+    series_number: int = 1,
+    seed_uid: str = "",
+    overwrite: bool = False,
+) -> None:
+    """Writes synthetic images as a CT series that readers and validators accept.
+
+    The header says in ImageType, Manufacturer, ImageComments and SyntheticData that no
+    patient and no scanner is behind it. Series of one `patient_id` and `seed_uid` share
+    study and frame of reference. Slices ascend towards the head.
+
+    Args:
+        hu: (slices, rows, columns) in HU.
+        spacing_mm: (slice, row, column) in mm.
+        out: A new or empty folder; files are IM00001.dcm and so on.
+        patient_id: PatientID.
+        series_description: SeriesDescription, at most 64 characters.
+        patient_name: PatientName; ``PHANTOM^0007`` by default for ``PHANTOM-0007``.
+        kernel: ConvolutionKernel.
+        kvp: Tube voltage in kV.
+        exposure_mas: Tube current times exposure time in mAs, where there is one.
+        body_part: BodyPartExamined, such as ``CHEST``.
+        intercept: RescaleIntercept; the slope is 1.
+        series_number: SeriesNumber.
+        seed_uid: Enters every UID.
+        overwrite: Replace a folder that has content.
+
+    Raises:
+        CtKerasError: CTK-E000, a wrong shape; CTK-E044, values that no int16 can hold;
+            CTK-E070, not finite; CTK-E071 or E073, if it cannot be written.
+    """
+    hu = np.asarray(hu)
+    if hu.ndim != 3 or not hu.size or len(spacing_mm) != 3:
+        raise CtKerasError(
+            "CTK-E000",
+            "a series needs slices, rows and columns, and three spacings",
+            received=f"shape {hu.shape}, {len(spacing_mm)} spacings",
+        )
+    study = content_uid("study", seed_uid, patient_id)
+    digests = [_digest(index, image, intercept) for index, image in enumerate(hu)]
+    whole = hashlib.sha256("".join(digests).encode()).hexdigest()
+    content = _Content(
+        patient_id=patient_id,
+        patient_name=patient_name or f"PHANTOM^{patient_id.removeprefix('PHANTOM-')}",
+        series_description=series_description[:64],
+        kernel=kernel,
+        kvp=kvp,
+        exposure_mas=exposure_mas,
+        body_part=body_part,
+        intercept=intercept,
+        series_number=series_number,
+        spacing_mm=tuple(float(value) for value in spacing_mm),
+        shape=hu.shape,
+        study_uid=study,
+        frame_uid=content_uid("frame of reference", study),
+        series_uid=content_uid("series", study, series_description, whole),
+        moment=now(),
+    )
+    with atomic_folder(out, overwrite=overwrite) as folder, quiet_pydicom():
+        for index, image in enumerate(hu):
+            header = _header(content, index)
+            path = folder / f"IM{index + 1:05d}.dcm"
+            save_slice(header, _stored(index, image, intercept), path)
+            verify_slice(
+                path, header.SOPInstanceUID, content.series_uid, digests[index]
+            )
+
+
+def _stored(slice_index: int, hu: np.ndarray, intercept: float) -> np.ndarray:
+    """Returns one slice as stored values, little-endian int16."""
+    if not np.isfinite(hu).all():
+        raise CtKerasError("CTK-E070", f"slice {slice_index + 1}: not finite")
+    stored = to_stored(hu, 1.0, intercept)
+    if stored.min() < _LOWEST or stored.max() > _HIGHEST:
+        raise CtKerasError(
+            "CTK-E044",
+            f"slice {slice_index + 1}: values do not fit 16 bits",
+            received=f"{float(hu.min()):g}..{float(hu.max()):g} HU",
+        )
+    return stored.astype("<i2")
+
+
+def _digest(slice_index: int, hu: np.ndarray, intercept: float) -> str:
+    stored = _stored(slice_index, hu, intercept)
+    return hashlib.sha256(stored.tobytes()).hexdigest()
+
+
+def _header(content: _Content, slice_index: int) -> Dataset:
+    dataset = Dataset()
+    dataset.SpecificCharacterSet = "ISO_IR 100"
+    dataset.SOPClassUID = CT_IMAGE
+    dataset.SOPInstanceUID = content_uid(
+        "instance", content.series_uid, str(slice_index)
+    )
+    dataset.StudyInstanceUID = content.study_uid
+    dataset.SeriesInstanceUID = content.series_uid
+    dataset.FrameOfReferenceUID = content.frame_uid
+    dataset.PositionReferenceIndicator = ""
+    _add_patient_and_study(dataset, content)
+    _add_acquisition(dataset, content)
+    _add_plane(dataset, content, slice_index)
+    _add_pixel_format(dataset, content)
+    dataset.file_meta = file_meta(dataset.SOPInstanceUID)
+    dataset.preamble = b"\0" * 128
+    return dataset
+
+
+def _add_patient_and_study(dataset: Dataset, content: _Content) -> None:
+    dataset.PatientName = content.patient_name
+    dataset.PatientID = content.patient_id
+    dataset.PatientBirthDate = ""
+    dataset.PatientSex = ""
+    dataset.StudyDescription = "SYNTHETIC PHANTOM"
+    dataset.StudyID = "1"
+    dataset.AccessionNumber = ""
+    dataset.ReferringPhysicianName = ""
+    dataset.SeriesNumber = content.series_number
+    dataset.SeriesDescription = content.series_description
+    date = content.moment.strftime("%Y%m%d")
+    time = content.moment.strftime("%H%M%S")
+    for event in ("Study", "Series", "Content", "InstanceCreation"):
+        setattr(dataset, f"{event}Date", date)
+        setattr(dataset, f"{event}Time", time)
+
+
+def _add_acquisition(dataset: Dataset, content: _Content) -> None:
+    dataset.Modality = "CT"
+    # SECONDARY: made by a program, not by an examination.
+    dataset.ImageType = ["DERIVED", "SECONDARY", "AXIAL"]
+    dataset.SyntheticData = "YES"
+    dataset.DerivationDescription = f"Computed phantom; ct_keras {__version__}"
+    dataset.ImageComments = f"SYNTHETIC PHANTOM. {NOT_DIAGNOSTIC}."
+    dataset.Manufacturer = EQUIPMENT_NAME
+    dataset.ManufacturerModelName = "phantom"
+    dataset.SoftwareVersions = __version__
+    dataset.PatientPosition = "HFS"
+    dataset.AcquisitionNumber = 1
+    dataset.KVP = f"{content.kvp:g}"
+    if content.body_part:
+        dataset.BodyPartExamined = content.body_part
+    if content.kernel:
+        dataset.ConvolutionKernel = content.kernel
+    if content.exposure_mas:
+        current = max(1, round(content.exposure_mas))
+        dataset.XRayTubeCurrent = current
+        dataset.ExposureTime = round(1000 * content.exposure_mas / current)
+        dataset.Exposure = current
+
+
+def _add_plane(dataset: Dataset, content: _Content, slice_index: int) -> None:
+    slice_mm, row_mm, column_mm = content.spacing_mm
+    _, rows, columns = content.shape
+    corner = (-(columns - 1) / 2 * column_mm, -(rows - 1) / 2 * row_mm)
+    height = slice_index * slice_mm
+    dataset.InstanceNumber = slice_index + 1
+    dataset.ImagePositionPatient = [_decimal(value) for value in (*corner, height)]
+    dataset.ImageOrientationPatient = ["1", "0", "0", "0", "1", "0"]
+    dataset.SliceLocation = _decimal(height)
+    dataset.SliceThickness = _decimal(slice_mm)
+    dataset.PixelSpacing = [_decimal(row_mm), _decimal(column_mm)]
+    dataset.ReconstructionDiameter = _decimal(max(rows * row_mm, columns * column_mm))
+
+
+def _decimal(value: float) -> str:
+    """A decimal string of at most 16 characters."""
+    return f"{value:.10g}" if abs(value) < 1e5 else f"{value:.6g}"
+
+
+def _add_pixel_format(dataset: Dataset, content: _Content) -> None:
+    _, dataset.Rows, dataset.Columns = content.shape
+    dataset.SamplesPerPixel = 1
+    dataset.PhotometricInterpretation = "MONOCHROME2"
+    dataset.BitsAllocated = 16
+    dataset.BitsStored = 16
+    dataset.HighBit = 15
+    dataset.PixelRepresentation = 1
+    dataset.RescaleIntercept = f"{content.intercept:g}"
+    dataset.RescaleSlope = "1"
+    dataset.RescaleType = "HU"
+    dataset.WindowCenter = "40"
+    dataset.WindowWidth = "400"
+    dataset.LossyImageCompression = "00"
+    dataset.BurnedInAnnotation = "NO"

@@ -1,0 +1,236 @@
+"""The header of one slice of a derived series, made from that of its source."""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from pydicom.datadict import dictionary_VR
+from pydicom.dataset import Dataset, FileMetaDataset
+from pydicom.sequence import Sequence as DicomSequence
+from pydicom.tag import BaseTag
+from pydicom.uid import ExplicitVRLittleEndian
+
+from ct_keras import __version__
+from ct_keras.dicom.checks import CT_IMAGE
+from ct_keras.dicom.geometry import slice_normal
+from ct_keras.dicom.provenance import (
+    Derivation,
+    code_item,
+    device_uid,
+    equipment_items,
+)
+from ct_keras.dicom.sources import EQUIPMENT_NAME, SourceSlice
+from ct_keras.dicom.uids import IMPLEMENTATION_CLASS_UID
+from ct_keras.dicom.values import integer, text, values
+
+IMPLEMENTATION_VERSION_NAME = f"CTKERAS_{__version__.replace('.', '_')}"[:16]
+_LARGEST_IS = 2**31 - 1
+#: What would be untrue of new pixels, or hides what nobody can check.
+_DROPPED = (
+    "DigitalSignaturesSequence",
+    "MACParametersSequence",
+    "EncryptedAttributesSequence",
+    "DataSetTrailingPadding",
+    "IconImageSequence",
+    "SmallestImagePixelValue",
+    "LargestImagePixelValue",
+    "SmallestPixelValueInSeries",
+    "LargestPixelValueInSeries",
+    "PixelDataProviderURL",
+)
+_SCANNER_ONLY = ("DeviceSerialNumber", "StationName")
+
+
+@dataclass(frozen=True)
+class PixelFormat:
+    """How the pixels of a derived series are stored.
+
+    Attributes:
+        bits_stored: 1 to 16.
+        signed: Whether values are two's complement.
+    """
+
+    bits_stored: int
+    signed: bool
+
+    @property
+    def dtype(self) -> np.dtype:
+        """The little-endian type of the file."""
+        return np.dtype("<i2" if self.signed else "<u2")
+
+    @property
+    def lowest(self) -> int:
+        """The lowest value that fits."""
+        return -(1 << (self.bits_stored - 1)) if self.signed else 0
+
+    @property
+    def highest(self) -> int:
+        """The highest value that fits."""
+        return (1 << (self.bits_stored - self.signed)) - 1
+
+    def holds(self, lowest: int, highest: int) -> bool:
+        """Whether every value between the two fits."""
+        return self.lowest <= lowest and highest <= self.highest
+
+
+@dataclass(frozen=True)
+class SliceIdentity:
+    """What is new about one slice.
+
+    Attributes:
+        sop_instance_uid: Of this slice.
+        series_uid: Of the derived series.
+        used: The source slices that entered it.
+        moment: When it was made.
+    """
+
+    sop_instance_uid: str
+    series_uid: str
+    used: Sequence[SourceSlice]
+    moment: datetime.datetime
+
+
+def derive_header(
+    header: Dataset,
+    derivation: Derivation,
+    identity: SliceIdentity,
+    pixel_format: PixelFormat,
+    *,
+    keep_equipment: bool = False,
+) -> None:
+    """Turns the header of a source slice into that of the derived slice, in place.
+
+    Args:
+        header: The whole source header, without pixels.
+        derivation: How the pixels were made.
+        identity: UIDs, sources and time.
+        pixel_format: How the new pixels are stored.
+        keep_equipment: Leave the scanner at the top level, for programs that look for
+            it there.
+    """
+    drop_private(header)
+    _drop_stale(header)
+    _describe(header, derivation, identity)
+    moment = identity.moment
+    header.ContributingEquipmentSequence = equipment_items(header, derivation, moment)
+    if not keep_equipment:
+        for keyword in _SCANNER_ONLY:
+            header.pop(keyword, None)
+        header.Manufacturer = EQUIPMENT_NAME
+        header.ManufacturerModelName = (derivation.model_name or EQUIPMENT_NAME)[:64]
+        header.SoftwareVersions = __version__
+        header.DeviceUID = device_uid(derivation)
+    _describe_pixels(header, pixel_format)
+    header.file_meta = file_meta(identity.sop_instance_uid)
+    header.preamble = b"\0" * 128
+
+
+def file_meta(sop_instance_uid: str) -> FileMetaDataset:
+    """Returns the file meta information of a CT image that we write."""
+    meta = FileMetaDataset()
+    meta.FileMetaInformationVersion = b"\x00\x01"
+    meta.MediaStorageSOPClassUID = CT_IMAGE
+    meta.MediaStorageSOPInstanceUID = sop_instance_uid
+    meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    meta.ImplementationClassUID = IMPLEMENTATION_CLASS_UID
+    meta.ImplementationVersionName = IMPLEMENTATION_VERSION_NAME
+    return meta
+
+
+def drop_private(dataset: Dataset) -> None:
+    """Removes private elements at every depth."""
+    for tag in list(dataset.keys()):
+        if tag.is_private:
+            del dataset[tag]
+        elif _may_be_sequence(dataset, tag) and dataset[tag].VR == "SQ":
+            for item in dataset[tag].value:
+                drop_private(item)
+
+
+def _may_be_sequence(dataset: Dataset, tag: BaseTag) -> bool:
+    """Whether an element is worth decoding to look into it."""
+    vr = dataset.get_item(tag).VR
+    if vr is None:
+        try:
+            vr = dictionary_VR(tag)
+        except KeyError:
+            return False
+    return vr in ("SQ", "UN")
+
+
+def _drop_stale(header: Dataset) -> None:
+    for keyword in _DROPPED:
+        header.pop(keyword, None)
+    tags = list(header.keys())
+    for group in {tag.group for tag in tags if 0x6000 <= tag.group <= 0x60FF}:
+        if (group, 0x3000) not in header:  # it lived in the high bits of the pixels
+            for tag in tags:
+                if tag.group == group:
+                    del header[tag]
+
+
+def _describe(header: Dataset, derivation: Derivation, identity: SliceIdentity) -> None:
+    header.ImageType = _image_type(header)
+    header.DerivationDescription = derivation.full_description()
+    codes = [*values(header, "DerivationCodeSequence"), code_item(*derivation.code)]
+    header.DerivationCodeSequence = DicomSequence(codes)
+    header.SourceImageSequence = DicomSequence(map(_source_item, identity.used))
+    header.SOPInstanceUID = identity.sop_instance_uid
+    header.SeriesInstanceUID = identity.series_uid
+    number = (integer(header, "SeriesNumber") or 0) + 1000
+    header.SeriesNumber = min(number, _LARGEST_IS)
+    described = text(header, "SeriesDescription") or ""
+    header.SeriesDescription = derivation.series_description(described)
+    header.ImageComments = derivation.comment
+    date = identity.moment.strftime("%Y%m%d")
+    time = identity.moment.strftime("%H%M%S")
+    header.SeriesDate = header.InstanceCreationDate = date
+    header.SeriesTime = header.InstanceCreationTime = time
+    if text(header, "LossyImageCompression") != "01":
+        header.LossyImageCompression = "00"
+
+
+def _image_type(header: Dataset) -> list[str]:
+    """DERIVED, SECONDARY, then what the source says from value 3 on."""
+    rest = [str(value) for value in values(header, "ImageType")][2:]
+    if not rest and _is_axial(header):
+        rest = ["AXIAL"]
+    return ["DERIVED", "SECONDARY", *rest]
+
+
+def _is_axial(header: Dataset) -> bool:
+    orientation = values(header, "ImageOrientationPatient")
+    if len(orientation) != 6:
+        return False
+    normal = slice_normal([float(value) for value in orientation])
+    return bool(abs(normal[2]) > 0.7)
+
+
+def _source_item(source: SourceSlice) -> Dataset:
+    item = Dataset()
+    item.ReferencedSOPClassUID = CT_IMAGE
+    item.ReferencedSOPInstanceUID = source.sop_instance_uid
+    item.SpatialLocationsPreserved = "YES"
+    purpose = ("121322", "DCM", "Source image for image processing operation")
+    item.PurposeOfReferenceCodeSequence = DicomSequence([code_item(*purpose)])
+    return item
+
+
+def _describe_pixels(header: Dataset, pixel_format: PixelFormat) -> None:
+    header.BitsAllocated = 16
+    header.BitsStored = pixel_format.bits_stored
+    header.HighBit = pixel_format.bits_stored - 1
+    header.PixelRepresentation = int(pixel_format.signed)
+    header.RescaleType = "HU"
+    for keyword in ("PixelPaddingValue", "PixelPaddingRangeLimit"):
+        value = integer(header, keyword)
+        header.pop(keyword, None)
+        if value is not None:
+            value &= 0xFFFF
+            if pixel_format.signed and value & 0x8000:
+                value -= 0x10000
+            vr = "SS" if pixel_format.signed else "US"
+            header.add_new(keyword, vr, value)

@@ -1,0 +1,217 @@
+"""Which CT series lie in a folder."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter, defaultdict
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from ct_keras.dicom.findings import count_findings, nothing_found, source_findings
+from ct_keras.dicom.geometry import stack_geometry
+from ct_keras.dicom.grouping import Stack, split_series
+from ct_keras.dicom.headers import Kind, ScannedFile, scan_file
+from ct_keras.dicom.limits import DEFAULT_LIMITS, Limits
+from ct_keras.dicom.plausibility import check_hu
+from ct_keras.dicom.series import Series
+from ct_keras.dicom.walk import list_files
+from ct_keras.errors import CtKerasError, Finding
+from ct_keras.progress import track
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """A series, or a file that names no series, that cannot be used.
+
+    Attributes:
+        error: Why.
+        files: How many files it concerns.
+        whole_series: False for a file that could belong to any series.
+    """
+
+    error: CtKerasError
+    files: int
+    whole_series: bool = True
+
+
+@dataclass
+class Scan:
+    """Everything that a look at one folder brought up.
+
+    Attributes:
+        series: The usable CT series.
+        refusals: What cannot be used, and why.
+        findings: What concerns the folder and not one series.
+        files: How many files were looked at.
+    """
+
+    series: list[Series] = field(default_factory=list)
+    refusals: list[Refusal] = field(default_factory=list)
+    findings: list[Finding] = field(default_factory=list)
+    files: int = 0
+
+
+def find_series(
+    folder: str | os.PathLike,
+    *,
+    progress: bool = False,
+    force_hu: bool = False,
+    limits: Limits = DEFAULT_LIMITS,
+) -> list[Series]:
+    """Finds every usable CT series in a folder and the folders below it.
+
+    Headers only are read, and a few slices to see whether the values are HU. A series
+    that is refused beside usable ones is told as CTK-W030 in their findings.
+
+    Args:
+        folder: A folder, or one file.
+        progress: Whether to show a progress bar.
+        force_hu: Accept values that do not look like HU (CTK-E044).
+        limits: Bounds of what is read.
+
+    Returns:
+        At least one series, in the order of the file names.
+
+    Raises:
+        CtKerasError: CTK-E001, no CT image; CTK-E020, only another modality; CTK-E002,
+            E003 or E005, a file that could belong to any series; or the refusal of the
+            first series, if none is usable.
+    """
+    scan = scan_folder(folder, progress=progress, force_hu=force_hu, limits=limits)
+    for refusal in scan.refusals:
+        if not refusal.whole_series or not scan.series:
+            raise refusal.error
+    refused = [
+        Finding("CTK-W030", f"another series here was refused: {refusal.error}")
+        for refusal in scan.refusals
+    ]
+    for series in scan.series:
+        series.findings[:0] = [*scan.findings, *refused]
+    return scan.series
+
+
+def read_series(
+    folder: str | os.PathLike,
+    *,
+    series: str | int | None = None,
+    force_hu: bool = False,
+    limits: Limits = DEFAULT_LIMITS,
+) -> Series:
+    """Reads the CT series in a folder.
+
+    Args:
+        folder: A folder, or one file.
+        series: Which one, if there are several: its SeriesInstanceUID or its number as
+            `find_series` lists them, from 1.
+        force_hu: Accept values that do not look like HU (CTK-E044).
+        limits: Bounds of what is read.
+
+    Raises:
+        CtKerasError: CTK-E030, if there are several and none is chosen, or if the
+            chosen one is not there; else as `find_series`.
+    """
+    found = find_series(folder, force_hu=force_hu, limits=limits)
+    if series is None and len(found) == 1:
+        return found[0]
+    chosen = [
+        candidate
+        for number, candidate in enumerate(found, start=1)
+        if str(series) in (str(number), candidate.series_uid)
+    ]
+    if len(chosen) == 1:
+        return chosen[0]
+    problem = "use --series to choose" if series is None else "not the chosen one"
+    raise CtKerasError(
+        "CTK-E030",
+        f"found {len(found)} CT series; {problem}",
+        expected=f"a SeriesInstanceUID or a number from 1 to {len(found)}",
+        fix="list them with ct-keras inspect",
+    )
+
+
+def scan_folder(
+    folder: str | os.PathLike,
+    *,
+    progress: bool = False,
+    force_hu: bool = False,
+    limits: Limits = DEFAULT_LIMITS,
+) -> Scan:
+    """Looks at every file below a folder.
+
+    Args:
+        folder: A folder, or one file.
+        progress: Whether to show a progress bar.
+        force_hu: Accept values that do not look like HU (CTK-E044).
+        limits: Bounds of what is read.
+
+    Raises:
+        CtKerasError: CTK-E005, if the folder cannot be read; CTK-E006, too many files.
+    """
+    paths = list_files(Path(folder), limits)
+    scan = Scan(files=len(paths))
+    counts: Counter = Counter()
+    members: dict[str, list[ScannedFile]] = defaultdict(list)
+    modality = None
+    for number, path in enumerate(track(paths, "Reading", enabled=progress), start=1):
+        scanned = scan_file(path, number, limits)
+        counts[scanned.kind] += 1
+        counts["odd values"] += bool(scanned.odd_values)
+        counts["extra bytes"] += scanned.extra_bytes > 0
+        modality = modality or scanned.modality
+        if scanned.kind is Kind.CT and scanned.series_uid:
+            members[scanned.series_uid].append(scanned)
+        elif scanned.error is not None:
+            scan.refusals.append(Refusal(scanned.error, 1, whole_series=False))
+    for files in members.values():
+        counts[Kind.LOCALIZER] += _add_series(scan, files, limits, force_hu=force_hu)
+    scan.findings += count_findings(scan.files, counts)
+    if len(scan.series) > 1:
+        text = f"found {len(scan.series)} CT series; use --series to choose"
+        scan.findings.append(Finding("CTK-I030", text))
+    if not scan.series and not scan.refusals:
+        scan.refusals.append(Refusal(nothing_found(scan.files, modality), scan.files))
+    return scan
+
+
+def _add_series(
+    scan: Scan, files: list[ScannedFile], limits: Limits, *, force_hu: bool
+) -> int:
+    """Adds one SeriesInstanceUID to the scan; returns how many localizers it held."""
+    try:
+        for file in files:
+            if file.error is not None:
+                raise file.error
+        stacks, findings, localizers = split_series([file.source for file in files])
+        several = len(stacks) > 1
+        for number, stack in enumerate(stacks, start=1):
+            series = _make_series(stack, findings, number if several else 0)
+            _check_bytes(series, limits)
+            if not force_hu:
+                check_hu(series)
+            scan.series.append(series)
+    except CtKerasError as error:
+        scan.refusals.append(Refusal(error, len(files)))
+        return 0
+    return localizers
+
+
+def _make_series(stack: Stack, findings: list[Finding], number: int) -> Series:
+    geometry = stack_geometry(stack)
+    sources = [stack[i] for i in geometry.order]
+    return Series(
+        sources,
+        geometry.spacing_mm,
+        tilt_degrees=geometry.tilt_degrees,
+        findings=[*findings, *geometry.findings, *source_findings(sources)],
+        stack=number,
+    )
+
+
+def _check_bytes(series: Series, limits: Limits) -> None:
+    needed = sum(source.pixel_bytes for source in series.sources)
+    if needed > limits.max_series_bytes:
+        raise CtKerasError(
+            "CTK-E041",
+            f"series needs {needed / 2**30:.1f} GiB, "
+            f"limit {limits.max_series_bytes / 2**30:g} GiB",
+        )

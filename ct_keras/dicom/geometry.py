@@ -1,0 +1,197 @@
+"""Order and spacing of the slices of one stack, and what is odd about them.
+
+A stack is sorted by the projection of ImagePositionPatient on row x column; for axial
+images that is feet to head. Its spacing is the difference of positions, never a
+thickness or spacing tag. Oddities are findings; `require_volume` turns those that
+matter to a 2.5-D or 3-D network into refusals.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from ct_keras.dicom.sources import SourceSlice
+from ct_keras.errors import CtKerasError, Finding
+
+#: Two slices nearer than this lie at the same position.
+SAME_POSITION_MM = 0.01
+TILT_DEGREES = 0.5
+#: A gap is uneven beyond the larger of these two.
+GAP_MM = 0.1
+GAP_SHARE = 0.02
+
+
+@dataclass(frozen=True)
+class Geometry:
+    """Where the slices of one stack lie.
+
+    Attributes:
+        order: Indices that sort the slices.
+        spacing_mm: (slice, row, column); NaN where nothing tells.
+        tilt_degrees: Angle between the stacking direction and the slice normal.
+        findings: What is odd, in the order of the checks.
+    """
+
+    order: tuple[int, ...]
+    spacing_mm: tuple[float, float, float]
+    tilt_degrees: float
+    findings: tuple[Finding, ...]
+
+
+def slice_normal(orientation: Sequence[float]) -> np.ndarray:
+    """Returns the unit normal, row direction x column direction."""
+    normal = np.cross(orientation[:3], orientation[3:])
+    return normal / np.linalg.norm(normal)
+
+
+def has_positions(sources: Sequence[SourceSlice]) -> bool:
+    """Whether every slice has a position and an orientation."""
+    return all(source.position and source.orientation for source in sources)
+
+
+def heights(sources: Sequence[SourceSlice]) -> np.ndarray | None:
+    """Returns the height of each slice along the stack in mm.
+
+    From positions where all slices have one, else from SliceLocation, else None.
+    """
+    if has_positions(sources):
+        normal = slice_normal(sources[0].orientation)
+        return np.array([source.position for source in sources]) @ normal
+    locations = [source.slice_location for source in sources]
+    return None if None in locations else np.array(locations, np.float64)
+
+
+def stack_geometry(sources: Sequence[SourceSlice]) -> Geometry:
+    """Sorts one stack and measures it.
+
+    Args:
+        sources: Slices of one orientation and matrix, in any order.
+
+    Returns:
+        The order, the spacing and the findings CTK-W032, I033, W036, W037 and I038.
+    """
+    along = heights(sources)
+    numbers = [
+        (source.instance_number is None, source.instance_number or 0)
+        for source in sources
+    ]
+    if along is None:
+        order = sorted(range(len(sources)), key=lambda i: (numbers[i], i))
+        steps = np.array([])
+    else:
+        rounded = np.round(along / SAME_POSITION_MM)
+        order = sorted(range(len(sources)), key=lambda i: (rounded[i], numbers[i], i))
+        steps = np.diff(along[order])
+    findings = _position_findings(sources, located=along is not None)
+    findings += _gap_findings(steps)
+    tilt = _tilt(sources, order)
+    if tilt > TILT_DEGREES:
+        findings.append(
+            Finding("CTK-I033", f"gantry tilt {tilt:.1f}°: the stack is sheared")
+        )
+    slice_mm = _tagged_spacing(sources)
+    if len(steps):
+        slice_mm = round(float(np.median(steps)), 6)  # headers hold decimal text
+    findings += _tag_findings(sources, slice_mm, measured=len(steps) > 0)
+    in_plane = sources[0].pixel_spacing_mm or (math.nan, math.nan)
+    return Geometry(tuple(order), (slice_mm, *in_plane), tilt, tuple(findings))
+
+
+def _position_findings(
+    sources: Sequence[SourceSlice], *, located: bool
+) -> list[Finding]:
+    findings = []
+    missing = sum(not (source.position and source.orientation) for source in sources)
+    if missing:
+        instead = "SliceLocation" if located else "InstanceNumber"
+        text = f"{missing} slices have no position; sorted by {instead}"
+        findings.append(Finding("CTK-W036", text))
+    if any(source.pixel_spacing_mm is None for source in sources):
+        findings.append(Finding("CTK-W037", "PixelSpacing is missing"))
+    return findings
+
+
+def _gap_findings(steps: np.ndarray) -> list[Finding]:
+    if len(steps) < 2:
+        return []
+    median = float(np.median(steps))
+    uneven = np.abs(steps - median) > max(GAP_MM, GAP_SHARE * median)
+    if not uneven.any():
+        return []
+    first = int(np.argmax(uneven))
+    text = f"slice gap {steps[first]:.1f} mm after slice {first + 1}"
+    text += f" (median {median:.1f})"
+    missing = round(steps[first] / median) - 1 if median > 0 else 0
+    if missing >= 1 and abs(steps[first] - (missing + 1) * median) < 0.2 * median:
+        text += f": probably {missing} missing slice{'s' * (missing > 1)}"
+    if uneven.sum() > 1:
+        text += f", and {uneven.sum() - 1} more uneven gaps"
+    return [Finding("CTK-W032", text)]
+
+
+def _tilt(sources: Sequence[SourceSlice], order: Sequence[int]) -> float:
+    """Degrees between the line through the slice positions and the slice normal."""
+    if len(sources) < 2 or not has_positions(sources):
+        return 0.0
+    first, last = (np.array(sources[order[i]].position) for i in (0, -1))
+    length = float(np.linalg.norm(last - first))
+    if length < SAME_POSITION_MM:
+        return 0.0
+    along = abs((last - first) @ slice_normal(sources[0].orientation)) / length
+    return math.degrees(math.acos(min(1.0, along)))
+
+
+def _tagged_spacing(sources: Sequence[SourceSlice]) -> float:
+    """SliceThickness for stacks whose positions say nothing, else NaN."""
+    thickness = sources[0].thickness_mm
+    return thickness if thickness and thickness > 0 else math.nan
+
+
+def _tag_findings(
+    sources: Sequence[SourceSlice], slice_mm: float, *, measured: bool
+) -> list[Finding]:
+    tolerance = max(GAP_MM, GAP_SHARE * slice_mm)
+    spacing = sources[0].spacing_tag_mm
+    thickness = sources[0].thickness_mm
+    wrong = spacing is not None and abs(spacing - slice_mm) > tolerance
+    if measured and (wrong or not thickness or thickness < 0):
+        text = "thickness and spacing tags disagree; positions are used"
+        if not wrong:
+            text = "SliceThickness is missing; positions are used"
+        return [Finding("CTK-I038", text)]
+    if not measured and math.isnan(slice_mm):
+        return [Finding("CTK-I038", "no tag and no position tells the slice spacing")]
+    return []
+
+
+def require_volume(sources: Sequence[SourceSlice], *, allow_tilt: bool = False) -> None:
+    """Refuses a stack that is no regular volume, for 2.5-D and 3-D networks.
+
+    Args:
+        sources: The sorted slices of one series.
+        allow_tilt: Accept a sheared stack.
+
+    Raises:
+        CtKerasError: CTK-E032, E033, E036 or E037.
+    """
+    geometry = stack_geometry(sources)
+    texts = {finding.code: finding.text for finding in geometry.findings}
+    for warning, error in (
+        ("CTK-W036", "CTK-E036"),
+        ("CTK-W037", "CTK-E037"),
+        ("CTK-W032", "CTK-E032"),
+    ):
+        if warning in texts:
+            fix = "use a 2-D network"
+            raise CtKerasError(error, texts[warning], fix=fix)
+    if geometry.tilt_degrees > TILT_DEGREES and not allow_tilt:
+        raise CtKerasError(
+            "CTK-E033",
+            f"gantry tilt {geometry.tilt_degrees:.1f}°: 3-D model needs orthogonal "
+            "stack",
+            fix="use a 2-D network",
+        )

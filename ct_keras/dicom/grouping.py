@@ -1,0 +1,219 @@
+"""From scanned slices of one SeriesInstanceUID to stacks that can be processed.
+
+One series may hold several stacks: two orientations, two tube voltages, several phases
+at the same positions. Each becomes a stack of its own. What cannot be told apart, or
+should never lie in one series, is refused.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable
+
+import numpy as np
+
+from ct_keras.dicom.geometry import SAME_POSITION_MM, has_positions, slice_normal
+from ct_keras.dicom.pixels import read_stored
+from ct_keras.dicom.sources import SourceSlice
+from ct_keras.errors import CtKerasError, Finding
+
+ORIENTATION_TOLERANCE = 1e-3
+#: A smaller group of another orientation is a localizer.
+SMALLEST_STACK = 4
+
+Stack = list[SourceSlice]
+
+
+def split_series(sources: Stack) -> tuple[list[Stack], list[Finding], int]:
+    """Splits the slices of one series into stacks.
+
+    Args:
+        sources: Slices that share one SeriesInstanceUID.
+
+    Returns:
+        The stacks, the findings CTK-W031, W034 and W035, and how many slices were
+        left out as localizers.
+
+    Raises:
+        CtKerasError: CTK-E031, two different images at one position; CTK-E035, mixed
+            image sizes, pixel spacings or kernels; CTK-E051, mixed patients.
+    """
+    _refuse_mixed_patients(sources)
+    stacks, localizers = _split_by_orientation(sources)
+    findings = []
+    if len(stacks) > 1:
+        text = f"series split into {len(stacks)} orientations"
+        findings.append(Finding("CTK-W034", text))
+    for stack in stacks:
+        _refuse_mixed_images(stack)
+    stacks, split = _split_by_acquisition(stacks)
+    if split:
+        text = f"series split into {len(stacks)} stacks by {' and '.join(split)}"
+        findings.append(Finding("CTK-W035", text))
+    result, dropped = [], 0
+    for stack in stacks:
+        kept, duplicates = drop_duplicates(stack)
+        result += split_phases(kept)
+        dropped += duplicates
+    if len(result) > len(stacks):
+        text = f"series split into {len(result)} phases at the same positions"
+        findings.append(Finding("CTK-W035", text))
+    if dropped:
+        text = f"dropped {dropped} duplicate slices (same position and pixels)"
+        findings.append(Finding("CTK-W031", text))
+    return result, findings, localizers
+
+
+def _refuse_mixed_patients(sources: Stack) -> None:
+    patients = {source.patient_id for source in sources}
+    studies = {source.study_uid for source in sources}
+    for count, what in ((len(patients), "patients"), (len(studies), "studies")):
+        if count > 1:
+            raise CtKerasError(
+                "CTK-E051",
+                f"one series mixes {count} {what}",
+                fix="put each patient in a folder of its own, with its own series",
+            )
+
+
+def _refuse_mixed_images(stack: Stack) -> None:
+    sizes = {(source.rows, source.columns) for source in stack}
+    spacings = _distinct(source.pixel_spacing_mm for source in stack)
+    kernels = {source.kernel for source in stack if source.kernel}
+    for count, what in (
+        (len(sizes), "image sizes"),
+        (len(spacings), "pixel spacings"),
+        (len(kernels), "reconstruction kernels"),
+    ):
+        if count > 1:
+            received = None
+            if what == "image sizes":
+                named = (f"{rows}x{columns}" for rows, columns in sorted(sizes))
+                received = ", ".join(named)
+            raise CtKerasError(
+                "CTK-E035",
+                f"one stack mixes {count} {what}",
+                received=received,
+                fix="split the series, one reconstruction each",
+            )
+
+
+def _distinct(tuples) -> list[np.ndarray]:
+    """The tuples that differ by more than 0.1 % from all before them."""
+    found: list[np.ndarray] = []
+    for value in tuples:
+        if value is None:
+            continue
+        if not any(np.allclose(value, other, rtol=1e-3, atol=0) for other in found):
+            found.append(np.asarray(value))
+    return found
+
+
+def _split_by_orientation(sources: Stack) -> tuple[list[Stack], int]:
+    groups: list[Stack] = []
+    for source in sources:
+        for group in groups:
+            if _same_orientation(source, group[0]):
+                group.append(source)
+                break
+        else:
+            groups.append([source])
+    largest = max(len(group) for group in groups)
+    if len(groups) == 1 or largest < SMALLEST_STACK:
+        return groups, 0
+    kept = [group for group in groups if len(group) >= SMALLEST_STACK]
+    return kept, len(sources) - sum(len(group) for group in kept)
+
+
+def _same_orientation(first: SourceSlice, second: SourceSlice) -> bool:
+    if first.orientation is None or second.orientation is None:
+        return first.orientation is second.orientation
+    pairs = zip(first.orientation, second.orientation, strict=True)
+    return all(abs(a - b) <= ORIENTATION_TOLERANCE for a, b in pairs)
+
+
+def _split_by_acquisition(stacks: list[Stack]) -> tuple[list[Stack], list[str]]:
+    """Splits by tube voltage and slice thickness, and names what was split."""
+    split = []
+    keys: dict[str, Callable[[SourceSlice], object]] = {
+        "kVp": lambda source: source.kvp,
+        "slice thickness": lambda source: _rounded(source.thickness_mm),
+    }
+    for name, key in keys.items():
+        parts = [part for stack in stacks for part in _group(stack, key)]
+        if len(parts) > len(stacks):
+            split.append(name)
+        stacks = parts
+    return stacks, split
+
+
+def _rounded(value: float | None) -> float | None:
+    return None if value is None else round(value, 2)
+
+
+def _group(stack: Stack, key: Callable[[SourceSlice], object]) -> list[Stack]:
+    groups = defaultdict(list)
+    for source in stack:
+        groups[key(source)].append(source)
+    return list(groups.values())
+
+
+def _places(stack: Stack) -> list[Stack]:
+    """Groups slices that lie at one position, or claim the same instance UID."""
+    if not has_positions(stack):
+        return _group(stack, lambda source: source.sop_instance_uid)
+    normal = slice_normal(stack[0].orientation)
+    ordered = sorted(stack, key=lambda source: float(normal @ source.position))
+    groups: list[Stack] = []
+    for source in ordered:
+        if groups:
+            step = np.subtract(source.position, groups[-1][0].position)
+            if np.abs(step).max() < SAME_POSITION_MM:
+                groups[-1].append(source)
+                continue
+        groups.append([source])
+    return groups
+
+
+def drop_duplicates(stack: Stack) -> tuple[Stack, int]:
+    """Leaves out slices that repeat position, pixels and rescale of another one."""
+    kept = []
+    for place in _places(stack):
+        images: list[tuple[SourceSlice, np.ndarray]] = []
+        for source in place if len(place) > 1 else ():
+            stored = read_stored(source)
+            same = (
+                (other.slope, other.intercept) == (source.slope, source.intercept)
+                and np.array_equal(stored, pixels)
+                for other, pixels in images
+            )
+            if not any(same):
+                images.append((source, stored))
+        kept += [source for source, _ in images] if images else place
+    return sorted(kept, key=lambda source: source.number), len(stack) - len(kept)
+
+
+def split_phases(stack: Stack) -> list[Stack]:
+    """Splits a stack in which one position holds several different images.
+
+    Raises:
+        CtKerasError: CTK-E031, if no tag tells them apart.
+    """
+    crowded = [place for place in _places(stack) if len(place) > 1]
+    if not crowded:
+        return [stack]
+    for index in range(len(stack[0].stack_key)):
+        tells = all(
+            len({source.stack_key[index] for source in place}) == len(place)
+            for place in crowded
+        )
+        if tells:
+            return _group(stack, lambda source, index=index: source.stack_key[index])
+    largest = max(len(place) for place in crowded)
+    raise CtKerasError(
+        "CTK-E031",
+        f"{largest} different images at the same position",
+        expected="an acquisition number, temporal position, echo, image type or kVp "
+        "that tells them apart",
+        fix="put each phase in a folder of its own, with its own series UID",
+    )

@@ -1,0 +1,128 @@
+"""Stored pixel values, Hounsfield units and padding of one slice."""
+
+from __future__ import annotations
+
+import functools
+from typing import NamedTuple
+
+import numpy as np
+
+from ct_keras.dicom.sources import SourceSlice
+from ct_keras.errors import CtKerasError
+
+#: Nothing in a patient is that thin: untagged values below it are padding where they
+#: lie outside the field of view.
+PADDING_HU = -1100.0
+
+
+class SlicePixels(NamedTuple):
+    """The pixels of one slice, all of shape (rows, columns).
+
+    Attributes:
+        stored: int16 or uint16, the values in the file, high bits cleared.
+        hu: float32, HU by the slope and intercept of this slice; padding as it is.
+        padding: bool, True where a pixel holds no measurement.
+    """
+
+    stored: np.ndarray
+    hu: np.ndarray
+    padding: np.ndarray
+
+
+def read_stored(source: SourceSlice) -> np.ndarray:
+    """Reads the stored pixel values of a slice.
+
+    Bits above BitsStored are cleared (unsigned) or made copies of the sign bit.
+
+    Returns:
+        int16 or uint16 of shape (rows, columns).
+
+    Raises:
+        CtKerasError: CTK-E003, if the file became shorter; CTK-E005, if it cannot be
+            read.
+    """
+    try:
+        with open(source.path, "rb") as file:
+            file.seek(source.pixel_offset)
+            data = file.read(source.pixel_bytes)
+    except OSError as error:
+        raise CtKerasError("CTK-E005", f"cannot read file #{source.number}") from error
+    if len(data) < source.pixel_bytes:
+        raise truncated(source.number, len(data), source.pixel_bytes)
+    stored = np.frombuffer(data, "<i2" if source.signed else "<u2")
+    stored = stored.astype(stored.dtype.newbyteorder("="), copy=False)
+    unused = 16 - source.bits_stored
+    if unused:
+        stored = np.right_shift(np.left_shift(stored, unused), unused)
+    return stored.reshape(source.rows, source.columns)
+
+
+def truncated(number: int, received: int, expected: int) -> CtKerasError:
+    """Returns the refusal of a file that ends too early."""
+    return CtKerasError(
+        "CTK-E003",
+        f"file #{number} is truncated: {received} of {expected} pixel bytes",
+        fix="copy the series again from its source",
+    )
+
+
+def stored_to_hu(stored: np.ndarray, slope: float, intercept: float) -> np.ndarray:
+    """Returns HU as float32 for stored values of any shape.
+
+    Computed in float64 where float32 could not hold every step exactly.
+    """
+    whole = slope == int(slope) and intercept == int(intercept)
+    if whole and abs(slope) <= 64 and abs(intercept) < 2**20:
+        hu = stored.astype(np.float32)
+        if slope != 1:
+            hu *= np.float32(slope)
+        hu += np.float32(intercept)
+        return hu
+    return (stored.astype(np.float64) * slope + intercept).astype(np.float32)
+
+
+def find_padding(
+    stored: np.ndarray, hu: np.ndarray, padding: tuple[int, int] | None
+) -> np.ndarray:
+    """Finds the pixels that hold no measurement.
+
+    These are the tagged ones, and untagged ones below -1100 HU that lie outside the
+    circle inscribed in the image or hold the very value of a corner.
+
+    Args:
+        stored: Stored values, (rows, columns).
+        hu: The same in HU.
+        padding: Lowest and highest stored value of tagged padding, or None.
+
+    Returns:
+        bool of shape (rows, columns).
+    """
+    mask = np.zeros(stored.shape, bool)
+    if padding is not None:
+        low, high = padding
+        mask |= (stored >= low) & (stored <= high)
+    thin = hu < PADDING_HU
+    thin &= ~mask
+    if thin.any():
+        mask |= thin & outside_circle(*stored.shape)
+        corners = stored[[0, 0, -1, -1], [0, -1, 0, -1]]
+        for value in np.unique(corners):
+            mask |= thin & (stored == value)
+    return mask
+
+
+@functools.lru_cache(maxsize=4)
+def outside_circle(rows: int, columns: int) -> np.ndarray:
+    """Returns bool (rows, columns), True outside the inscribed circle."""
+    y = np.arange(rows)[:, None] - (rows - 1) / 2
+    x = np.arange(columns) - (columns - 1) / 2
+    mask = y * y + x * x > (min(rows, columns) / 2 - 1) ** 2
+    mask.flags.writeable = False
+    return mask
+
+
+def read_pixels(source: SourceSlice) -> SlicePixels:
+    """Reads one slice: stored values, HU and padding mask."""
+    stored = read_stored(source)
+    hu = stored_to_hu(stored, source.slope, source.intercept)
+    return SlicePixels(stored, hu, find_padding(stored, hu, source.padding))

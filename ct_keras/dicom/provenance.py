@@ -1,0 +1,218 @@
+"""Who made a derived series, from what, and how it is told in its headers."""
+
+from __future__ import annotations
+
+import datetime
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from pydicom.dataset import Dataset
+from pydicom.sequence import Sequence as DicomSequence
+
+from ct_keras import __version__
+from ct_keras.dicom.sources import DENOISED_MARK, EQUIPMENT_NAME, FILTERED_MARK
+from ct_keras.dicom.uids import content_uid
+from ct_keras.dicom.values import text, values
+
+NOT_DIAGNOSTIC = "NOT FOR DIAGNOSTIC USE"
+OWN_SCHEME = "99CTKERAS"
+NETWORK_CODE = ("DENOISE-NN", OWN_SCHEME, "Noise reduction by neural network")
+DOSE_CODE = ("SIMULATE-DOSE", OWN_SCHEME, "Simulated dose reduction")
+GAUSSIAN_CODE = ("113088", "DCM", "Gaussian blur")
+SMOOTHING_CODE = ("113087", "DCM", "Smoothing")
+_LONGEST_DESCRIPTION = 1024
+_LONGEST_LABEL = 64
+
+
+@dataclass(frozen=True)
+class Derivation:
+    """How a derived series was made.
+
+    Attributes:
+        description: What was done, in a few ASCII words.
+        series_label: Ends the SeriesDescription; must say that the series is not for
+            diagnostic use.
+        model_name: Network or filter, if one was used.
+        model_version: Its version.
+        weights_sha256: Of the weights that were used.
+        parameters: Whatever else makes the result this one, such as strength or seed.
+        code: (value, scheme, meaning) for DerivationCodeSequence.
+        denoises: Whether noise was removed; such a series is not denoised again.
+        contribution: ContributionDescription of the processing equipment.
+        comment: ImageComments.
+    """
+
+    description: str = "Noise reduction by neural network"
+    series_label: str = f"DENOISED {NOT_DIAGNOSTIC}"
+    model_name: str | None = None
+    model_version: str | None = None
+    weights_sha256: str | None = None
+    parameters: Mapping[str, object] = field(default_factory=dict)
+    code: tuple[str, str, str] = NETWORK_CODE
+    denoises: bool = True
+    contribution: str = f"{DENOISED_MARK}; not for diagnostic use"
+    comment: str = f"AI-DENOISED (ct_keras {__version__}). {NOT_DIAGNOSTIC}."
+
+    @classmethod
+    def network(cls, model_name: str, **details) -> Derivation:
+        """Noise reduction by a neural network; `details` are other attributes."""
+        return cls(model_name=model_name, **details)
+
+    @classmethod
+    def filtered(cls, filter_name: str, **details) -> Derivation:
+        """Noise reduction by a classical filter; `details` are other attributes."""
+        gaussian = filter_name == "gaussian"
+        return cls(
+            description=FILTERED_MARK,
+            model_name=filter_name,
+            code=GAUSSIAN_CODE if gaussian else SMOOTHING_CODE,
+            comment=f"FILTERED (ct_keras {__version__}). {NOT_DIAGNOSTIC}.",
+            contribution=f"{FILTERED_MARK}; not for diagnostic use",
+            **details,
+        )
+
+    @classmethod
+    def simulated_dose(cls, dose: float, **details) -> Derivation:
+        """Simulated lower dose; `details` are other attributes.
+
+        Args:
+            dose: Fraction of the dose of the source, 0.25 for a quarter.
+            **details: Attributes of `Derivation`.
+        """
+        label = f"SIMULATED {dose * 100:g}% DOSE {NOT_DIAGNOSTIC}"
+        return cls(
+            description=f"Simulated dose reduction to {dose * 100:g} percent",
+            series_label=label,
+            code=DOSE_CODE,
+            denoises=False,
+            comment=f"SIMULATED LOW DOSE (ct_keras {__version__}). {NOT_DIAGNOSTIC}.",
+            contribution="Simulated dose reduction; not for diagnostic use",
+            **details,
+        )
+
+    def identity(self) -> str:
+        """Everything that enters the seed of the UIDs, as one JSON text."""
+        parts = {
+            "code": self.code,
+            "description": self.description,
+            "label": self.series_label,
+            "model": self.model_name,
+            "version": self.model_version,
+            "parameters": dict(self.parameters),
+        }
+        return json.dumps(parts, sort_keys=True, default=str)
+
+    def full_description(self) -> str:
+        """DerivationDescription: what, by what, with what, at most 1024 characters."""
+        parts = [self.description, f"ct_keras {__version__}"]
+        if self.model_name:
+            version = f" {self.model_version}" if self.model_version else ""
+            parts.append(f"model {self.model_name}{version}")
+        if self.weights_sha256:
+            parts.append(f"weights sha256:{self.weights_sha256}")
+        parts += [f"{name} {value}" for name, value in self.parameters.items()]
+        return _ascii("; ".join(parts))[:_LONGEST_DESCRIPTION]
+
+    def series_description(self, source_description: str) -> str:
+        """SeriesDescription: the source's, cut, then the label; 64 characters."""
+        label = _ascii(self.series_label)[:_LONGEST_LABEL]
+        room = max(0, min(32, _LONGEST_LABEL - 1 - len(label)))
+        return f"{source_description.strip()[:room]} {label}".strip()
+
+
+def _ascii(words: str) -> str:
+    return words.encode("ascii", "replace").decode().replace("\\", "/")
+
+
+def code_item(value: str, scheme: str, meaning: str) -> Dataset:
+    """Returns one item of a code sequence."""
+    item = Dataset()
+    item.CodeValue = value
+    item.CodingSchemeDesignator = scheme
+    item.CodeMeaning = meaning
+    return item
+
+
+def now(dataset: Dataset | None = None) -> datetime.datetime:
+    """Returns the time that goes into headers, with its time zone.
+
+    SOURCE_DATE_EPOCH fixes it, for outputs that are the same in every run.
+
+    Args:
+        dataset: A header whose TimezoneOffsetFromUTC is kept.
+    """
+    epoch = os.environ.get("SOURCE_DATE_EPOCH", "")
+    if epoch.isdigit():
+        moment = datetime.datetime.fromtimestamp(int(epoch), datetime.UTC)
+    else:
+        moment = datetime.datetime.now().astimezone()
+    offset = text(dataset, "TimezoneOffsetFromUTC") if dataset is not None else None
+    try:
+        return moment.astimezone(datetime.datetime.strptime(offset or "", "%z").tzinfo)
+    except ValueError:
+        return moment
+
+
+def device_uid(derivation: Derivation) -> str:
+    """Returns one UID for each version of each model."""
+    return content_uid(
+        "device",
+        derivation.model_name or "",
+        derivation.model_version or "",
+        derivation.weights_sha256 or "",
+        __version__,
+    )
+
+
+def equipment_items(
+    header: Dataset, derivation: Derivation, moment: datetime.datetime
+) -> DicomSequence:
+    """Returns ContributingEquipmentSequence: as it was, the scanner, and ct_keras."""
+    items = list(values(header, "ContributingEquipmentSequence"))
+    known = {
+        text(code, "CodeValue")
+        for item in items
+        for code in values(item, "PurposeOfReferenceCodeSequence")
+    }
+    if "109101" not in known:
+        items.append(_scanner_item(header))
+    items.append(_own_item(derivation, moment))
+    return DicomSequence(items)
+
+
+def _scanner_item(header: Dataset) -> Dataset:
+    item = Dataset()
+    item.PurposeOfReferenceCodeSequence = DicomSequence(
+        [code_item("109101", "DCM", "Acquisition Equipment")]
+    )
+    item.Manufacturer = text(header, "Manufacturer") or "UNKNOWN"
+    for keyword in (
+        "InstitutionName",
+        "StationName",
+        "InstitutionalDepartmentName",
+        "ManufacturerModelName",
+        "DeviceSerialNumber",
+        "SoftwareVersions",
+        "DeviceUID",
+    ):
+        if text(header, keyword):
+            setattr(item, keyword, header[keyword].value)
+    return item
+
+
+def _own_item(derivation: Derivation, moment: datetime.datetime) -> Dataset:
+    item = Dataset()
+    item.PurposeOfReferenceCodeSequence = DicomSequence(
+        [code_item("109102", "DCM", "Processing Equipment")]
+    )
+    item.Manufacturer = EQUIPMENT_NAME
+    item.ManufacturerModelName = _ascii(derivation.model_name or EQUIPMENT_NAME)[:64]
+    versions = [__version__]
+    if derivation.model_version:
+        versions.append(_ascii(derivation.model_version)[:64])
+    item.SoftwareVersions = versions
+    item.ContributionDateTime = moment.strftime("%Y%m%d%H%M%S%z")
+    item.ContributionDescription = _ascii(derivation.contribution)[:1024]
+    return item

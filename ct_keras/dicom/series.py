@@ -1,0 +1,201 @@
+"""A CT series in Hounsfield units."""
+
+from __future__ import annotations
+
+import functools
+import statistics
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from pydicom import dcmread
+from pydicom.dataset import Dataset
+
+from ct_keras.dicom.pixels import SlicePixels, read_pixels
+from ct_keras.dicom.sources import SourceSlice
+from ct_keras.dicom.values import quiet_pydicom
+from ct_keras.errors import CtKerasError, Finding
+
+
+class Series:
+    """The CT images of one series, sorted feet to head.
+
+    Pixels are read from the files when they are asked for, slice by slice with `read`
+    or all at once with `hu`. A series never changes: `with_hu` returns another one.
+
+    Attributes:
+        sources: One `SourceSlice` for each slice, sorted along row x column.
+        spacing_mm: (slice, row, column) in mm; NaN where the files do not tell.
+        tilt_degrees: Angle between the stacking direction and the slice normal.
+        findings: What the reader noticed.
+
+    Example:
+        >>> series = ct_keras.read_series("STUDY")  # doctest: +SKIP
+        >>> series.hu.shape, series.spacing_mm  # doctest: +SKIP
+        ((51, 512, 512), (5.0, 0.805, 0.805))
+    """
+
+    def __init__(
+        self,
+        sources: Sequence[SourceSlice],
+        spacing_mm: tuple[float, float, float],
+        *,
+        tilt_degrees: float = 0.0,
+        findings: Sequence[Finding] = (),
+        stack: int = 0,
+    ):
+        self.sources = tuple(sources)
+        self.spacing_mm = spacing_mm
+        self.tilt_degrees = tilt_degrees
+        self.findings = list(findings)
+        self._stack = stack
+        self._hu: np.ndarray | None = None
+        self._replaced = False
+
+    def __len__(self) -> int:
+        return len(self.sources)
+
+    def __repr__(self) -> str:
+        slices, rows, columns = self.shape
+        return f"Series({slices} slices of {rows}x{columns})"
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """(slices, rows, columns)."""
+        first = self.sources[0]
+        return len(self.sources), first.rows, first.columns
+
+    @functools.cached_property
+    def header(self) -> Dataset:
+        """The whole header of the first slice, without pixels."""
+        return read_header(self.sources[0])
+
+    @property
+    def series_uid(self) -> str:
+        """SeriesInstanceUID; never print it."""
+        return self.sources[0].series_uid
+
+    @property
+    def patient_key(self) -> str:
+        """PatientID, to be hashed; never print it."""
+        return self.sources[0].patient_id
+
+    @property
+    def series_key(self) -> str:
+        """Tells this series from any other, to be hashed; never print it."""
+        suffix = f"#{self._stack}" if self._stack else ""
+        return self.series_uid + suffix
+
+    @property
+    def folder(self) -> Path:
+        """The folder of the first slice."""
+        return self.sources[0].path.parent
+
+    @property
+    def kernel(self) -> str | None:
+        """ConvolutionKernel of the first slice that has one."""
+        return next((s.kernel for s in self.sources if s.kernel), None)
+
+    @property
+    def kvp(self) -> float | None:
+        """Tube voltage in kV."""
+        return self.sources[0].kvp
+
+    @property
+    def slice_thickness_mm(self) -> float | None:
+        """SliceThickness in mm."""
+        return self.sources[0].thickness_mm
+
+    @property
+    def tube_current_ma(self) -> float | None:
+        """Median tube current over the slices in mA, None where it is not tagged."""
+        return _median(source.tube_current_ma for source in self.sources)
+
+    @property
+    def exposure_mas(self) -> float | None:
+        """Median of tube current times exposure time in mAs, None where not tagged."""
+        return _median(source.exposure_mas for source in self.sources)
+
+    @property
+    def denoised(self) -> bool:
+        """Whether ct_keras has denoised it before."""
+        return any(source.denoised for source in self.sources)
+
+    @property
+    def lossy(self) -> bool:
+        """Whether an image was ever compressed with loss."""
+        return any(source.lossy for source in self.sources)
+
+    def read(self, slice_index: int) -> SlicePixels:
+        """Reads one slice.
+
+        Args:
+            slice_index: 0 is the slice nearest the feet.
+
+        Returns:
+            Stored values, HU (float32, padding as it is) and padding mask, each of
+            shape (rows, columns).
+
+        Raises:
+            CtKerasError: CTK-E003 or E005, if the file changed since the scan.
+        """
+        pixels = read_pixels(self.sources[slice_index])
+        if self._replaced:
+            return pixels._replace(hu=self._hu[slice_index])
+        return pixels
+
+    @property
+    def hu(self) -> np.ndarray:
+        """All slices, float32 (slices, rows, columns) in HU, kept once read."""
+        if self._hu is None:
+            volume = np.empty(self.shape, np.float32)
+            for slice_index in range(len(self)):
+                volume[slice_index] = self.read(slice_index).hu
+            self._hu = volume
+        return self._hu
+
+    def with_hu(self, hu: np.ndarray) -> Series:
+        """Returns a series of the same slices with other values.
+
+        Args:
+            hu: (slices, rows, columns) in HU.
+
+        Raises:
+            CtKerasError: CTK-E000, if the shape is another one.
+        """
+        hu = np.asarray(hu, np.float32)
+        if hu.shape != self.shape:
+            raise CtKerasError(
+                "CTK-E000",
+                "the values do not have the shape of the series",
+                received=hu.shape,
+                expected=self.shape,
+            )
+        other = Series(
+            self.sources,
+            self.spacing_mm,
+            tilt_degrees=self.tilt_degrees,
+            findings=self.findings,
+            stack=self._stack,
+        )
+        other._hu = hu
+        other._replaced = True
+        return other
+
+
+def read_header(source: SourceSlice) -> Dataset:
+    """Reads the whole header of a slice, without pixels.
+
+    Raises:
+        CtKerasError: CTK-E005, if the file cannot be read any more.
+    """
+    try:
+        with quiet_pydicom():
+            return dcmread(source.path, stop_before_pixels=True)
+    except Exception as error:  # the file changed since the scan
+        raise CtKerasError("CTK-E005", f"cannot read file #{source.number}") from error
+
+
+def _median(values) -> float | None:
+    known = [value for value in values if value is not None]
+    return statistics.median(known) if known else None

@@ -1,0 +1,177 @@
+"""What is remembered of each source slice: a few numbers, not the whole header."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from pydicom.dataset import Dataset
+
+from ct_keras.dicom.values import integer, number, numbers, text, values
+
+#: Manufacturer of our own items in ContributingEquipmentSequence.
+EQUIPMENT_NAME = "ct_keras"
+#: Begin the ContributionDescription of a denoised series.
+DENOISED_MARK = "AI noise reduction"
+FILTERED_MARK = "Noise reduction by image filter"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SourceSlice:
+    """One CT image in a file.
+
+    Attributes:
+        number: 1-based number of the file in the scan; messages name a file by it.
+        stack_key: What else can tell apart two images at one position: acquisition,
+            temporal position, echo, ImageType and kVp.
+        bits_stored: Bits of a stored pixel value, 1 to 16.
+        signed: Whether stored values are two's complement.
+        padding: Lowest and highest stored value of padding pixels, or None.
+        pixel_offset: Where the pixels begin in the file, in bytes.
+        pixel_bytes: How many bytes the pixels take.
+    """
+
+    path: Path
+    number: int
+    sop_instance_uid: str
+    series_uid: str
+    study_uid: str
+    patient_id: str
+    image_type: tuple[str, ...]
+    rows: int
+    columns: int
+    bits_stored: int
+    signed: bool
+    slope: float
+    intercept: float
+    padding: tuple[int, int] | None
+    position: tuple[float, float, float] | None
+    orientation: tuple[float, ...] | None
+    pixel_spacing_mm: tuple[float, float] | None
+    slice_location: float | None
+    spacing_tag_mm: float | None
+    thickness_mm: float | None
+    instance_number: int | None
+    stack_key: tuple
+    kvp: float | None
+    kernel: str | None
+    tube_current_ma: float | None
+    exposure_time_ms: float | None
+    monochrome1: bool
+    lossy: bool
+    lossy_ratio: float | None
+    denoised: bool
+    pixel_offset: int
+    pixel_bytes: int
+
+    @property
+    def exposure_mas(self) -> float | None:
+        """Tube current times exposure time in mAs, None if one is not tagged.
+
+        The Exposure tag is not used: some scanners write another quantity there.
+        """
+        if not self.tube_current_ma or not self.exposure_time_ms:
+            return None
+        return self.tube_current_ma * self.exposure_time_ms / 1000
+
+
+def source_slice(
+    dataset: Dataset, path: Path, file_number: int, *, pixel_offset: int
+) -> SourceSlice:
+    """Returns what is remembered of a header that passed `checks.check_header`.
+
+    Args:
+        dataset: The header.
+        path: The file.
+        file_number: Its 1-based number in the scan.
+        pixel_offset: Where its pixels begin, in bytes.
+    """
+    image_type = tuple(str(value).upper() for value in values(dataset, "ImageType"))
+    rows, columns = int(dataset.Rows), int(dataset.Columns)
+    spacing = numbers(dataset, "PixelSpacing", 2)
+    return SourceSlice(
+        path=path,
+        number=file_number,
+        sop_instance_uid=str(dataset.SOPInstanceUID),
+        series_uid=str(dataset.SeriesInstanceUID),
+        study_uid=str(dataset.StudyInstanceUID),
+        patient_id=text(dataset, "PatientID") or "",
+        image_type=image_type,
+        rows=rows,
+        columns=columns,
+        bits_stored=int(dataset.BitsStored),
+        signed=int(dataset.PixelRepresentation) == 1,
+        slope=number(dataset, "RescaleSlope"),
+        intercept=number(dataset, "RescaleIntercept"),
+        padding=_padding_range(dataset),
+        position=numbers(dataset, "ImagePositionPatient", 3),
+        orientation=_orientation(dataset),
+        pixel_spacing_mm=spacing if spacing and min(spacing) > 0 else None,
+        slice_location=number(dataset, "SliceLocation"),
+        spacing_tag_mm=number(dataset, "SpacingBetweenSlices"),
+        thickness_mm=number(dataset, "SliceThickness"),
+        instance_number=integer(dataset, "InstanceNumber"),
+        stack_key=(
+            integer(dataset, "AcquisitionNumber"),
+            integer(dataset, "TemporalPositionIdentifier"),
+            text(dataset, "EchoNumbers"),
+            image_type,
+            number(dataset, "KVP"),
+        ),
+        **_history(dataset),
+        pixel_offset=pixel_offset,
+        pixel_bytes=rows * columns * 2,
+    )
+
+
+def _history(dataset: Dataset) -> dict:
+    """How the image was taken and what happened to it since."""
+    return dict(
+        kvp=number(dataset, "KVP"),
+        kernel=text(dataset, "ConvolutionKernel"),
+        tube_current_ma=number(dataset, "XRayTubeCurrent"),
+        exposure_time_ms=number(dataset, "ExposureTime"),
+        monochrome1=text(dataset, "PhotometricInterpretation") == "MONOCHROME1",
+        lossy=text(dataset, "LossyImageCompression") == "01",
+        lossy_ratio=number(dataset, "LossyImageCompressionRatio"),
+        denoised=_was_denoised(dataset),
+    )
+
+
+def _orientation(dataset: Dataset) -> tuple[float, ...] | None:
+    """Row and column direction, None unless both are near unit length and square."""
+    found = numbers(dataset, "ImageOrientationPatient", 6)
+    if found is None:
+        return None
+    row, column = found[:3], found[3:]
+    lengths = [sum(v * v for v in direction) for direction in (row, column)]
+    dot = sum(a * b for a, b in zip(row, column, strict=True))
+    if any(abs(length - 1) > 0.02 for length in lengths) or abs(dot) > 0.02:
+        return None
+    return found
+
+
+def _padding_range(dataset: Dataset) -> tuple[int, int] | None:
+    """The stored values of padding, whatever the sign of the VR they are held in."""
+    value = integer(dataset, "PixelPaddingValue")
+    if value is None:
+        return None
+    limit = integer(dataset, "PixelPaddingRangeLimit")
+    signed = int(dataset.PixelRepresentation) == 1
+    ends = [value, value if limit is None else limit]
+    ends = sorted(_as_16_bit(end, signed=signed) for end in ends)
+    return ends[0], ends[1]
+
+
+def _as_16_bit(value: int, *, signed: bool) -> int:
+    value &= 0xFFFF
+    return value - 0x10000 if signed and value & 0x8000 else value
+
+
+def _was_denoised(dataset: Dataset) -> bool:
+    for item in values(dataset, "ContributingEquipmentSequence"):
+        ours = text(item, "Manufacturer") == EQUIPMENT_NAME
+        description = text(item, "ContributionDescription") or ""
+        if ours and description.startswith((DENOISED_MARK, FILTERED_MARK)):
+            return True
+    return False

@@ -1,0 +1,76 @@
+"""Strict reading of single header values.
+
+pydicom hands back what stands in the file: text where a number belongs, one value where
+two belong, or nothing. These functions return a clean Python value or None.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import math
+import warnings
+from collections.abc import Iterator
+
+from pydicom.dataset import Dataset
+
+
+@contextlib.contextmanager
+def quiet_pydicom() -> Iterator[list[warnings.WarningMessage]]:
+    """Collects pydicom's warnings, whose texts may hold header values.
+
+    Yields:
+        The warnings so far. Count them, never print them.
+    """
+    logger = logging.getLogger("pydicom")
+    disabled = logger.disabled
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        logger.disabled = True
+        try:
+            yield caught
+        finally:
+            logger.disabled = disabled
+
+
+def values(dataset: Dataset, keyword: str) -> list:
+    """Returns the values of an element as a list, empty if it is absent or empty."""
+    try:
+        value = dataset.get(keyword)
+    except Exception:  # pydicom raises many types for values that break their VR
+        return []
+    if value is None or (isinstance(value, str) and not value.strip()):
+        return []
+    if isinstance(value, str | bytes) or not hasattr(value, "__iter__"):
+        return [value]
+    return list(value)
+
+
+def numbers(dataset: Dataset, keyword: str, count: int) -> tuple[float, ...] | None:
+    """Returns exactly `count` finite numbers, else None."""
+    found = values(dataset, keyword)
+    if len(found) != count:
+        return None
+    try:
+        result = tuple(float(value) for value in found)
+    except (TypeError, ValueError):
+        return None
+    return result if all(math.isfinite(value) for value in result) else None
+
+
+def number(dataset: Dataset, keyword: str) -> float | None:
+    """Returns one finite number, else None."""
+    found = numbers(dataset, keyword, 1)
+    return found[0] if found else None
+
+
+def integer(dataset: Dataset, keyword: str) -> int | None:
+    """Returns one whole number, else None."""
+    value = number(dataset, keyword)
+    return int(value) if value is not None and value == int(value) else None
+
+
+def text(dataset: Dataset, keyword: str) -> str | None:
+    r"""Returns the stripped text of an element, several values joined by ``\``."""
+    joined = "\\".join(str(value).strip() for value in values(dataset, keyword))
+    return joined or None
