@@ -1,0 +1,114 @@
+"""`ct-keras simulate`: a low-dose series from a normal-dose one."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from ct_keras.cli.output import NOTICE, echo_findings, emit_json, note, say
+
+
+@click.command()
+@click.argument("source", metavar="IN", type=click.Path(path_type=Path))
+@click.argument("out", type=click.Path(path_type=Path))
+@click.option("--dose", type=float, required=True, help="Fraction, 0.25 for a quarter.")
+@click.option("--seed", default=0, show_default=True, help="Decides the noise.")
+@click.option(
+    "--series", "wanted", help="Which one, if IN holds several: number or UID."
+)
+@click.option(
+    "--kernel", default="auto", show_default=True, help="auto, b30, d45, ramp."
+)
+@click.option(
+    "--photons", type=float, help="Incident photons per ray at full dose. [measured]"
+)
+@click.option("--bowtie/--no-bowtie", default=True, show_default=True)
+@click.option(
+    "--tube-current-modulation",
+    "modulation",
+    default=0.0,
+    show_default=True,
+    help="Angular modulation: 0 for none, 0.5 for the least noise.",
+)
+@click.option(
+    "--electronic-noise", type=float, help="SD per ray in photons.  [default: 0.5]"
+)
+@click.option("--overwrite", is_flag=True, help="Replace OUT.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
+def command(source, out, dose, seed, wanted, overwrite, as_json, **options) -> None:
+    """Writes the series in IN to OUT as a lower dose would have shown it.
+
+    Noise is added in the projections; what the scan already holds is measured and
+    accounted for. Works in memory that does not grow with the number of slices.
+    """
+    from ct_keras.dicom import read_series
+    from ct_keras.files import check_output_folder
+    from ct_keras.simulation import SeriesSimulator, check_dose
+
+    check_dose(dose)
+    series = read_series(source, series=wanted)
+    check_output_folder(out, inputs=(source,), overwrite=overwrite)
+    echo_findings(series.findings)
+    options["tube_current_modulation"] = options.pop("modulation")
+    simulator = SeriesSimulator(
+        series, **{name: value for name, value in options.items() if value is not None}
+    )
+    clipped = _write(series, out, simulator, dose, seed=seed, overwrite=overwrite)
+    if clipped:
+        note(f"CTK-W072 {clipped} values clipped to the stored range")
+    report = _report(series, simulator.calibration, dose, seed)
+    if as_json:
+        emit_json(report)
+    else:
+        _tell(report)
+
+
+def _write(series, out, simulator, dose, *, seed, overwrite) -> int:
+    """Writes every slice and returns the number of clipped pixels."""
+    from ct_keras.dicom import Derivation, SeriesWriter
+    from ct_keras.progress import track
+
+    found = simulator.calibration
+    derivation = Derivation.simulated_dose(
+        dose,
+        parameters={
+            "dose": dose,
+            "seed": seed,
+            "kernel": found.kernel.name,
+            "photons": f"{found.photons:.4g}",
+        },
+    )
+    with SeriesWriter(
+        series, out, derivation, overwrite=overwrite, progress=True
+    ) as writer:
+        for slice_index in track(range(len(series)), "Simulating"):
+            pixels = series.read(slice_index)
+            low = simulator.low_doses(slice_index, [dose], seed=seed, pixels=pixels)
+            writer.write(slice_index, low[0])
+    return writer.clipped
+
+
+def _report(series, found, dose, seed) -> dict:
+    return {
+        "dose": dose,
+        "seed": seed,
+        "slices": len(series),
+        "photons": found.photons,
+        "photons_from": found.origin,
+        "kernel": found.kernel.name,
+        "kernel_from": found.kernel_origin,
+        "noise_hu": found.noise_hu,
+        "noise_free": found.noise_free,
+    }
+
+
+def _tell(report: dict) -> None:
+    say(f"{report['slices']} slices at {report['dose'] * 100:g} % dose written")
+    if report["noise_free"]:
+        say("the source holds no noise: the whole noise of the dose was added")
+    elif report["noise_hu"] is not None:
+        say(f"noise of the source in soft tissue: {report['noise_hu']:.1f} HU")
+    say(f"kernel {report['kernel']} (from {report['kernel_from']})")
+    say(f"{report['photons']:.3g} photons per ray (from {report['photons_from']})")
+    say(NOTICE)

@@ -1,0 +1,142 @@
+"""Reconstruction kernels: how sharp, and therefore how noisy, an image is.
+
+A kernel is given by the modulation transfer function (MTF) of the whole system at three
+frequencies, as data sheets print it. The detector blurs the line integrals before any
+noise is added; what filtered back-projection applies to the (noisy) sinogram is the
+ramp times MTF over detector blur. With an effective aperture of 0.64 mm the noise of
+D45 is 2.28 times that of B30 for white projection noise, the ratio that was reported;
+without any aperture it would be 1.94.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+import numpy as np
+
+from ct_keras.errors import CtKerasError
+
+#: Width of a detector element and the focal spot at the isocentre, in mm. Clinical
+#: elements are 0.5 to 0.7 mm; the value is the one that gives the noise ratio 2.28.
+APERTURE_MM = 0.64
+_LEAST_BLUR = 0.2
+_LEVELS = (0.5, 0.1, 0.02)
+
+
+@dataclass(frozen=True)
+class Kernel:
+    """A reconstruction kernel by the MTF of the system.
+
+    ``-ln MTF`` is a power of the frequency below the 50 % point and bends smoothly
+    through the 10 % and 2 % points above it.
+
+    Attributes:
+        name: Lower-case name.
+        frequencies: Where the MTF is 50, 10 and 2 %, in line pairs (cycles) per cm;
+            None for the bare ramp (Ram-Lak) up to the detector's Nyquist frequency.
+    """
+
+    name: str
+    frequencies: tuple[float, float, float] | None
+
+    def mtf(self, frequency_mm: np.ndarray) -> np.ndarray:
+        """Returns the MTF of the system at frequencies in cycles per mm."""
+        frequency_mm = np.abs(np.asarray(frequency_mm, np.float64))
+        if self.frequencies is None:
+            return np.sinc(frequency_mm * APERTURE_MM)
+        low, middle, high = np.log(-np.log(_LEVELS))
+        half = self.frequencies[0] / 10
+        to_middle, to_high = np.log(np.divide(self.frequencies[1:], 10 * half))
+        first = (middle - low) / to_middle
+        bend = ((high - middle) / (to_high - to_middle) - first) / to_high
+        slope = first - bend * to_middle
+        with np.errstate(divide="ignore"):
+            place = np.log(frequency_mm / half)
+        curve = low + slope * place
+        above = np.maximum(place, 0)
+        return np.exp(-np.exp(curve + bend * above**2))
+
+    def window(self, frequency_mm: np.ndarray) -> np.ndarray:
+        """Returns the factor on the ramp: MTF over detector blur.
+
+        Above 1.3 cycles per mm, where the detector sees next to nothing, it is zero.
+        """
+        blur = np.sinc(np.asarray(frequency_mm, np.float64) * APERTURE_MM)
+        if self.frequencies is None:
+            return np.ones_like(blur)
+        seen = blur > _LEAST_BLUR
+        return np.where(seen, self.mtf(frequency_mm) / np.where(seen, blur, 1), 0)
+
+
+#: Kernels by name. ``b30`` and ``d45`` are those of the report; ``ramp`` is Ram-Lak.
+KERNELS = {
+    "b30": Kernel("b30", (3.6, 5.9, 7.3)),
+    "d45": Kernel("d45", (5.6, 9.4, 11.4)),
+    "ramp": Kernel("ramp", None),
+}
+
+
+def between(share: float) -> Kernel:
+    """Returns a kernel on the line from B30 (share 0) to D45 (share 1)."""
+    pairs = zip(KERNELS["b30"].frequencies, KERNELS["d45"].frequencies, strict=True)
+    frequencies = tuple(low ** (1 - share) * high**share for low, high in pairs)
+    return Kernel(f"b30-d45:{share:g}", frequencies)
+
+
+def get_kernel(kernel: str | Kernel) -> Kernel:
+    """Returns a kernel by name.
+
+    Raises:
+        CtKerasError: CTK-E000, if there is no such kernel.
+    """
+    if isinstance(kernel, Kernel):
+        return kernel
+    if str(kernel).lower() in KERNELS:
+        return KERNELS[str(kernel).lower()]
+    raise CtKerasError(
+        "CTK-E000",
+        "unknown reconstruction kernel",
+        received=kernel,
+        expected=", ".join(["auto", *KERNELS]),
+    )
+
+
+#: GE and Philips names and the share of `between` that comes nearest. Measured in the
+#: noise of scans: GE STANDARD 0.17, Philips D 0.38, Siemens B45 0.45.
+_SHARES = {
+    "SOFT": 0.0,
+    "STANDARD": 0.15,
+    "DETAIL": 0.4,
+    "CHEST": 0.4,
+    "LUNG": 1.0,
+    "BONE": 1.0,
+    "BONEPLUS": 1.0,
+    "EDGE": 1.0,
+    "A": -0.1,
+    "B": 0.1,
+    "C": 0.25,
+    "D": 0.4,
+    "E": 1.0,
+    "L": 1.0,
+}
+
+
+def kernel_by_name(convolution_kernel: str | None) -> Kernel:
+    """Guesses a kernel from a scanner's name for it (DICOM ConvolutionKernel).
+
+    Siemens names hold a number, sharper with the tens: 30 is B30 and 70 is D45, others
+    lie between; D45 is itself. For GE and Philips a short table is used. Canon's FC
+    numbers are no scale and, like every unknown name, count as B30.
+    """
+    name = (convolution_kernel or "").strip().upper()
+    siemens = re.fullmatch(r"[A-Z]{1,2}(\d\d)[A-Z]?(\\\d|\d)?", name)
+    if name.startswith("D45"):
+        share = 1.0
+    elif siemens and not name.startswith("FC"):
+        share = (int(siemens[1]) - 30) / 40
+    else:
+        share = _SHARES.get(name, 0.0)
+    share = float(np.clip(share, -0.3, 1))
+    named = {0.0: KERNELS["b30"], 1.0: KERNELS["d45"]}
+    return named.get(share) or between(share)
