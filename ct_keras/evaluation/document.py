@@ -1,0 +1,259 @@
+"""From one record per slice and model to the tables of ``metrics.json``."""
+
+from __future__ import annotations
+
+import math
+import platform
+from collections.abc import Mapping, Sequence
+from importlib.metadata import PackageNotFoundError, version
+
+import numpy as np
+
+from ct_keras import hu
+from ct_keras.evaluation import metrics, statistics
+from ct_keras.evaluation.protocols import MAIN, PROTOCOLS, describe_protocols
+from ct_keras.evaluation.vif import CLIP_HIGH_HU, CLIP_LOW_HU, NOISE_VARIANCE, WINDOWS
+
+NOTICE = "Research use only. Not for diagnostic use."
+INPUT = "input"
+#: Main metric -> whether more is better.
+MAIN_METRICS = {"psnr": True, "ssim": True, "rmse_hu": False}
+#: What a record holds beside its metrics.
+SLICE_KEYS = ("model", "case", "series", "slice_index", "dose_fraction")
+_LIBRARIES = ("ct_keras", "numpy", "opencv-python", "scipy")
+
+
+def metric_names(records: Sequence[Mapping]) -> list[str]:
+    """Returns the metrics that the records hold, in their own order."""
+    return [key for key in records[0] if key not in SLICE_KEYS]
+
+
+def build_document(
+    records: Sequence[Mapping],
+    *,
+    costs: Mapping[str, Mapping] | None = None,
+    baseline: str | None = None,
+    split: str | None = None,
+    command: str | None = None,
+    seed: int = 0,
+) -> dict:
+    """Builds what ``metrics.json`` holds.
+
+    Args:
+        records: One per slice and model: the keys of `SLICE_KEYS` and every metric.
+        costs: Model -> what its rows shall carry besides (parameters, gmac, ...).
+        baseline: A model that the others are tested against, besides the input.
+        split: Which split the slices come from.
+        command: The command line that was run.
+        seed: Of the bootstrap.
+
+    Returns:
+        ``protocol``, ``rows`` (all doses together), ``by_dose``, ``patients`` and
+        ``tests``. It is strictly valid JSON: an infinite value is the string "inf",
+        a value that does not exist is None.
+    """
+    by_model: dict[str, list[Mapping]] = {}
+    for record in records:
+        by_model.setdefault(record["model"], []).append(record)
+    doses = sorted(
+        {record["dose_fraction"] for record in records},
+        key=lambda dose: math.inf if dose is None else dose,
+    )
+    rows, by_dose = [], []
+    for model, found in by_model.items():
+        extra = dict((costs or {}).get(model, {}))
+        rows.append(_row(found, by_model[INPUT], seed=seed) | extra)
+        for dose in doses:
+            chosen = _of_dose(found, dose)
+            if chosen:
+                inputs = _of_dose(by_model[INPUT], dose)
+                head = {"dose_fraction": dose}
+                by_dose.append(head | _row(chosen, inputs, seed=seed))
+    return to_json(
+        {
+            "notice": NOTICE,
+            "split": split,
+            "command": command,
+            "doses": doses,
+            "protocol": describe(seed=seed),
+            "rows": rows,
+            "by_dose": by_dose,
+            "patients": _patients(by_model),
+            "tests": _tests(by_model, baseline=baseline, seed=seed),
+        }
+    )
+
+
+def to_json(value: object) -> object:
+    """Makes a value that any JSON reader takes: no NaN, no infinity, no NumPy."""
+    if isinstance(value, Mapping):
+        return {str(key): to_json(item) for key, item in value.items()}
+    if isinstance(value, list | tuple | np.ndarray):
+        return [to_json(item) for item in value]
+    if isinstance(value, np.generic):
+        return to_json(value.item())
+    if isinstance(value, float) and not math.isfinite(value):
+        return None if math.isnan(value) else ("inf" if value > 0 else "-inf")
+    return value
+
+
+def describe(*, seed: int = 0) -> dict:
+    """Returns how everything was measured: definitions, statistics and versions."""
+    return {
+        "main": MAIN,
+        "protocols": describe_protocols(),
+        "ssim": "K1 0.01, K2 0.03, mean of the map; see the name of its definition",
+        "vif": {
+            "clip_hu": [CLIP_LOW_HU, CLIP_HIGH_HU],
+            "windows": list(WINDOWS),
+            "noise_variance_hu2": NOISE_VARIANCE,
+            "swapped": "vif_swapped exchanges the images: for one published table",
+        },
+        "hu": {
+            "body": f"largest region above {metrics.BODY_HU:g} HU, holes filled",
+            "tissues_hu": {
+                tissue.name: [tissue.low, tissue.high] for tissue in metrics.TISSUES
+            },
+            "erosion_pixels": metrics.EROSION_PIXELS,
+            "bias": "mean of test - reference",
+        },
+        "windows": {
+            str(window): [window.low, window.high] for window in hu.WINDOWS.values()
+        },
+        "aggregation": "per slice, mean per patient, mean and SD over patients",
+        "not_finite": '"inf" for an identical pair, left out of means and counted '
+        "in <metric>_excluded; null for what is not defined",
+        "statistics": {
+            "interval": "percentile bootstrap over patients, 95 %",
+            "resamples": statistics.RESAMPLES,
+            "seed": seed,
+            "fewest_patients": statistics.FEWEST_PATIENTS,
+            "tests": "exact Wilcoxon signed-rank and exact sign-flip permutation on "
+            "differences per patient, two-sided, Holm correction over models",
+        },
+        "versions": _versions(),
+    }
+
+
+def _versions() -> dict[str, str | None]:
+    found: dict[str, str | None] = {"python": platform.python_version()}
+    for name in _LIBRARIES:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            found[name] = None
+    return found
+
+
+def _of_dose(records: Sequence[Mapping], dose: float | None) -> list[Mapping]:
+    return [record for record in records if record["dose_fraction"] == dose]
+
+
+def _row(
+    records: Sequence[Mapping], inputs: Sequence[Mapping], *, seed: int
+) -> dict[str, object]:
+    """One line of a table: a model on a set of slices."""
+    patients = [record["case"] for record in records]
+    count = len(set(patients))
+    row: dict[str, object] = {
+        "model": records[0]["model"],
+        "cases": count,
+        "slices": len(records),
+        "few_patients": count < statistics.FEWEST_PATIENTS,
+    }
+    for key in metric_names(records):
+        values = [record[key] for record in records]
+        found = statistics.summarize(values, patients, seed=seed)
+        row[key] = found.pop("mean")
+        row |= {f"{key}_{name}": value for name, value in found.items()}
+    row |= _pooled_psnr(records)
+    for key, higher in MAIN_METRICS.items():
+        row |= _worse(key, records, inputs, higher)
+    return row
+
+
+def _pooled_psnr(records: Sequence[Mapping]) -> dict[str, float]:
+    """PSNR of the mean squared error of all pixels, where the range is one number."""
+    found = {}
+    for protocol in PROTOCOLS.values():
+        if protocol.range_hu is not None:
+            errors = [record[protocol.key("rmse_hu")] for record in records]
+            pooled = float(np.mean(np.square(errors)))
+            found[f"{protocol.key('psnr')}_pooled"] = metrics.psnr_of_mse(
+                pooled, data_range=protocol.range_hu
+            )
+    return found
+
+
+def _worse(
+    key: str, records: Sequence[Mapping], inputs: Sequence[Mapping], higher: bool
+) -> dict[str, float | None]:
+    """The shares of slices and of patients that are worse than the input."""
+    ours, theirs = _means(records, key), _means(inputs, key)
+    both = [patient for patient in ours if patient in theirs]
+    return {
+        f"{key}_worse_slices": statistics.share_worse(
+            [record[key] for record in records],
+            [record[key] for record in inputs],
+            higher_is_better=higher,
+        ),
+        f"{key}_worse_patients": statistics.share_worse(
+            [ours[patient] for patient in both],
+            [theirs[patient] for patient in both],
+            higher_is_better=higher,
+        ),
+    }
+
+
+def _means(records: Sequence[Mapping], key: str) -> dict[str, float]:
+    return statistics.patient_means(
+        [record[key] for record in records], [record["case"] for record in records]
+    )
+
+
+def _patients(by_model: Mapping[str, Sequence[Mapping]]) -> list[dict]:
+    """The main metrics and the bias of every patient and model."""
+    rows = []
+    for model, records in by_model.items():
+        means = {key: _means(records, key) for key in (*MAIN_METRICS, "bias_hu")}
+        for case in dict.fromkeys(record["case"] for record in records):
+            count = sum(1 for record in records if record["case"] == case)
+            row = {"model": model, "case": case, "slices": count}
+            rows.append(row | {key: means[key].get(case) for key in means})
+    return rows
+
+
+def _tests(
+    by_model: Mapping[str, Sequence[Mapping]], *, baseline: str | None, seed: int
+) -> list[dict]:
+    """Every model against the input and the baseline, in each main metric."""
+    against = [name for name in (INPUT, baseline) if name in by_model]
+    return [
+        test
+        for other in dict.fromkeys(against)
+        for key in MAIN_METRICS
+        for test in _family(by_model, other, key, seed)
+    ]
+
+
+def _family(
+    by_model: Mapping[str, Sequence[Mapping]], other: str, key: str, seed: int
+) -> list[dict]:
+    """One metric of all models against one of them, with Holm's correction."""
+    theirs = _means(by_model[other], key)
+    family = []
+    for model, records in by_model.items():
+        ours = _means(records, key)
+        if model not in (other, INPUT) and ours.keys() & theirs.keys():
+            head = {"model": model, "against": other, "metric": key}
+            family.append(head | statistics.compare(ours, theirs, seed=seed))
+    for name in ("wilcoxon_p", "sign_flip_p"):
+        adjusted = statistics.holm([test[name] for test in family])
+        for test, value in zip(family, adjusted, strict=True):
+            test[f"{name}_holm"] = value
+    for test in family:
+        cannot = test["smallest_p"] > 1 - statistics.CONFIDENCE
+        count = test["patients"]
+        people = f"{count} patient" + ("s" if count > 1 else "")
+        test["note"] = f"with {people} no result can reach p 0.05" if cannot else None
+    return family
