@@ -1,0 +1,223 @@
+"""What happens around a training step and at the end of an epoch."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import logging
+import math
+import signal
+import sys
+import time
+from pathlib import Path
+
+import keras
+import numpy as np
+
+from ct_keras import hu
+from ct_keras.errors import CtKerasError
+from ct_keras.files import atomic_file, sha256_of, write_text
+from ct_keras.training.checkpoints import save_checkpoint
+from ct_keras.training.validation import validate
+
+logger = logging.getLogger(__name__)
+
+#: Slices shown in TensorBoard.
+PICTURES = 4
+
+
+class StopOnNaN(keras.callbacks.Callback):
+    """Ends the run with CTK-E089 at the first step whose loss is not finite.
+
+    It raises, so nothing after it runs: the last checkpoint and the best weights stay.
+    """
+
+    def on_train_batch_end(self, batch, logs=None):
+        """Looks at the losses that the step returned."""
+        for name, value in (logs or {}).items():
+            if not math.isfinite(value):
+                raise CtKerasError(
+                    "CTK-E089",
+                    f"training diverged at step {batch + 1} of the epoch",
+                    received=f"{name} = {value}",
+                    fix="the last good weights are kept; lower the learning rate or "
+                    "clip the gradient, then train again",
+                )
+
+
+class StopOnSignal(keras.callbacks.Callback):
+    """Lets SIGTERM and SIGINT end training after the step under way.
+
+    Attributes:
+        received: Whether one came; the epoch under way is then not finished.
+    """
+
+    def __init__(self):
+        super().__init__()
+        self.received = False
+        self._previous = {}
+
+    def on_train_begin(self, logs=None):
+        """Takes over the two signals (in the main thread only)."""
+        for number in (signal.SIGTERM, signal.SIGINT):
+            try:
+                self._previous[number] = signal.signal(number, self._receive)
+            except ValueError:  # not the main thread: the caller handles signals
+                return
+
+    def on_train_end(self, logs=None):
+        """Gives the signals back."""
+        for number, handler in self._previous.items():
+            signal.signal(number, handler)
+
+    def on_train_batch_end(self, batch, logs=None):
+        """Stops between two steps."""
+        if self.received:
+            self.model.stop_training = True
+
+    def _receive(self, number, frame):
+        self.received = True
+
+
+class EpochRecorder(keras.callbacks.Callback):
+    """Validates, logs, keeps the best weights and a checkpoint after each epoch.
+
+    Args:
+        run: The folder of the run.
+        denoiser: The network under training, HU to HU.
+        pairs: Validation slices.
+        state: What a checkpoint restored: "history" (list of rows) and "best".
+        stop: Tells whether the epoch was cut short, which is then not recorded.
+    """
+
+    def __init__(self, run: Path, denoiser, pairs, state: dict, stop: StopOnSignal):
+        super().__init__()
+        self.run = run
+        self.denoiser = denoiser
+        self.pairs = pairs
+        self.stop = stop
+        self.history = list(state.get("history", []))
+        self.best = state.get("best")
+        self._board = _Board(run / "tensorboard")
+        self._started = 0.0
+
+    def on_epoch_begin(self, epoch, logs=None):
+        """Starts the clock."""
+        self._started = time.monotonic()
+
+    def on_epoch_end(self, epoch, logs=None):
+        """Records a whole epoch; one that a signal cut short leaves no trace."""
+        if self.stop.received:
+            return
+        seconds = time.monotonic() - self._started
+        result = validate(self.denoiser, self.pairs)
+        row = {"epoch": epoch + 1}
+        row |= {name: float(value) for name, value in (logs or {}).items()}
+        row |= {"val_psnr": result.psnr, "val_rmse_hu": result.rmse_hu}
+        row |= {"learning_rate": _learning_rate(self.model), "seconds": seconds}
+        self.history.append(row)
+        if self.best is None or result.psnr > self.best["val_psnr"]:
+            self.best = {key: row[key] for key in ("epoch", "val_psnr", "val_rmse_hu")}
+            self._save_best()
+        state = {"epoch": epoch + 1, "history": self.history, "best": self.best}
+        save_checkpoint(self.run / "checkpoints", self.model, state)
+        write_history(self.run, self.history)
+        self._board.write(row, self.denoiser, self.pairs[:PICTURES])
+        logger.info(
+            "epoch %d: loss %.3e, validation PSNR %.2f dB, RMSE %.1f HU, %.0f s",
+            epoch + 1,
+            row.get("loss", math.nan),
+            result.psnr,
+            result.rmse_hu,
+            seconds,
+        )
+
+    def on_train_end(self, logs=None):
+        """Closes the TensorBoard log."""
+        self._board.close()
+
+    def _save_best(self) -> None:
+        with atomic_file(self.run / "best.keras") as temporary:
+            self.denoiser.model.save(temporary)
+        best = self.best | {"sha256": sha256_of(self.run / "best.keras")}
+        write_text(self.run / "best.json", json.dumps(best, indent=1))
+
+
+class ProgressBar(keras.callbacks.Callback):
+    """One bar for the whole run on standard error, if that is a terminal."""
+
+    def __init__(self, epochs: int, steps: int, first_epoch: int):
+        super().__init__()
+        self.total = epochs * steps
+        self.done = first_epoch * steps
+        self._bar = None
+
+    def on_train_begin(self, logs=None):
+        """Opens the bar."""
+        if not sys.stderr.isatty():
+            return
+        from rich.console import Console
+        from rich.progress import Progress
+
+        self._bar = Progress(console=Console(stderr=True), transient=True)
+        self._bar.start()
+        self._task = self._bar.add_task(
+            "Training", total=self.total, completed=self.done
+        )
+
+    def on_train_batch_end(self, batch, logs=None):
+        """Moves the bar by one step."""
+        if self._bar:
+            loss = (logs or {}).get("loss", math.nan)
+            self._bar.update(
+                self._task, advance=1, description=f"Training, loss {loss:.2e}"
+            )
+
+    def on_train_end(self, logs=None):
+        """Removes the bar."""
+        if self._bar:
+            self._bar.stop()
+
+
+class _Board:
+    """Scalars and a few slices in a fixed window for TensorBoard."""
+
+    def __init__(self, folder: Path):
+        import tensorflow as tf
+
+        self._tf = tf
+        self._writer = tf.summary.create_file_writer(str(folder))
+
+    def write(self, row: dict, denoise, pairs) -> None:
+        step = row["epoch"]
+        with self._writer.as_default():
+            for name, value in row.items():
+                if name != "epoch":
+                    self._tf.summary.scalar(name, value, step=step)
+            for index, pair in enumerate(pairs):
+                panels = [pair.low_hu, denoise(pair.low_hu), pair.full_hu]
+                picture = hu.to_display(np.hstack(panels), hu.ABDOMEN)
+                self._tf.summary.image(
+                    f"slice {index}: low dose, denoised, reference ({hu.ABDOMEN})",
+                    picture[None, :, :, None],
+                    step=step,
+                )
+        self._writer.flush()
+
+    def close(self) -> None:
+        self._writer.close()
+
+
+def write_history(run: Path, history: list[dict]) -> None:
+    """Writes RUN/history.csv, one row per finished epoch."""
+    text = io.StringIO()
+    columns = list(history[0]) if history else ["epoch"]
+    writer = csv.DictWriter(text, columns, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(history)
+    write_text(run / "history.csv", text.getvalue())
+
+
+def _learning_rate(model: keras.Model) -> float:
+    return float(np.asarray(model.optimizer.learning_rate))

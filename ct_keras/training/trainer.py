@@ -1,0 +1,247 @@
+"""Runs a recipe on records, from nothing or from where a kill left it."""
+
+from __future__ import annotations
+
+import json
+import logging
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import keras
+
+import ct_keras
+from ct_keras.data import read_manifest, training_patches
+from ct_keras.data.manifest import MANIFEST, shard_paths
+from ct_keras.errors import CtKerasError
+from ct_keras.files import check_output_folder, sha256_of, write_text
+from ct_keras.models import ModelSpec, Recipe, get_spec
+from ct_keras.training.callbacks import (
+    EpochRecorder,
+    ProgressBar,
+    StopOnNaN,
+    StopOnSignal,
+    write_history,
+)
+from ct_keras.training.checkpoints import latest_state, restore
+from ct_keras.training.validation import ValidationResult, fixed_slices, validate
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class TrainingResult:
+    """How a run ended.
+
+    Attributes:
+        run: The folder of the run; `ct_keras.load(run)` gives its best weights.
+        best: Epoch, validation PSNR (dB) and RMSE (HU) of the best weights.
+        untreated: The same measures of the noisy input.
+        finished: False if a signal stopped it before the last epoch.
+    """
+
+    run: Path
+    best: dict
+    untreated: ValidationResult
+    finished: bool
+
+    @property
+    def better_than_input(self) -> bool:
+        """Whether the best weights improve the noisy input at all."""
+        return bool(self.best) and self.best["val_psnr"] > self.untreated.psnr
+
+
+def train(
+    name: str,
+    records: str | Path,
+    *,
+    out: str | Path,
+    make_denoiser,
+    recipe: str = "report",
+    epochs: int | None = None,
+    steps: int | None = None,
+    options: dict | None = None,
+    seed: int = 0,
+    resume: bool = False,
+    validation_slices: int = 16,
+    deterministic: bool = True,
+    progress: bool = False,
+) -> TrainingResult:
+    """Trains a network of the zoo and keeps its best weights in `out`/best.keras.
+
+    The patches of each epoch are a pure function of seed and epoch, and a checkpoint
+    holds every variable. So a run that was killed at any moment and resumed ends with
+    the same weights, bit for bit, as one that was not (same machine and versions, with
+    `deterministic`).
+
+    Args:
+        name: One of `ct_keras.models.list_models()`.
+        records: A folder of TFRecords with the splits train and val.
+        out: The folder of the run: config.json, history.csv, best.keras, best.json,
+            checkpoints/, tensorboard/.
+        make_denoiser: Turns the network into a callable from HU to HU that has a
+            `model` to save: `ct_keras.Denoiser`.
+        recipe: "quick", "report" or "paper".
+        epochs: Instead of the recipe's.
+        steps: Steps per epoch instead of the recipe's.
+        options: Arguments of the builder that replace the recipe's, e.g. `width`.
+        seed: Of the initial weights and of the patches.
+        resume: Go on from the newest intact checkpoint in `out`, if there is one.
+        validation_slices: Slices of the split val used after each epoch.
+        deterministic: Make TensorFlow's operations repeatable (in this process).
+        progress: Show a bar.
+
+    Returns:
+        How it ended.
+
+    Raises:
+        CtKerasError: CTK-E071 if `out` holds something and `resume` is false, CTK-E084
+            for an unknown recipe or a missing split, CTK-E080 for damaged records,
+            CTK-E087 if the run to resume had other settings,
+            CTK-E092 for an unknown network, CTK-E089 if training diverges.
+    """
+    spec = get_spec(name)
+    chosen = _with_options(spec.recipe(recipe).with_length(epochs, steps), options)
+    run = Path(out)
+    manifest = read_manifest(records)
+    for split in ("train", "val"):
+        shard_paths(manifest, split)  # refuses damaged shards before anything is made
+    config = _configuration(spec, chosen, records, seed, validation_slices)
+    _prepare_run(run, config, resume=resume)
+
+    pairs = fixed_slices(records, "val", validation_slices)
+    model = _compiled_model(spec, chosen, seed, deterministic)
+    state = _restore_latest(run, model) if resume else {}
+    untreated = validate(lambda low_hu: low_hu, pairs)
+    logger.info("noisy input: validation PSNR %.2f dB", untreated.psnr)
+
+    stop = StopOnSignal()
+    recorder = EpochRecorder(run, make_denoiser(model), pairs, state, stop)
+    _fit(model, chosen, records, seed, state.get("epoch", 0), recorder, progress)
+    return TrainingResult(run, recorder.best or {}, untreated, not stop.received)
+
+
+def _fit(
+    model: keras.Model,
+    recipe: Recipe,
+    records: str | Path,
+    seed: int,
+    first_epoch: int,
+    recorder: EpochRecorder,
+    progress: bool,
+) -> None:
+    if first_epoch >= recipe.epochs:
+        return
+    steps = recipe.steps_per_epoch
+    patches = training_patches(
+        records,
+        split="train",
+        patch_size=recipe.patch_size,
+        batch_size=recipe.batch_size,
+        seed=seed,
+        steps=steps,
+        first_epoch=first_epoch,
+        augment=recipe.augment,
+    )
+    callbacks = [StopOnNaN(), recorder.stop, recorder]
+    if progress:
+        callbacks.append(ProgressBar(recipe.epochs, steps, first_epoch))
+    model.fit(
+        patches,
+        initial_epoch=first_epoch,
+        epochs=recipe.epochs,
+        steps_per_epoch=steps,
+        callbacks=callbacks,
+        shuffle=False,
+        verbose=0,
+    )
+
+
+def _compiled_model(
+    spec: ModelSpec, recipe: Recipe, seed: int, deterministic: bool
+) -> keras.Model:
+    """Builds and compiles; the optimiser is built too, so that it can be restored."""
+    if deterministic and keras.backend.backend() == "tensorflow":
+        import tensorflow as tf
+
+        tf.config.experimental.enable_op_determinism()
+    keras.utils.set_random_seed(seed)
+    policy = keras.config.dtype_policy()
+    keras.config.set_dtype_policy(recipe.mixed_precision)
+    try:
+        model = spec.builder(**recipe.options)
+    finally:
+        keras.config.set_dtype_policy(policy)
+    optimizer = keras.optimizers.Adam(
+        _schedule(recipe), *recipe.betas, global_clipnorm=recipe.clip_norm
+    )
+    model.compile(optimizer, loss=recipe.loss, jit_compile=recipe.jit_compile)
+    model.optimizer.build(model.trainable_variables)
+    return model
+
+
+def _schedule(recipe: Recipe):
+    if recipe.final_learning_rate is None:
+        return recipe.learning_rate
+    return keras.optimizers.schedules.ExponentialDecay(
+        recipe.learning_rate,
+        decay_steps=recipe.epochs * recipe.steps_per_epoch,
+        decay_rate=recipe.final_learning_rate / recipe.learning_rate,
+    )
+
+
+def _with_options(recipe: Recipe, options: dict | None) -> Recipe:
+    return replace(recipe, options=dict(recipe.options) | (options or {}))
+
+
+def _configuration(
+    spec: ModelSpec,
+    recipe: Recipe,
+    records: str | Path,
+    seed: int,
+    validation_slices: int,
+) -> dict:
+    """Everything that decides the result, without a path."""
+    return {
+        "model": spec.name,
+        "recipe": recipe.to_json(),
+        "seed": seed,
+        "validation_slices": validation_slices,
+        "manifest_sha256": sha256_of(Path(records) / MANIFEST),
+        "versions": {
+            "ct_keras": ct_keras.__version__,
+            "keras": keras.__version__,
+            "backend": keras.backend.backend(),
+        },
+    }
+
+
+def _prepare_run(run: Path, config: dict, *, resume: bool) -> None:
+    """Writes config.json, or checks that the run to resume had the same."""
+    path = run / "config.json"
+    if resume and path.is_file():
+        before = json.loads(path.read_text())
+        config = json.loads(json.dumps(config))
+        different = [key for key in config if config[key] != before.get(key)]
+        if different:
+            raise CtKerasError(
+                "CTK-E087",
+                "the run to resume was started with other settings",
+                received=", ".join(different),
+                fix="repeat the options and records of the first call, or train into "
+                "a new folder",
+            )
+        return
+    check_output_folder(run)
+    write_text(path, json.dumps(config, indent=1) + "\n")
+
+
+def _restore_latest(run: Path, model: keras.Model) -> dict:
+    checkpoint, state, findings = latest_state(run / "checkpoints")
+    for finding in findings:
+        logger.warning("%s", finding)
+    if checkpoint is None:
+        return {}
+    restore(checkpoint, model)
+    write_history(run, state["history"])
+    logger.info("resuming after epoch %d", state["epoch"])
+    return state

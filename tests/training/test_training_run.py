@@ -1,0 +1,253 @@
+"""Runs: what they write, that they resume exactly, and that they fail safely."""
+
+import csv
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+
+import ct_keras
+from ct_keras.errors import CtKerasError
+from ct_keras.models import RedCNN
+from ct_keras.training import train
+from ct_keras.training.checkpoints import latest_state, restore, save_checkpoint
+from ct_keras.training.validation import fixed_slices, validate
+
+SMALL = {"recipe": "quick", "options": {"width": 4}, "validation_slices": 2}
+
+
+def _train(records, out, **options):
+    settings = SMALL | {"epochs": 3, "steps": 4, "seed": 5} | options
+    return train(
+        "red_cnn", records, out=out, make_denoiser=ct_keras.Denoiser, **settings
+    )
+
+
+def _arrays(run: Path) -> dict[str, np.ndarray]:
+    newest = sorted((run / "checkpoints").glob("ckpt-*"))[-1]
+    with np.load(newest / "arrays.npz") as arrays:
+        return {name: arrays[name] for name in arrays.files}
+
+
+def _same(first: Path, second: Path) -> bool:
+    a, b = _arrays(first), _arrays(second)
+    return a.keys() == b.keys() and all(np.array_equal(a[k], b[k]) for k in a)
+
+
+@pytest.fixture(scope="module")
+def undisturbed(phantom_records, tmp_path_factory):
+    run = tmp_path_factory.mktemp("runs") / "undisturbed"
+    return _train(phantom_records, run)
+
+
+def test_a_run_holds_what_it_should(undisturbed):
+    run = undisturbed.run
+    config = json.loads((run / "config.json").read_text())
+    assert config["model"] == "red_cnn"
+    assert config["recipe"]["options"]["width"] == 4
+    assert str(run) not in (run / "config.json").read_text()
+    rows = list(csv.DictReader((run / "history.csv").open()))
+    assert [row["epoch"] for row in rows] == ["1", "2", "3"]
+    best = max(rows, key=lambda row: float(row["val_psnr"]))
+    assert undisturbed.best["epoch"] == int(best["epoch"])
+    assert undisturbed.finished
+    assert list((run / "tensorboard").glob("events*"))
+
+
+def test_best_weights_give_the_best_validation_value(undisturbed, phantom_records):
+    pairs = fixed_slices(phantom_records, "val", 2)
+    again = validate(ct_keras.load(undisturbed.run), pairs)
+    assert again.psnr == pytest.approx(undisturbed.best["val_psnr"], abs=1e-6)
+    assert undisturbed.better_than_input == (again.psnr > undisturbed.untreated.psnr)
+
+
+def test_validation_is_the_protocol_of_the_report(phantom_records):
+    pairs = fixed_slices(phantom_records, "val", 2)
+    expected = [ct_keras.evaluate(p.low_hu, p.full_hu)["psnr"] for p in pairs]
+    measured = validate(lambda low_hu: low_hu, pairs).psnr
+    assert measured == pytest.approx(np.mean(expected), abs=1e-9)
+
+
+def test_same_seed_same_weights_other_seed_others(
+    undisturbed, phantom_records, tmp_path
+):
+    _train(phantom_records, tmp_path / "same")
+    _train(phantom_records, tmp_path / "other", seed=6)
+    assert _same(undisturbed.run, tmp_path / "same")
+    assert not _same(undisturbed.run, tmp_path / "other")
+
+
+@pytest.mark.parametrize("epochs_lost", [1, 2])
+def test_resume_from_an_earlier_checkpoint_ends_alike(
+    undisturbed, phantom_records, tmp_path, epochs_lost
+):
+    import shutil
+
+    run = tmp_path / "run"
+    shutil.copytree(undisturbed.run, run)
+    for checkpoint in sorted((run / "checkpoints").iterdir())[-epochs_lost:]:
+        shutil.rmtree(checkpoint)
+    result = _train(phantom_records, run, resume=True)
+    assert result.finished
+    assert _same(undisturbed.run, run)
+    epochs = [row["epoch"] for row in csv.DictReader((run / "history.csv").open())]
+    assert epochs == ["1", "2", "3"]
+
+
+_TRAIN = """
+import sys, ct_keras
+from ct_keras.training import train
+train("red_cnn", sys.argv[1], out=sys.argv[2], make_denoiser=ct_keras.Denoiser,
+      recipe="quick", options={"width": 4}, validation_slices=2,
+      epochs=3, steps=4, seed=5, resume=True)
+"""
+
+
+@pytest.mark.slow
+def test_killed_at_random_moments_and_resumed_ends_alike(
+    undisturbed, phantom_records, tmp_path
+):
+    run, generator = tmp_path / "run", random.Random(1)
+    command = [sys.executable, "-c", _TRAIN, str(phantom_records), str(run)]
+    kills = 0
+    for _ in range(3):
+        process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
+        deadline = time.monotonic() + 60
+        while not (run / "config.json").exists() and time.monotonic() < deadline:
+            time.sleep(0.05)
+        time.sleep(generator.uniform(0, 3))
+        if process.poll() is None:
+            process.send_signal(signal.SIGKILL)
+            kills += 1
+        process.wait()
+    subprocess.run(command, check=True, stderr=subprocess.DEVNULL)
+    assert kills
+    assert _same(undisturbed.run, run)
+    assert not [path for path in run.rglob("*") if path.name == "best.keras.tmp"]
+
+
+def test_damaged_checkpoint_falls_back_to_the_one_before(
+    undisturbed, phantom_records, tmp_path
+):
+    import shutil
+
+    run = tmp_path / "run"
+    shutil.copytree(undisturbed.run, run)
+    newest = sorted((run / "checkpoints").iterdir())[-1] / "arrays.npz"
+    data = bytearray(newest.read_bytes())
+    data[len(data) // 2] ^= 255
+    newest.write_bytes(data)
+    checkpoint, state, findings = latest_state(run / "checkpoints")
+    assert state["epoch"] == 2
+    assert checkpoint.name == "ckpt-00002"
+    assert [finding.code for finding in findings] == ["CTK-W082"]
+    _train(phantom_records, run, resume=True)
+    assert _same(undisturbed.run, run)
+
+
+def test_resume_with_other_settings_is_refused(undisturbed, phantom_records):
+    with pytest.raises(CtKerasError) as refusal:
+        _train(phantom_records, undisturbed.run, resume=True, seed=9)
+    assert refusal.value.code == "CTK-E087"
+    assert "seed" in str(refusal.value)
+
+
+def test_a_run_is_not_overwritten(undisturbed, phantom_records):
+    with pytest.raises(CtKerasError) as refusal:
+        _train(phantom_records, undisturbed.run)
+    assert refusal.value.code == "CTK-E071"
+
+
+def test_divergence_stops_and_keeps_the_last_good_weights(phantom_records, tmp_path):
+    class Explodes(ct_keras.Denoiser):
+        """Makes the weights infinite after the first validation."""
+
+        calls = 0
+
+        def __call__(self, hu_in, **options):
+            result = super().__call__(hu_in, **options)
+            Explodes.calls += 1
+            if Explodes.calls == 4:  # two validation slices, two pictures
+                for weight in self.network.weights:
+                    weight.assign(np.full(weight.shape, np.inf))
+            return result
+
+    with pytest.raises(CtKerasError) as refusal:
+        train(
+            "red_cnn",
+            phantom_records,
+            out=tmp_path / "run",
+            make_denoiser=Explodes,
+            **SMALL | {"epochs": 3, "steps": 4},
+        )
+    assert refusal.value.code == "CTK-E089"
+    _, state, _ = latest_state(tmp_path / "run" / "checkpoints")
+    assert state["epoch"] == 1
+    assert np.isfinite(ct_keras.load(tmp_path / "run")(np.zeros((30, 30)))).all()
+
+
+def test_weights_that_are_not_finite_are_never_saved(tmp_path):
+    model = RedCNN(width=2)
+    model.compile("adam", "mse")
+    model.optimizer.build(model.trainable_variables)
+    model.set_weights([np.full(w.shape, np.nan) for w in model.weights])
+    with pytest.raises(CtKerasError) as refusal:
+        save_checkpoint(tmp_path, model, {"epoch": 1})
+    assert refusal.value.code == "CTK-E089"
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_checkpoint_keeps_the_adam_moments(tmp_path):
+    def compiled():
+        model = RedCNN(width=2)
+        model.compile("adam", "mse")
+        model.optimizer.build(model.trainable_variables)
+        return model
+
+    x = np.random.default_rng(0).uniform(size=(2, 24, 24, 1))
+    model = compiled()
+    model.fit(x, x * 0.5, verbose=0)
+    save_checkpoint(tmp_path, model, {"epoch": 1})
+    other = compiled()
+    checkpoint, _, _ = latest_state(tmp_path)
+    restore(checkpoint, other)
+    before = [keras.ops.convert_to_numpy(v) for v in model.optimizer.variables]
+    after = [keras.ops.convert_to_numpy(v) for v in other.optimizer.variables]
+    assert int(before[0]) == 1
+    assert any(np.abs(moment).max() > 0 for moment in before[2:])
+    assert all(np.array_equal(a, b) for a, b in zip(before, after, strict=True))
+
+
+def test_checkpoint_of_another_network_is_refused(tmp_path, undisturbed):
+    model = RedCNN(width=3)
+    model.compile("adam", "mse")
+    model.optimizer.build(model.trainable_variables)
+    checkpoint, _, _ = latest_state(undisturbed.run / "checkpoints")
+    with pytest.raises(CtKerasError) as refusal:
+        restore(checkpoint, model)
+    assert refusal.value.code == "CTK-E087"
+
+
+def test_sigterm_ends_with_75_and_resumes(phantom_records, tmp_path, undisturbed):
+    run = tmp_path / "run"
+    command = [
+        *(sys.executable, "-m", "ct_keras.cli.main", "train", "red_cnn"),
+        *(str(phantom_records), "--out", str(run), "--recipe", "quick"),
+        *("--width", "4", "--epochs", "50", "--steps", "4"),
+    ]
+    process = subprocess.Popen(command, stderr=subprocess.DEVNULL, env=os.environ)
+    deadline = time.monotonic() + 90
+    while not (run / "best.json").exists() and time.monotonic() < deadline:
+        time.sleep(0.1)
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(60) == 75
+    _, state, _ = latest_state(run / "checkpoints")
+    assert 1 <= state["epoch"] < 50
