@@ -1,0 +1,105 @@
+"""The deployable model: Hounsfield units in and out, any size, plain Keras.
+
+A network works in network units, on sizes that it supports. `wrap` puts around it all
+that a user of a saved model should not have to know, and uses stock Keras only, so that
+the saved `.keras` file opens where ct_keras is not installed.
+"""
+
+from __future__ import annotations
+
+import keras
+from keras import ops
+
+from ct_keras import hu
+from ct_keras.models import SizeRule
+
+INPUT_NAME = "low_dose_hu"
+OUTPUT_NAME = "denoised_hu"
+
+
+def wrap(network: keras.Model, size_rule: SizeRule) -> keras.Model:
+    """Makes a network deployable.
+
+    The graph pads at the bottom and right by reflection (by edge replication where the
+    image is smaller than the padding) up to the network's size rule, scales to network
+    units, floors at -1024 HU, runs the network, scales back, crops, and gives every
+    pixel below -1024 HU back as it came: nothing was measured there.
+
+    Args:
+        network: From (batch, rows, columns, 1) to the same, float32 network units.
+        size_rule: The sizes that the network accepts.
+
+    Returns:
+        A functional model named like the network, from `low_dose_hu` to a dict with
+        `denoised_hu`, float32 (batch, rows, columns, 1), HU, batch, rows and
+        columns >= 1.
+    """
+    image = keras.Input((None, None, 1), name=INPUT_NAME, dtype="float32")
+    to_network_units = keras.layers.Rescaling(
+        1 / hu.SCALE_HU,
+        hu.OFFSET_HU / hu.SCALE_HU,
+        dtype="float32",
+        name="to_network_units",
+    )
+    to_hu = keras.layers.Rescaling(
+        hu.SCALE_HU, -hu.OFFSET_HU, dtype="float32", name="to_hu"
+    )
+    x = to_network_units(_fit_size(size_rule)(image))
+    x = keras.layers.ReLU(name="floor", dtype="float32")(x)
+    x = to_hu(network(x))
+    x = _original_size()([x, image])
+    x = _restore_floor()([x, image])
+    x = keras.layers.Identity(name=OUTPUT_NAME, dtype="float32")(x)
+    return keras.Model(image, {OUTPUT_NAME: x}, name=network.name)
+
+
+def _image_input() -> keras.KerasTensor:
+    return keras.Input((None, None, 1), dtype="float32")
+
+
+def _fit_size(rule: SizeRule) -> keras.Model:
+    """Pads an image to the sizes of the rule."""
+    image = x = _image_input()
+    for axis in (1, 2):
+        x = ops.take(x, _padded_indices(image, axis, rule), axis=axis)
+    return keras.Model(image, x, name="fit_size")
+
+
+def _original_size() -> keras.Model:
+    """Crops its first input to the size of the second."""
+    result, image = inputs = [_image_input(), _image_input()]
+    for axis in (1, 2):
+        own = ops.cumsum(_ones(image, axis)) - 1.0
+        result = ops.take(result, ops.cast(own, "int32"), axis=axis)
+    return keras.Model(inputs, result, name="original_size")
+
+
+def _restore_floor() -> keras.Model:
+    """Takes its second input where that is below the floor, else its first."""
+    result, image = inputs = [_image_input(), _image_input()]
+    result = ops.where(ops.less(image, hu.FLOOR_HU), image, result)
+    return keras.Model(inputs, result, name="restore_floor")
+
+
+def _ones(image, axis: int):
+    """A vector of as many ones as the image is long, for sizes known only at run time.
+
+    keras.ops cannot ask a symbolic tensor for its size, but sums of ones count.
+    """
+    others = tuple({0, 1, 2, 3} - {axis})
+    return ops.max(ops.ones_like(image), axis=others)
+
+
+def _padded_indices(image, axis: int, rule: SizeRule):
+    """Indices along `axis` that make the image fit the rule."""
+    inside = ops.pad(_ones(image, axis), ((0, max(rule.multiple, rule.minimum)),))
+    position = ops.cumsum(ops.ones_like(inside)) - 1.0
+    last = ops.max(ops.cumsum(inside)) - 1.0
+    whole = ops.ceil((last + 1.0) / rule.multiple) * rule.multiple
+    smallest = -(-rule.minimum // rule.multiple) * rule.multiple
+    wanted = ops.maximum(whole, float(smallest))
+    fits = ops.less_equal(wanted - 1.0, 2.0 * last)
+    beyond = ops.where(fits, 2.0 * last - position, last + 0.0 * position)
+    index = ops.where(ops.less_equal(position, last), position, beyond)
+    kept = ops.nonzero(ops.less(position, wanted))[0]
+    return ops.take(ops.cast(index, "int32"), kept, axis=0)

@@ -1,0 +1,57 @@
+"""Anything that can be asked to denoise, by the text that names it.
+
+`input` (do nothing), `filter:NAME`, published weights, a run, or a `.keras` file: all
+become something with the call and the `identity` of a `Denoiser`.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ct_keras import filters
+from ct_keras.serving.denoiser import Denoiser, Identity, apply_slicewise
+from ct_keras.serving.loading import load
+
+INPUT = "input"
+FILTER_PREFIX = "filter:"
+
+
+class FilterDenoiser:
+    """A classical filter with the call of a `Denoiser`.
+
+    Args:
+        chosen: From `ct_keras.filters.get`, or tuned.
+    """
+
+    def __init__(self, chosen: filters.Filter):
+        self.filter = chosen
+        self.identity = Identity(
+            FILTER_PREFIX + chosen.name, parameters=dict(chosen.parameters)
+        )
+
+    def __call__(self, hu: np.ndarray, *, strength: float = 1.0) -> np.ndarray:
+        """Filters HU; see `Denoiser.__call__`."""
+        return apply_slicewise(self.filter, hu, strength=strength)
+
+
+class Untreated:
+    """The input itself, the row that every comparison needs."""
+
+    identity = Identity(INPUT)
+
+    def __call__(self, hu: np.ndarray, *, strength: float = 1.0) -> np.ndarray:
+        """Returns a copy of the input."""
+        return apply_slicewise(np.copy, hu, strength=strength)
+
+
+def get_method(text: str) -> Denoiser | FilterDenoiser | Untreated:
+    """Finds what a command line's MODEL argument names.
+
+    Raises:
+        CtKerasError: CTK-E092, if there is nothing of that name; else as `load`.
+    """
+    if text == INPUT:
+        return Untreated()
+    if text.startswith(FILTER_PREFIX):
+        return FilterDenoiser(filters.get(text.removeprefix(FILTER_PREFIX)))
+    return load(text)
