@@ -1,0 +1,123 @@
+"""`ct-keras convert`: DICOM or pictures to TFRecords."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from ct_keras.cli.output import echo_findings, echo_table, emit_json, say
+from ct_keras.errors import CtKerasError
+
+_FOLDER = click.Path(path_type=Path)
+
+
+def _numbers(_context, _option, text: str) -> tuple[float, ...]:
+    try:
+        return tuple(float(part) for part in text.split(",") if part)
+    except ValueError as error:
+        raise click.BadParameter("expected numbers with commas between them") from error
+
+
+@click.command()
+@click.argument("paths", metavar="[SRC] RECORDS", nargs=-1)
+@click.option(
+    "--layout",
+    required=True,
+    type=click.Choice(["mayo", "tcia", "pairs", "images", "single"]),
+    help="How the source is laid out.",
+)
+@click.option("--low", type=_FOLDER, help="Low-dose folder (pairs, images).")
+@click.option("--full", type=_FOLDER, help="Normal-dose folder (pairs, images).")
+@click.option(
+    "--dose",
+    "doses",
+    callback=_numbers,
+    default="",
+    help="Doses to simulate (single, default 0.25); else the dose of the low images.",
+)
+@click.option(
+    "--split",
+    multiple=True,
+    help="train=A,B val=C test=D | three ratios | folders.  [default: 0.7,0.15,0.15]",
+)
+@click.option("--seed", default=0, show_default=True, help="Of noise and of ratios.")
+@click.option("--variant", "variants", multiple=True, help="Such as 3mm (mayo).")
+@click.option("--slope", type=float, help="HU per unit of a picture (images).")
+@click.option("--intercept", type=float, help="HU of a picture's value 0 (images).")
+@click.option("--pixel-spacing", type=float, help="Of pictures, in mm (images).")
+@click.option("--resample", "resample_mm", type=float, help="Common pixel size in mm.")
+@click.option("--workers", type=click.IntRange(1), help="Processes.")
+@click.option("--hash-key-file", type=_FOLDER, help="Key of the patient hashes.")
+@click.option("--allow-lossy", is_flag=True, help="Accept lossy-compressed images.")
+@click.option("--overwrite", is_flag=True, help="Replace what lies in RECORDS.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
+def command(paths, doses, split, pixel_spacing, as_json, **options) -> None:
+    """Converts SRC to TFRecords of whole slice pairs in RECORDS, split by patient.
+
+    SRC may be left out where --low and --full are given. A run that was interrupted
+    goes on when the same command is given again. Patients, series and images are named
+    by keyed hashes; the key lies in the configuration folder of the user.
+    """
+    from ct_keras.data import convert
+
+    # A list of patients may be typed as one option: --split train=A val=B test=C
+    lists = [text for text in paths if "=" in text]
+    places = [Path(text) for text in paths if "=" not in text]
+    src, records = _source(places, options)
+    if split or lists:
+        options["split"] = [*split, *lists]
+    if pixel_spacing:
+        options["spacing_mm"] = (pixel_spacing, pixel_spacing)
+    if options["layout"] == "single":
+        options["doses"] = doses or (0.25,)
+    elif len(doses) > 1:
+        raise CtKerasError(
+            "CTK-E000",
+            "this layout has its own low-dose images",
+            received=f"{len(doses)} doses",
+            expected="at most one --dose: that of the low-dose images",
+        )
+    elif doses:
+        options["dose"] = doses[0]
+    manifest = convert(src, records, progress=True, **options)
+    echo_findings(manifest.findings)
+    _show(manifest, as_json)
+
+
+def _source(places: list[Path], options: dict) -> tuple[Path, Path]:
+    """Source and records; with --low and --full the source is their common folder."""
+    both = options["low"] is not None and options["full"] is not None
+    if len(places) == 2:
+        return places[0], places[1]
+    if len(places) == 1 and both:
+        return options["full"].absolute(), places[0]
+    raise CtKerasError(
+        "CTK-E000",
+        "convert needs a source and a records folder",
+        received=f"{len(places)} folders",
+        expected="SRC RECORDS, or RECORDS with --low and --full",
+    )
+
+
+def _show(manifest, as_json: bool) -> None:
+    doses = ", ".join(f"{dose:g}" if dose else "unknown" for dose in manifest.doses)
+    if as_json:
+        document = {
+            "records": manifest.folder.name,
+            "layout": manifest.layout,
+            "doses": list(manifest.doses),
+            "seed": manifest.seed,
+            "splits": manifest.splits,
+            "shards": len(manifest.shards),
+            "findings": list(manifest.findings),
+        }
+        emit_json(document)
+        return
+    columns = ["split", "patients", "series", "slices", "doses", "MB"]
+    rows = []
+    for split, counts in manifest.splits.items():
+        whole = [str(counts[name]) for name in columns[1:4]]
+        rows.append([split, *whole, doses, f"{counts['bytes'] / 1e6:.0f}"])
+    echo_table("Records", columns, rows)
+    say(f"{len(manifest.shards)} shards in {manifest.folder.name}")

@@ -1,0 +1,167 @@
+"""`ct-keras evaluate`: one table for networks, filters and the input."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import click
+
+from ct_keras.cli.output import NOTICE, echo_table, emit_json, note, say
+from ct_keras.errors import CtKerasError
+
+
+@click.command()
+@click.argument("models", metavar="MODEL...", nargs=-1, required=True)
+@click.option("--records", type=click.Path(path_type=Path), help="A records folder.")
+@click.option("--split", default="test", show_default=True)
+@click.option("--low", type=click.Path(path_type=Path), help="Low-dose series.")
+@click.option("--full", type=click.Path(path_type=Path), help="Its reference.")
+@click.option("--out", required=True, type=click.Path(path_type=Path))
+@click.option(
+    "--tune/--no-tune",
+    default=None,
+    help="Fit the filters to the split val first (default: if there is one).",
+)
+@click.option("--seed", default=0, show_default=True, help="Of the bootstrap.")
+@click.option("--overwrite", is_flag=True, help="Replace OUT.")
+@click.option("--json", "as_json", is_flag=True, help="Print metrics.json.")
+def command(
+    models, records, split, low, full, out, tune, seed, overwrite, as_json
+) -> None:
+    """Measures each MODEL on slice pairs: every protocol, intervals, a report page.
+
+    MODEL is the name of published weights, a run, a .keras file, filter:NAME or input.
+    OUT gets metrics.json, slices.csv and report.html. The pairs come from --records, or
+    from one pair of DICOM series, --low and --full.
+    """
+    from ct_keras.files import check_output_folder
+
+    check_output_folder(out, overwrite=overwrite)
+    pairs = None if records is not None else _series_pairs(low, full)
+    from ct_keras.serving.methods import get_method
+
+    methods = {_label(text, models): get_method(text) for text in models}
+    document = measure(
+        methods,
+        records,
+        pairs=pairs,
+        split=split,
+        out=out,
+        tune=tune,
+        seed=seed,
+        command=" ".join(["ct-keras", *_public_arguments(sys.argv[1:])]),
+    )
+    if as_json:
+        emit_json(document)
+        return
+    from ct_keras.evaluation import summary_rows
+
+    columns, rows = summary_rows(document)
+    echo_table(f"Split {split}", columns, rows)
+    say(f"report.html and metrics.json are in {out.name}. {NOTICE}")
+
+
+def _label(text: str, models: tuple[str, ...]) -> str:
+    """A short row name: a run or file by its own name, unless two are called alike."""
+    short = Path(text).name
+    alike = sum(Path(other).name == short for other in models) > 1
+    return text if alike else short
+
+
+def _public_arguments(arguments: list[str]) -> list[str]:
+    """Arguments for the report: paths by their last part, as reports travel."""
+    return [Path(text).name if "/" in text else text for text in arguments]
+
+
+def measure(
+    methods: dict,
+    records: Path | None,
+    *,
+    split: str,
+    out: Path,
+    pairs=None,
+    tune: bool | None = None,
+    seed: int = 0,
+    command: str | None = None,
+) -> dict:
+    """Tunes the filters, measures all methods and writes the report.
+
+    Args:
+        methods: Row name -> callable from HU to HU.
+        records: A records folder, or None if `pairs` is given.
+        split: The split of the records that is measured.
+        out: The folder that gets metrics.json, slices.csv and report.html.
+        pairs: Slice pairs, instead of records.
+        tune: Fit filters to the split val; None does so if there is one.
+        seed: Of the bootstrap.
+        command: What the report says was run.
+
+    Returns:
+        The document of metrics.json.
+    """
+    from ct_keras.data import iterate_pairs
+    from ct_keras.evaluation import evaluate_models
+
+    if records is not None:
+        pairs = iterate_pairs(records, split)
+        methods = _tuned(methods, records, split, tune)
+    return evaluate_models(
+        methods,
+        pairs,
+        out,
+        split=split,
+        costs={label: _cost(method) for label, method in methods.items()},
+        command=command,
+        seed=seed,
+        progress=True,
+    )
+
+
+def _series_pairs(low: Path | None, full: Path | None):
+    """Slice pairs of two DICOM series."""
+    if low is None or full is None:
+        raise CtKerasError(
+            "CTK-E000",
+            "evaluate needs slice pairs",
+            expected="either --records, or both --low and --full",
+        )
+    from ct_keras.data import pair_series
+    from ct_keras.dicom import read_series
+
+    return pair_series(read_series(low), read_series(full))
+
+
+def _tuned(methods: dict, records, split: str, tune: bool | None) -> dict:
+    """The same methods, with filters fitted to the validation split."""
+    from ct_keras.data import read_manifest
+    from ct_keras.filters import tune as tune_filter
+    from ct_keras.serving.methods import FilterDenoiser
+    from ct_keras.training.validation import fixed_slices
+
+    has_validation = "val" in read_manifest(records).splits and split != "val"
+    filtering = any(isinstance(method, FilterDenoiser) for method in methods.values())
+    if not filtering or tune is False or (tune is None and not has_validation):
+        return methods
+    pairs = fixed_slices(records, "val", 8)
+    tuned = {}
+    for label, method in methods.items():
+        if isinstance(method, FilterDenoiser):
+            method = FilterDenoiser(tune_filter(method.filter, pairs, progress=True))
+            settings = method.identity.parameters
+            note(f"{label} tuned on the split val: {settings}")
+        tuned[label] = method
+    return tuned
+
+
+def _cost(method) -> dict:
+    """Parameters and operations of a network; nothing for a filter."""
+    from ct_keras.models import count_macs
+    from ct_keras.serving import Denoiser
+
+    if not isinstance(method, Denoiser):
+        return {}
+    return {
+        "parameters": method.network.count_params(),
+        "gmac": count_macs(method.network) / 1e9,
+    }

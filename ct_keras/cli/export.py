@@ -1,0 +1,37 @@
+"""`ct-keras export`: a denoiser for serving."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from ct_keras.cli.output import NOTICE, emit_json, say
+
+
+@click.command()
+@click.argument("model")
+@click.argument("out", type=click.Path(path_type=Path))
+@click.option("--format", "format_", default="savedmodel", show_default=True)
+@click.option("--overwrite", is_flag=True, help="Replace OUT.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
+def command(model, out, format_, overwrite, as_json) -> None:
+    """Writes MODEL to OUT as a SavedModel: HU in, HU out, any size.
+
+    MODEL is the name of published weights, a run or a .keras file. The signature is
+    serving_default(low_dose_hu) -> denoised_hu. The output is checked against the
+    Keras model in a fresh process before it appears.
+    """
+    from ct_keras.files import check_output_folder
+
+    check_output_folder(out, overwrite=overwrite)
+    from ct_keras.serving import export, load
+
+    difference = export(load(model), out, format=format_, overwrite=overwrite)
+    if as_json:
+        emit_json({"format": format_, "largest_difference_hu": difference})
+    else:
+        say(
+            f"{format_} written; largest difference from Keras {difference:.1e} HU\n"
+            f"{NOTICE}"
+        )

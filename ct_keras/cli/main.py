@@ -1,0 +1,102 @@
+"""`ct-keras`: finds the command, runs it, and turns errors into one line.
+
+Commands are imported when they are called, so that help and refusals are quick.
+"""
+
+from __future__ import annotations
+
+import importlib
+import logging
+import os
+import sys
+
+import click
+
+import ct_keras
+from ct_keras.errors import CtKerasError, ExitCode
+
+#: Command -> one line of help, so that listing them imports none.
+_COMMANDS = {
+    "demo": "The whole way on a phantom patient, in minutes.",
+    "inspect": "Which CT series lie in a folder, and what is odd about them.",
+    "simulate": "A low-dose DICOM series from a normal-dose one.",
+    "convert": "DICOM to TFRecords, split by patient.",
+    "train": "Train a network of the zoo on TFRecords.",
+    "evaluate": "One table of all metrics for networks and filters.",
+    "denoise": "Every CT series of a folder to a denoised DICOM series.",
+    "export": "A denoiser as SavedModel: HU in, HU out.",
+    "models": "The zoo: networks, costs and published weights.",
+}
+
+
+class _LazyGroup(click.Group):
+    def list_commands(self, ctx):
+        return list(_COMMANDS)
+
+    def get_command(self, ctx, name):
+        if name not in _COMMANDS:
+            return None
+        return importlib.import_module(f"ct_keras.cli.{name}").command
+
+    def format_commands(self, ctx, formatter):
+        with formatter.section("Commands"):
+            formatter.write_dl(list(_COMMANDS.items()))
+
+
+@click.group(
+    cls=_LazyGroup,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 88},
+)
+@click.version_option(ct_keras.__version__, prog_name="ct-keras")
+@click.option("--debug", is_flag=True, help="Show the traceback of an error.")
+def cli(debug: bool) -> None:
+    """Low-dose CT denoising with Keras. Hounsfield units at every boundary.
+
+    Research use only. Not for diagnostic use.
+    """
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """The console script: runs a command and exits with its status."""
+    arguments = sys.argv[1:] if arguments is None else arguments
+    debug = "--debug" in arguments
+    _quiet_start()
+    try:
+        result = cli.main(arguments, prog_name="ct-keras", standalone_mode=False)
+        sys.exit(result if isinstance(result, int) else ExitCode.DONE)
+    except CtKerasError as error:
+        if debug:
+            raise
+        _fail(str(error), error.exit_code)
+    except click.exceptions.Abort:
+        _fail("stopped", ExitCode.INTERRUPTED)
+    except click.ClickException as error:
+        # Click ends usage errors with 2, which here means "no CT images".
+        _fail(f"CTK-E000 {error.format_message()}", ExitCode.USAGE)
+    except KeyboardInterrupt:
+        _fail("stopped", ExitCode.INTERRUPTED)
+    except Exception as error:
+        if debug:
+            raise
+        kind = type(error).__name__
+        _fail(
+            f"CTK-E999 unexpected {kind}; run again with --debug to see where",
+            ExitCode.UNEXPECTED,
+        )
+
+
+def _fail(line: str, code: int) -> None:
+    click.echo(line, err=True)
+    sys.exit(int(code))
+
+
+def _quiet_start() -> None:
+    """Private files, plain log lines, and no chatter from TensorFlow's start."""
+    os.umask(0o077)
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    logging.basicConfig(format="%(message)s", level=logging.WARNING, stream=sys.stderr)
+    logging.getLogger("ct_keras").setLevel(logging.INFO)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,58 @@
+"""What every command shares in talking to a person or to a program.
+
+Results go to standard output, everything else (findings, progress, log lines) to
+standard error. With `--json` standard output holds one JSON document and nothing else.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+
+import click
+
+NOTICE = "Research use only. Not for diagnostic use."
+
+
+def emit_json(document: object) -> None:
+    """Prints one JSON document to standard output."""
+    click.echo(json.dumps(document, indent=2, allow_nan=False))
+
+
+def say(text: str) -> None:
+    """Prints a line of result for a person to standard output."""
+    click.echo(text)
+
+
+def note(text: str) -> None:
+    """Prints a line beside the result to standard error."""
+    click.echo(text, err=True)
+
+
+def echo_findings(findings: Iterable) -> None:
+    """Prints findings, one line each, to standard error."""
+    for finding in findings:
+        note(str(finding))
+
+
+def echo_table(title: str, columns: Sequence[str], rows: Sequence[Sequence]) -> None:
+    """Prints a table to standard output; the first column is left-aligned.
+
+    Args:
+        title: One line above it.
+        columns: Headings.
+        rows: As many cells each as there are headings; None is an empty cell.
+    """
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD)
+    for index, column in enumerate(columns):
+        table.add_column(column, justify="right" if index else "left", overflow="fold")
+    for row in rows:
+        table.add_row(*("" if cell is None else str(cell) for cell in row))
+    console = Console()
+    if not console.is_terminal:
+        console.width = 200  # in a pipe or a log nothing is folded
+    console.print(table)
