@@ -100,11 +100,13 @@ def measure(
     Returns:
         The document of metrics.json.
     """
-    from ct_keras.data import iterate_pairs
+    from ct_keras.data import count_slices, iterate_pairs, read_manifest
     from ct_keras.evaluation import evaluate_models
 
+    total = None
     if records is not None:
         pairs = iterate_pairs(records, split)
+        total = count_slices(read_manifest(records), split)
         methods = _tuned(methods, records, split, tune)
     return evaluate_models(
         methods,
@@ -114,6 +116,7 @@ def measure(
         costs={label: _cost(method) for label, method in methods.items()},
         command=command,
         seed=seed,
+        total=total,
         progress=True,
     )
 

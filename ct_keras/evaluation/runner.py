@@ -40,6 +40,7 @@ def evaluate_models(
     baseline: str | None = BASELINE,
     pictures: int = PICTURES,
     seed: int = 0,
+    total: int | None = None,
     progress: bool = False,
 ) -> dict:
     """Measures models on the same slices by every protocol and writes the report.
@@ -60,6 +61,7 @@ def evaluate_models(
             out where `models` does not hold it.
         pictures: How many slices the report shows.
         seed: Of the bootstrap.
+        total: How many pairs there are, for the bar.
         progress: Whether to show a bar on standard error.
 
     Returns:
@@ -71,7 +73,9 @@ def evaluate_models(
             written.
     """
     chooser = PictureChooser(pictures)
-    records, milliseconds = _measure_all(models, pairs, chooser, progress=progress)
+    records, milliseconds = _measure_all(
+        models, pairs, chooser, total=total, progress=progress
+    )
     costs = {
         name: {"ms_per_slice": milliseconds.get(name)}
         | dict((costs or {}).get(name, {}))
@@ -103,6 +107,7 @@ def _measure_all(
     pairs: Iterable,
     chooser: PictureChooser,
     *,
+    total: int | None,
     progress: bool,
 ) -> tuple[list[dict], dict[str, float]]:
     """Returns one record per slice and model, and the milliseconds per slice."""
@@ -115,7 +120,7 @@ def _measure_all(
             records.append(head | measured.result())
 
     with ThreadPoolExecutor(max_workers=2) as pool:
-        for pair in track(pairs, "Evaluating", enabled=progress):
+        for pair in track(pairs, "Evaluating", total=total, enabled=progress):
             outputs = _denoise(models, pair, seconds)
             waiting.append(_submit(pool, pair, outputs))
             chooser.offer(pair, outputs, _input_psnr(pair))

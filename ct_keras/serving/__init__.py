@@ -3,6 +3,7 @@
 from ct_keras.serving.api import denoise, export
 from ct_keras.serving.denoiser import Denoiser, Identity
 from ct_keras.serving.loading import DEFAULT_MODEL, list_published, load, read_card
+from ct_keras.serving.publish import publish
 from ct_keras.serving.savedmodel import export_savedmodel
 
 __all__ = [
@@ -14,5 +15,6 @@ __all__ = [
     "export_savedmodel",
     "list_published",
     "load",
+    "publish",
     "read_card",
 ]

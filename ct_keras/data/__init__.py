@@ -1,0 +1,36 @@
+"""From DICOM or pictures to TFRecords, and from TFRecords to training batches.
+
+Names are loaded when they are first used: the processes that read DICOM for `convert`
+import this package too, and TensorFlow would cost each of them seconds.
+"""
+
+from __future__ import annotations
+
+import importlib
+
+_NAMES = {
+    "LAYOUTS": "ct_keras.data.layouts",
+    "Manifest": "ct_keras.data.manifest",
+    "SlicePair": "ct_keras.data.reading",
+    "convert": "ct_keras.data.conversion",
+    "count_slices": "ct_keras.data.manifest",
+    "iterate_pairs": "ct_keras.data.reading",
+    "pair_series": "ct_keras.data.pairing",
+    "read_manifest": "ct_keras.data.manifest",
+    "slices": "ct_keras.data.datasets",
+    "steps_per_pass": "ct_keras.data.datasets",
+    "training_patches": "ct_keras.data.datasets",
+    "verify": "ct_keras.data.reading",
+}
+
+__all__ = sorted(_NAMES)
+
+
+def __getattr__(name: str):
+    if name in _NAMES:
+        return getattr(importlib.import_module(_NAMES[name]), name)
+    raise AttributeError(f"module 'ct_keras.data' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -1,0 +1,185 @@
+"""tf.data pipelines from records: training patches and whole slices.
+
+What epoch e of a training run sees is a function of the seed and e alone, so a run that
+goes on after a kill sees what it would have seen. Nothing is read that is not used:
+a record is fetched by its number in the shard, so an epoch of any length draws evenly
+from all patients and from the whole of each.
+"""
+
+from __future__ import annotations
+
+import functools
+import itertools
+import os
+from collections.abc import Iterator
+
+import numpy as np
+import tensorflow as tf
+
+from ct_keras.data.manifest import count_slices, read_manifest, shard_paths
+from ct_keras.data.patches import RecordTable, Stream, cut_patches, fold, turn
+from ct_keras.data.records import network_units, parse
+
+#: Patches are shuffled over this many slices.
+_MIXED_SLICES = 32
+
+
+def steps_per_pass(
+    records: str | os.PathLike,
+    *,
+    split: str = "train",
+    batch_size: int = 32,
+    patches_per_slice: int = 16,
+) -> int:
+    """Returns how many batches one pass over a split makes, at least 1."""
+    slices = count_slices(read_manifest(records), split)
+    return max(1, slices * patches_per_slice // batch_size)
+
+
+def training_patches(
+    records: str | os.PathLike,
+    *,
+    split: str = "train",
+    patch_size: int = 80,
+    batch_size: int = 32,
+    seed: int = 0,
+    steps: int | None = None,
+    first_epoch: int | None = None,
+    patches_per_slice: int = 16,
+    augment: bool = True,
+    reject: bool = True,
+) -> tf.data.Dataset:
+    """Random patch pairs, drawn evenly from the patients of a split.
+
+    Args:
+        records: The folder that `convert` wrote.
+        split: train, val or test.
+        patch_size: Rows and columns of a patch.
+        batch_size: Patches in a batch.
+        seed: Decides everything that is random.
+        steps: Batches in an epoch; by default as many as one pass makes.
+        first_epoch: None for `steps` batches, and every new iteration is the next
+            epoch. A number for an endless stream that begins with this epoch: for
+            ``fit(steps_per_epoch=steps, initial_epoch=first_epoch)``.
+        patches_per_slice: Patches cut from a slice each time it is drawn.
+        augment: Whether patches are flipped and turned by 90 degrees.
+        reject: Whether places are avoided where a mean is below -614 HU (air).
+
+    Returns:
+        Batches ``(low, full)``, float32 (batch_size, patch_size, patch_size, 1),
+        network units. The same arguments give the same batches, bit for bit.
+
+    Raises:
+        CtKerasError: CTK-E085, E081, E080, E084 for records that cannot be read;
+            CTK-E086, if a slice is smaller than a patch.
+    """
+    manifest = read_manifest(records)
+    table = RecordTable(manifest, split)
+    table.check_patch(patch_size)
+    size = max(1, len(table.shard) * patches_per_slice // batch_size)
+    steps = size if steps is None else steps
+    cut = functools.partial(
+        cut_patches, patch_size=patch_size, count=patches_per_slice, reject=reject
+    )
+
+    def epoch_dataset(epoch: tf.Tensor) -> tf.data.Dataset:
+        seeds = tf.stack([tf.cast(seed, tf.int64), epoch])
+        draws = -(-steps * batch_size // patches_per_slice)
+        patches = table.draw(seeds, draws).map(
+            cut, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True
+        )
+        blocks = patches.batch(_MIXED_SLICES).enumerate()
+        mix = functools.partial(_mix, seeds=fold(seeds, Stream.MIX))
+        patches = blocks.map(
+            mix, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True
+        )
+        batches = patches.rebatch(batch_size, drop_remainder=True).take(steps)
+        finish = functools.partial(_finish, seeds=seeds, augment=augment)
+        return batches.enumerate().map(
+            finish, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True
+        )
+
+    dataset = _epochs(first_epoch).flat_map(epoch_dataset)
+    if first_epoch is None:
+        dataset = dataset.apply(tf.data.experimental.assert_cardinality(steps))
+    return _ordered(dataset).prefetch(tf.data.AUTOTUNE)
+
+
+def slices(records: str | os.PathLike, *, split: str = "test") -> tf.data.Dataset:
+    """Whole slice pairs in the order of the records, for validation and test.
+
+    Args:
+        records: The folder that `convert` wrote.
+        split: train, val or test.
+
+    Returns:
+        ``(low, full)``, float32 (1, rows, columns, 1), network units.
+
+    Raises:
+        CtKerasError: CTK-E085, E081, E080, E084 for records that cannot be read.
+    """
+    manifest = read_manifest(records)
+    paths = [str(path) for path in shard_paths(manifest, split)]
+
+    def whole(serialized: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        pair, rescale = parse(serialized)
+        units = network_units(pair, rescale)[..., tf.newaxis]
+        return units[:1], units[1:]
+
+    dataset = tf.data.TFRecordDataset(paths).map(
+        whole, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True
+    )
+    count = count_slices(manifest, split)
+    dataset = dataset.apply(tf.data.experimental.assert_cardinality(count))
+    return _ordered(dataset).prefetch(tf.data.AUTOTUNE)
+
+
+def _ordered(dataset: tf.data.Dataset) -> tf.data.Dataset:
+    options = tf.data.Options()
+    options.deterministic = True
+    options.autotune.enabled = True
+    return dataset.with_options(options)
+
+
+def _epochs(first_epoch: int | None) -> tf.data.Dataset:
+    """Yields epoch numbers: one in each iteration, or all from the first on."""
+    if first_epoch is not None:
+        return tf.data.Dataset.range(first_epoch, np.iinfo(np.int64).max)
+    numbers = itertools.count()
+
+    def next_epoch() -> Iterator[int]:
+        yield next(numbers)
+
+    signature = tf.TensorSpec([], tf.int64)
+    return tf.data.Dataset.from_generator(next_epoch, output_signature=signature)
+
+
+def _mix(
+    number: tf.Tensor, block: tuple[tf.Tensor, tf.Tensor], *, seeds: tf.Tensor
+) -> tuple[tf.Tensor, tf.Tensor]:
+    """Shuffles the patches of a block of slices.
+
+    `Dataset.shuffle` would mix TensorFlow's global seed into the order.
+    """
+    stored, rescale = (
+        tf.reshape(part, tf.concat([[-1], tf.shape(part)[2:]], axis=0))
+        for part in block
+    )
+    noise = tf.random.stateless_uniform([tf.shape(stored)[0]], fold(seeds, number))
+    order = tf.argsort(noise)
+    return tf.gather(stored, order), tf.gather(rescale, order)
+
+
+def _finish(
+    number: tf.Tensor,
+    batch: tuple[tf.Tensor, tf.Tensor],
+    *,
+    seeds: tf.Tensor,
+    augment: bool,
+) -> tuple[tf.Tensor, tf.Tensor]:
+    """Turns a batch of stored patches into network units, flipped and rotated."""
+    stored, rescale = batch
+    units = network_units(stored, rescale[:, tf.newaxis, tf.newaxis, tf.newaxis])
+    if augment:
+        units = turn(units, fold(fold(seeds, Stream.TURNS), number))
+    return units[:, 0, :, :, tf.newaxis], units[:, 1, :, :, tf.newaxis]

@@ -1,0 +1,182 @@
+"""One image of a case, whatever file it lies in, and how a pair becomes int16."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from ct_keras.dicom import SourceSlice
+from ct_keras.dicom.pixels import PADDING_HU, read_pixels
+from ct_keras.errors import CtKerasError
+from ct_keras.hu import FLOOR_HU, to_stored
+
+_INT16 = np.iinfo(np.int16)
+#: What a kernel name may hold; anything else is not a kernel name.
+_KERNEL = re.compile(r"[A-Za-z0-9 ._+\-/\\^]{1,32}")
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A 16-bit or float picture: HU = value * slope + intercept.
+
+    Attributes:
+        path: The file.
+        number: 1-based number of the file; messages name a file by it.
+        sop_instance_uid: What names the image in hashes.
+        slope: HU per unit.
+        intercept: HU of the value 0.
+    """
+
+    path: Path
+    number: int
+    sop_instance_uid: str
+    slope: float
+    intercept: float
+
+
+@dataclass(frozen=True)
+class Image:
+    """The pixels of an image.
+
+    Attributes:
+        hu: float32 (rows, columns).
+        padding: bool (rows, columns), True where there is no measurement.
+        slope: HU per stored unit; 0 if values are no whole numbers.
+        intercept: HU of the stored value 0.
+    """
+
+    hu: np.ndarray
+    padding: np.ndarray
+    slope: float
+    intercept: float
+
+
+@dataclass(frozen=True)
+class Record:
+    """One slice pair as it is stored.
+
+    Attributes:
+        low: int16 (rows, columns), low dose.
+        full: int16 (rows, columns), normal dose.
+        rescale_slope: HU per stored unit, for both images.
+        rescale_intercept: HU of the stored value 0, for both images.
+        case: Keyed hash of the patient.
+        series: Keyed hash of the normal-dose series.
+        sop_uid_hash: Keyed hash of the normal-dose image.
+        slice_index: Number in the normal-dose series, from the feet.
+        spacing_mm: Row and column spacing; 0 is unknown.
+        slice_thickness_mm: 0 is unknown.
+        dose_fraction: Dose of `low` over that of `full`; 0 is unknown.
+        kernel: Reconstruction kernel; empty is unknown.
+    """
+
+    low: np.ndarray
+    full: np.ndarray
+    rescale_slope: float
+    rescale_intercept: float
+    case: str
+    series: str
+    sop_uid_hash: str
+    slice_index: int
+    spacing_mm: tuple[float, float] = (0.0, 0.0)
+    slice_thickness_mm: float = 0.0
+    dose_fraction: float = 0.0
+    kernel: str = ""
+
+
+def read_image(source: SourceSlice | Picture) -> Image:
+    """Reads an image.
+
+    Raises:
+        CtKerasError: CTK-E003 or E005, if it cannot be read; CTK-E047, if a picture has
+            8 bits or colours.
+    """
+    if isinstance(source, Picture):
+        return _read_picture(source)
+    pixels = read_pixels(source)
+    return Image(pixels.hu, pixels.padding, source.slope, source.intercept)
+
+
+def _read_picture(source: Picture) -> Image:
+    values = cv2.imread(str(source.path), cv2.IMREAD_UNCHANGED)
+    if values is None:
+        raise CtKerasError("CTK-E005", f"cannot read file #{source.number}")
+    if values.ndim != 2 or values.dtype not in (np.uint16, np.int16, np.float32):
+        raise CtKerasError(
+            "CTK-E047",
+            f"file #{source.number} is no 16-bit picture of one channel",
+            received=f"{values.dtype}, {values.ndim} dimensions",
+            expected="16-bit PNG, 16-bit or float TIFF",
+        )
+    hu = (values.astype(np.float64) * source.slope + source.intercept).astype("f4")
+    whole = source.slope if values.dtype != np.float32 else 0.0
+    return Image(hu, hu < PADDING_HU, whole, source.intercept)
+
+
+def quantize(
+    full: Image, low_hu: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, float, float, bool]:
+    """Stores a pair as int16 under one slope and intercept.
+
+    The stored values of the normal dose are kept, shifted where they are unsigned and
+    large; the intercept takes up the shift, so HU stay exact. Only a pair that spans
+    more than 65 535 steps gets coarser ones.
+
+    Args:
+        full: The normal-dose image.
+        low_hu: float32 (rows, columns), HU.
+
+    Returns:
+        low and full, int16 (rows, columns), slope, intercept, and whether the full
+        image is exact.
+    """
+    if full.slope:
+        images = [to_stored(hu, full.slope, full.intercept) for hu in (low_hu, full.hu)]
+        low_end = min(image.min() for image in images)
+        high_end = max(image.max() for image in images)
+        if high_end - low_end <= _INT16.max - _INT16.min:
+            shift = 0.0
+            if low_end < _INT16.min or high_end > _INT16.max:
+                shift = low_end - _INT16.min
+            stored = [(image - shift).astype(np.int16) for image in images]
+            return *stored, full.slope, full.intercept + shift * full.slope, True
+    return *_coarse(low_hu, full.hu), False
+
+
+def _coarse(low_hu, full_hu) -> tuple[np.ndarray, np.ndarray, float, float]:
+    bottom = float(min(low_hu.min(), full_hu.min()))
+    top = float(max(low_hu.max(), full_hu.max()))
+    slope = max((top - bottom) / (_INT16.max - _INT16.min), 1e-6)
+    intercept = bottom - _INT16.min * slope
+    stored = [
+        np.clip(to_stored(hu, slope, intercept), _INT16.min, _INT16.max)
+        for hu in (low_hu, full_hu)
+    ]
+    return *(image.astype(np.int16) for image in stored), slope, intercept
+
+
+def resample(image: Image, factors: tuple[float, float]) -> Image:
+    """Resamples an image in its plane; padding becomes -1024 HU.
+
+    Args:
+        image: Any size.
+        factors: New pixels per old pixel, along rows and columns.
+    """
+    rows, columns = (
+        max(1, round(size * factor))
+        for size, factor in zip(image.hu.shape, factors, strict=True)
+    )
+    method = cv2.INTER_AREA if min(factors) < 1 else cv2.INTER_CUBIC
+    floored = np.maximum(image.hu, np.float32(FLOOR_HU))
+    hu = np.maximum(cv2.resize(floored, (columns, rows), interpolation=method), -1024)
+    return Image(hu, hu <= FLOOR_HU, image.slope, image.intercept)
+
+
+def safe_kernel(name: str | None) -> str:
+    """Returns a kernel name, or nothing if it holds what no kernel name holds."""
+    name = (name or "").strip()
+    return name if _KERNEL.fullmatch(name) else ""

@@ -1,0 +1,229 @@
+"""The manifest of a records folder: which shards there are and what they hold.
+
+``manifest.json`` is written last: a folder without it is no records folder, whatever
+else lies there. It holds counts, sizes and SHA-256 sums, and no name, identifier, date
+or path of the source.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+
+from ct_keras.data.shards import Shard, check_shard, shard_from
+from ct_keras.errors import CtKerasError
+from ct_keras.files import write_text
+
+FORMAT = "ct_keras records"
+SCHEMA_VERSION = "1.0"
+MANIFEST = "manifest.json"
+PARTIAL_MANIFEST = "manifest.partial.json"
+SPLITS = ("train", "val", "test")
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """What a records folder holds.
+
+    Attributes:
+        folder: Where it lies; not part of the file.
+        layout: The layout it was converted from.
+        configuration: SHA-256 over everything that decides the content.
+        key_id: Tells apart the keys of the hashes, without telling the key.
+        doses: The dose fractions of the low-dose slices; 0 is unknown.
+        seed: The seed of simulated noise and of a split by ratio.
+        hu_range: The smallest and the largest HU of the full-dose slices.
+        splits: For each split its patients, series, slices, records and bytes.
+        shards: All shards in the order of their names.
+        findings: What the conversion noticed, as lines of text.
+        tools: Versions of the programs that wrote it.
+        schema_version: Of the records.
+    """
+
+    folder: Path
+    layout: str
+    configuration: str
+    key_id: str
+    doses: tuple[float, ...]
+    seed: int
+    hu_range: tuple[float, float]
+    splits: dict[str, dict[str, int]]
+    shards: tuple[Shard, ...]
+    findings: tuple[str, ...] = ()
+    tools: dict[str, str] = field(default_factory=dict)
+    schema_version: str = SCHEMA_VERSION
+
+    def of_split(self, split: str) -> tuple[Shard, ...]:
+        """Returns the shards of a split, none of them empty.
+
+        Raises:
+            CtKerasError: CTK-E084, if there is no such split or nothing in it.
+        """
+        shards = tuple(shard for shard in self.shards if shard.split == split)
+        if not any(shard.records for shard in shards):
+            known = sorted({shard.split for shard in self.shards})
+            raise CtKerasError(
+                "CTK-E084",
+                "these records have no such split, or it is empty",
+                received=split,
+                expected="one of " + ", ".join(known),
+                fix="convert again with a --split that names it",
+            )
+        return shards
+
+    def check_files(self) -> None:
+        """Looks at the size and the frames of every shard.
+
+        Raises:
+            CtKerasError: CTK-E080 for the first that is missing or cut.
+        """
+        for shard in self.shards:
+            check_shard(self.folder / shard.file, shard)
+
+    def to_json(self) -> str:
+        """Returns the text of ``manifest.json``."""
+        document = {"format": FORMAT, **asdict(self), "compression": "none"}
+        document.pop("folder")
+        document["intensity"] = {
+            "stored": "int16, little endian, one pair of images per record",
+            "hu": "stored * rescale_slope + rescale_intercept",
+        }
+        return json.dumps(document, indent=1, sort_keys=True) + "\n"
+
+
+def read_manifest(records: str | os.PathLike) -> Manifest:
+    """Reads the manifest of a records folder.
+
+    Args:
+        records: The folder that `convert` wrote.
+
+    Raises:
+        CtKerasError: CTK-E085, if it is none or its conversion was not finished;
+            CTK-E081, if a newer program wrote it.
+    """
+    folder = Path(records)
+    try:
+        document = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        partial = (folder / PARTIAL_MANIFEST).is_file()
+        raise CtKerasError(
+            "CTK-E085",
+            "the conversion of this folder was not finished"
+            if partial
+            else "this is not a records folder",
+            received=folder.name,
+            expected=f"a folder with a readable {MANIFEST}",
+            fix="run ct-keras convert" + (" again with the same options" * partial),
+        ) from error
+    _check_schema(document)
+    return _from_document(folder, document)
+
+
+def _check_schema(document: dict) -> None:
+    version = str(document.get("schema_version", "none"))
+    if document.get("format") != FORMAT or (
+        version.split(".")[0] != SCHEMA_VERSION.split(".")[0]
+    ):
+        raise CtKerasError(
+            "CTK-E081",
+            "the records have a schema that this version cannot read",
+            received=version,
+            expected=SCHEMA_VERSION,
+            fix="update ct_keras, or convert again",
+        )
+
+
+def _from_document(folder: Path, document: dict) -> Manifest:
+    names = {item.name for item in fields(Manifest)} - {"folder"}
+    try:
+        values = {name: document[name] for name in names}
+        values["shards"] = tuple(shard_from(entry) for entry in values["shards"])
+    except (KeyError, TypeError) as error:
+        raise CtKerasError(
+            "CTK-E085",
+            f"{MANIFEST} lacks an entry",
+            received=folder.name,
+            fix="convert again",
+        ) from error
+    for name in ("doses", "hu_range", "findings"):
+        values[name] = tuple(values[name])
+    return Manifest(folder=folder, **values)
+
+
+def shard_paths(manifest: Manifest, split: str) -> list[Path]:
+    """Returns the shard files of a split after a look at their sizes and frames.
+
+    This finds every cut, also those that TensorFlow reads over without a word (at a
+    record boundary or up to 11 bytes after one). Flipped bits show when a record is
+    read, or by `ct_keras.data.verify`.
+
+    Raises:
+        CtKerasError: CTK-E080, if a shard is missing, cut or has another number of
+            records; CTK-E084, if the split is unknown or empty.
+    """
+    paths = []
+    for shard in manifest.of_split(split):
+        path = manifest.folder / shard.file
+        check_shard(path, shard)
+        paths.append(path)
+    return paths
+
+
+def count_slices(manifest: Manifest, split: str) -> int:
+    """Returns how many slice pairs (records) a split holds."""
+    return sum(shard.records for shard in manifest.of_split(split))
+
+
+def summary(
+    shards: Sequence[Shard], series: dict[str, int]
+) -> dict[str, dict[str, int]]:
+    """Returns for each split its patients, series, slices, records and bytes."""
+    totals = {}
+    for split in SPLITS:
+        own = [shard for shard in shards if shard.split == split]
+        if own:
+            totals[split] = {
+                "patients": len({shard.case for shard in own}),
+                "series": series[split],
+                "slices": sum(shard.slices for shard in own),
+                "records": sum(shard.records for shard in own),
+                "bytes": sum(shard.bytes for shard in own),
+            }
+    return totals
+
+
+def write_manifest(manifest: Manifest) -> None:
+    """Writes ``manifest.json`` and drops the partial one."""
+    write_text(manifest.folder / MANIFEST, manifest.to_json())
+    (manifest.folder / PARTIAL_MANIFEST).unlink(missing_ok=True)
+
+
+def write_partial(folder: Path, configuration: str, shards: Sequence[Shard]) -> None:
+    """Notes the shards that are finished while a conversion runs."""
+    document = {
+        "format": FORMAT,
+        "schema_version": SCHEMA_VERSION,
+        "configuration": configuration,
+        "shards": [asdict(shard) for shard in shards],
+    }
+    write_text(folder / PARTIAL_MANIFEST, json.dumps(document, sort_keys=True))
+
+
+def read_finished(folder: Path) -> tuple[str, list[Shard]] | None:
+    """Returns configuration and shards of an earlier run into the same folder.
+
+    Returns:
+        None, if there was none that this version understands.
+    """
+    for name in (MANIFEST, PARTIAL_MANIFEST):
+        try:
+            document = json.loads((folder / name).read_text(encoding="utf-8"))
+            if document["schema_version"] == SCHEMA_VERSION:
+                shards = [shard_from(entry) for entry in document["shards"]]
+                return document["configuration"], shards
+        except (OSError, ValueError, KeyError, TypeError):
+            continue
+    return None

@@ -1,0 +1,195 @@
+"""Which patches an epoch sees, and how they are cut: all of it in the graph."""
+
+from __future__ import annotations
+
+from enum import IntEnum
+
+import numpy as np
+import tensorflow as tf  # noqa: TID253
+
+from ct_keras.data.manifest import Manifest, shard_paths
+from ct_keras.data.records import network_units, parse
+from ct_keras.errors import CtKerasError
+
+#: A patch pair is informative if the mean of both patches is at least this, in
+#: network units (-614.4 HU); the rule of the RED-CNN loaders in circulation.
+INFORMATIVE = 0.1
+#: Places that are tried for every patch that is cut.
+_TRIES = 4
+
+
+class Stream(IntEnum):
+    """What a random number is for; each purpose has a stream of its own."""
+
+    CASES = 0
+    SLICES = 1
+    PLACES = 2
+    MIX = 3
+    TURNS = 4
+
+
+def fold(seeds: tf.Tensor, number: int | tf.Tensor) -> tf.Tensor:
+    """Returns new seeds, int64 (2,), for a numbered part of what `seeds` decides."""
+    return tf.random.experimental.stateless_fold_in(seeds, tf.cast(number, tf.int64))
+
+
+class RecordTable:
+    """Where each record of a split lies, patient by patient.
+
+    Args:
+        manifest: Of the records.
+        split: train, val or test.
+
+    Attributes:
+        shard: For each record the number of its file in `files`.
+        record: For each record its number in the file.
+        case: For each record the number of its patient.
+        sizes: For each patient the number of records.
+    """
+
+    def __init__(self, manifest: Manifest, split: str):
+        paths = shard_paths(manifest, split)
+        shards = manifest.of_split(split)
+        order = sorted(range(len(shards)), key=lambda i: (shards[i].case, i))
+        counts = np.array([shards[i].records for i in order])
+        cases = np.array([shards[i].case for i in order])
+        names, numbers = np.unique(cases, return_inverse=True)
+        self.files = [str(path) for path in paths]
+        self.shard = np.repeat(np.array(order, np.int64), counts)
+        self.record = np.concatenate([np.arange(n, dtype=np.int64) for n in counts])
+        self.case = np.repeat(numbers, counts).astype(np.float64)
+        sizes = np.bincount(numbers, weights=counts, minlength=len(names))
+        self.sizes = sizes.astype(np.int64)
+        self.offsets = np.cumsum(self.sizes) - self.sizes
+        self.smallest = min(min(shards[i].rows[0], shards[i].columns[0]) for i in order)
+
+    def check_patch(self, patch_size: int) -> None:
+        """Refuses a patch that does not fit into every slice (CTK-E086)."""
+        if self.smallest < patch_size:
+            raise CtKerasError(
+                "CTK-E086",
+                "the smallest slice is smaller than a patch",
+                received=f"{self.smallest} pixels",
+                expected=f"at least {patch_size} pixels",
+                fix="choose a smaller patch size",
+            )
+
+    def draw(self, seeds: tf.Tensor, draws: int) -> tf.data.Dataset:
+        """Yields `draws` records of an epoch, with a seed for each.
+
+        All patients come once before any comes twice, and so do the slices of a
+        patient.
+        """
+        order = self.plan(seeds, draws)
+        numbers = tf.data.Dataset.range(draws)
+        files = tf.constant(self.files)
+        shard, record = tf.gather(self.shard, order), tf.gather(self.record, order)
+
+        def fetch(number: tf.Tensor) -> tf.data.Dataset:
+            # Without a buffer a skip reads the frame headers only.
+            path = tf.gather(files, tf.gather(shard, number))
+            data = tf.data.TFRecordDataset(path, buffer_size=0)
+            data = data.skip(tf.gather(record, number)).take(1)
+            own_seeds = fold(fold(seeds, Stream.PLACES), number)
+            return data.map(lambda serialized: (serialized, own_seeds))
+
+        return numbers.interleave(
+            fetch,
+            cycle_length=4,
+            block_length=1,
+            num_parallel_calls=tf.data.AUTOTUNE,
+            deterministic=True,
+        )
+
+    def plan(self, seeds: tf.Tensor, draws: int) -> tf.Tensor:
+        """Returns the numbers of the `draws` records of an epoch."""
+        cases, total = len(self.sizes), len(self.shard)
+        rounds = -(-draws // cases)
+        turns = tf.random.stateless_uniform([rounds, cases], fold(seeds, Stream.CASES))
+        case = tf.reshape(tf.argsort(turns, axis=1), [-1])[:draws]
+        within = tf.random.stateless_uniform(
+            [total], fold(seeds, Stream.SLICES), dtype=tf.float64
+        )
+        shuffled = tf.argsort(self.case + within, stable=True)
+        turn = tf.range(draws, dtype=tf.int64) // cases
+        place = tf.gather(self.offsets, case) + turn % tf.gather(self.sizes, case)
+        return tf.gather(shuffled, place)
+
+
+def cut_patches(
+    serialized: tf.Tensor,
+    seeds: tf.Tensor,
+    *,
+    patch_size: int,
+    count: int,
+    reject: bool,
+) -> tuple[tf.Tensor, tf.Tensor]:
+    """Cuts patches at random places of one record.
+
+    Returns:
+        int16 (count, 2, patch_size, patch_size) and the rescale (count, 2).
+    """
+    pair, rescale = parse(serialized)
+    tries = count * _TRIES if reject else count
+    room = tf.shape(pair)[1:] - patch_size + 1
+    corners = tf.stack(
+        [
+            tf.random.stateless_uniform(
+                [tries], fold(seeds, axis), maxval=room[axis], dtype=tf.int32
+            )
+            for axis in range(2)
+        ],
+        axis=1,
+    )
+    if reject:
+        good = _informative(network_units(pair, rescale), corners, patch_size)
+        first = tf.argsort(tf.cast(~good, tf.int32), stable=True)
+        found = tf.reduce_sum(tf.cast(good, tf.int32))
+        # With none informative (a slice of air) the first places are taken.
+        found = tf.where(found > 0, found, tries)
+        corners = tf.gather(corners, tf.gather(first, tf.range(count) % found))
+    size = [2, patch_size, patch_size]
+    patches = [
+        tf.slice(pair, [0, corners[i, 0], corners[i, 1]], size) for i in range(count)
+    ]
+    return tf.stack(patches), tf.tile(rescale[tf.newaxis], [count, 1])
+
+
+def _informative(pair: tf.Tensor, corners: tf.Tensor, patch_size: int) -> tf.Tensor:
+    """Tells for which corners both patches have a mean of at least `INFORMATIVE`.
+
+    Args:
+        pair: float32 (2, rows, columns), network units.
+        corners: int32 (tries, 2), row and column.
+        patch_size: Rows and columns of a patch.
+
+    Returns:
+        bool (tries,).
+    """
+    shape = tf.shape(pair)[1:]
+
+    def inside(axis: int) -> tf.Tensor:
+        distance = tf.range(shape[axis])[tf.newaxis] - corners[:, axis : axis + 1]
+        return tf.cast((distance >= 0) & (distance < patch_size), tf.float32)
+
+    # The sum over a box is a product with two indicator matrices: exact, and far
+    # cheaper than cutting all the places that are tried.
+    rows = tf.matmul(inside(0), pair)
+    means = tf.reduce_sum(rows * inside(1), axis=2) / patch_size**2
+    return tf.reduce_all(means >= INFORMATIVE, axis=0)
+
+
+def turn(pairs: tf.Tensor, seeds: tf.Tensor) -> tf.Tensor:
+    """Flips rows, columns and the diagonal, each or not: the 8 turns of a square.
+
+    Args:
+        pairs: float32 (batch, 2, rows, columns); both images of a pair turn alike.
+        seeds: int64 (2,).
+    """
+    coins = tf.random.stateless_uniform(
+        [3, tf.shape(pairs)[0], 1, 1, 1], seeds, maxval=2, dtype=tf.int32
+    )
+    coins = tf.cast(coins, tf.bool)
+    pairs = tf.where(coins[0], tf.reverse(pairs, [2]), pairs)
+    pairs = tf.where(coins[1], tf.reverse(pairs, [3]), pairs)
+    return tf.where(coins[2], tf.transpose(pairs, [0, 1, 3, 2]), pairs)

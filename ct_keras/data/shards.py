@@ -1,0 +1,106 @@
+"""One TFRecord file: what the manifest says of it, and whether it is still so."""
+
+from __future__ import annotations
+
+import os
+import struct
+from dataclasses import dataclass
+from pathlib import Path
+
+from ct_keras.errors import CtKerasError
+from ct_keras.files import sha256_of
+
+#: A TFRecord frame: 8 bytes length, 4 bytes CRC, the data, 4 bytes CRC.
+_HEADER = struct.Struct("<QI")
+_FOOTER_BYTES = 4
+
+_REBUILD = "run the same ct-keras convert command again: it rebuilds only this shard"
+
+
+@dataclass(frozen=True)
+class Shard:
+    """One TFRecord file; all its slices are of one patient.
+
+    Attributes:
+        file: The file name.
+        split: train, val or test.
+        index: The number in the file name.
+        case: The keyed hash of the patient.
+        records: How many slice pairs it holds.
+        slices: How many full-dose slices these are (one per dose in `records`).
+        bytes: The file size.
+        sha256: The sum over the file.
+        source_sha256: The sum over what it was made from and how.
+        rows: The smallest and the largest number of rows.
+        columns: The smallest and the largest number of columns.
+        hu_range: The smallest and the largest HU of the full-dose slices.
+        exact: Whether all full-dose slices kept their stored values.
+    """
+
+    file: str
+    split: str
+    index: int
+    case: str
+    records: int
+    slices: int
+    bytes: int
+    sha256: str
+    source_sha256: str
+    rows: tuple[int, int]
+    columns: tuple[int, int]
+    hu_range: tuple[float, float] = (0.0, 0.0)
+    exact: bool = True
+
+
+def shard_from(entry: dict) -> Shard:
+    """Rebuilds a `Shard` from its JSON entry."""
+    pairs = {name: tuple(entry[name]) for name in ("rows", "columns", "hu_range")}
+    return Shard(**{**entry, **pairs})
+
+
+def check_shard(path: Path, shard: Shard, *, deep: bool = False) -> None:
+    """Compares a shard file with its entry: size and frames, `deep` also SHA-256.
+
+    Raises:
+        CtKerasError: CTK-E080.
+    """
+    try:
+        size = path.stat().st_size
+        if size != shard.bytes:
+            raise damaged(shard, f"{size} bytes", f"{shard.bytes} bytes")
+        records = count_records(path)
+        if records != shard.records:
+            found = f"{records} records" if records >= 0 else "a cut record"
+            raise damaged(shard, found, f"{shard.records} records")
+        if deep and sha256_of(path) != shard.sha256:
+            raise damaged(shard, "another SHA-256", "that of the manifest")
+    except OSError as error:
+        raise damaged(shard, "no readable file", f"{shard.bytes} bytes") from error
+
+
+def damaged(shard: Shard, received: str, expected: str) -> CtKerasError:
+    """Makes the refusal of a damaged shard."""
+    return CtKerasError(
+        "CTK-E080",
+        f"shard {shard.index} of split {shard.split} is damaged",
+        received=received,
+        expected=expected,
+        fix=_REBUILD,
+    )
+
+
+def count_records(path: str | os.PathLike) -> int:
+    """Counts the frames of a TFRecord file without reading the data.
+
+    Returns:
+        The number of whole records, or -1 if the file does not end with a frame.
+    """
+    size = os.path.getsize(path)
+    records = offset = 0
+    with open(path, "rb", buffering=0) as file:
+        while offset + _HEADER.size <= size:
+            file.seek(offset)
+            length, _ = _HEADER.unpack(file.read(_HEADER.size))
+            offset += _HEADER.size + length + _FOOTER_BYTES
+            records += 1
+    return records if offset == size else -1

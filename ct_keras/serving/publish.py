@@ -1,0 +1,167 @@
+"""Turns a run into published weights: files, hashes, golden numbers, model card.
+
+The folder holds NAME.keras (HU in and out, plain Keras), VERSION/ (the SavedModel),
+metadata.json, README.md made from it, golden.npz (an input and what the model made of
+it, so that a port can be checked) and SHA256SUMS.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+
+import ct_keras
+from ct_keras.files import atomic_folder, sha256_of
+from ct_keras.models import count_macs, get_spec
+from ct_keras.serving.denoiser import Denoiser
+from ct_keras.serving.loading import load
+from ct_keras.serving.savedmodel import NOTICE, export_savedmodel
+from ct_keras.simulation import DoseSimulator, make_phantom
+
+#: The phantom slice of golden.npz.
+GOLDEN_SEED, GOLDEN_SIZE = 900, 96
+
+
+def publish(
+    run: str | Path, metrics: dict, notes: dict, out: str | Path, *, version: int = 1
+) -> Path:
+    """Writes a folder of published weights from a run.
+
+    Args:
+        run: A run folder with best.keras.
+        metrics: The document of `ct_keras.evaluation.evaluate_models` on test patients;
+            the row named like the network is quoted.
+        notes: What only people know: description, licence, attribution, data,
+            intended_use, contraindications, ranges.
+        out: The folder to make or to replace, named like the model.
+        version: Counts up when weights change.
+
+    Returns:
+        The folder.
+
+    Raises:
+        CtKerasError: CTK-E085 or E090 for the run, CTK-E094 if the export differs.
+    """
+    denoiser = load(run)
+    name = denoiser.name
+    low_hu, denoised_hu = _golden(denoiser)
+    with atomic_folder(out, overwrite=True) as folder:
+        denoiser.model.save(folder / f"{name}.keras")
+        parity = export_savedmodel(denoiser, folder / str(version))
+        np.savez_compressed(
+            folder / "golden.npz", low_dose_hu=low_hu, denoised_hu=denoised_hu
+        )
+        card = _card(denoiser, Path(run), metrics, notes, version)
+        card["weights"] = {
+            "file": f"{name}.keras",
+            "sha256": sha256_of(folder / f"{name}.keras"),
+        }
+        card["savedmodel_parity_hu"] = parity
+        (folder / "metadata.json").write_text(json.dumps(card, indent=1) + "\n")
+        (folder / "README.md").write_text(_readme(card), encoding="utf-8")
+        files = sorted(path for path in folder.rglob("*") if path.is_file())
+        sums = [f"{sha256_of(path)}  {path.relative_to(folder)}\n" for path in files]
+        (folder / "SHA256SUMS").write_text("".join(sums))
+    return Path(out)
+
+
+def _golden(denoiser: Denoiser) -> tuple[np.ndarray, np.ndarray]:
+    size = GOLDEN_SIZE
+    phantom = make_phantom(
+        GOLDEN_SEED, region="abdomen", shape=(1, size, size), spacing_mm=(5, 4, 4)
+    )
+    simulator = DoseSimulator((size, size), (4, 4), noise_free=True)
+    low_hu = np.rint(simulator.low_dose(phantom.hu[0], 0.25, seed=GOLDEN_SEED))
+    return low_hu.astype(np.int16), denoiser(low_hu)
+
+
+def _card(
+    denoiser: Denoiser, run: Path, metrics: dict, notes: dict, version: int
+) -> dict:
+    """The model card as data."""
+    config = json.loads((run / "config.json").read_text())
+    rows = {row["model"]: row for row in metrics["rows"]}
+    mine, before = rows[denoiser.name], rows["input"]
+    return {
+        "name": denoiser.name,
+        "version": str(version),
+        "notice": NOTICE,
+        "paper": get_spec(denoiser.name).paper,
+        "parameters": denoiser.network.count_params(),
+        "gmac_per_slice": count_macs(denoiser.network) / 1e9,
+        "network_data_format": {
+            "inputs": "low_dose_hu, float32 (batch, rows, columns, 1), any size",
+            "outputs": "denoised_hu, the same",
+            "format": "hounsfield",
+            "value_range": "any; below -1024 HU returned as it came",
+        },
+        "reached": f"{mine['psnr']:.2f} dB PSNR against {before['psnr']:.2f} dB of the "
+        f"input ({mine['cases']} test patient, {mine['slices']} slice pairs)",
+        "metrics": {
+            "protocol": "report: window [-160, 240] HU, range 400 HU",
+            "rows": [_quoted(row) for row in metrics["rows"]],
+            "by_dose": [
+                _quoted(row) | {"dose_fraction": row["dose_fraction"]}
+                for row in metrics["by_dose"]
+            ],
+        },
+        "training": {
+            "best": json.loads((run / "best.json").read_text()),
+            "recipe": config["recipe"],
+            "seed": config["seed"],
+            "versions": config["versions"],
+            "ct_keras": ct_keras.__version__,
+        },
+    } | notes
+
+
+def _quoted(row: dict) -> dict:
+    keys = ("model", "cases", "slices", "psnr", "ssim", "rmse_hu", "rmse_hu_hu")
+    return {key: row[key] for key in keys}
+
+
+def _readme(card: dict) -> str:
+    """The model card for people."""
+    tags = "\n".join(f"- {tag}" for tag in ("ct", "denoising", "low-dose-ct", "keras"))
+    lines = [
+        "---",
+        f"license: {card['licence'].lower()}",
+        "library_name: keras",
+        f"tags:\n{tags}",
+        "---",
+        f"# {card['name']}, version {card['version']}",
+        f"**{card['notice']}**",
+        card["description"],
+        f"Paper: {card['paper']}. {card['parameters']:,} parameters, "
+        f"{card['gmac_per_slice']:.1f} GMAC for a 512x512 slice.",
+        "## Use",
+        "```python\nimport ct_keras\n\n"
+        f'denoised_hu = ct_keras.load("{card["name"]}")(low_dose_hu)\n```',
+        f"or `ct-keras denoise STUDY OUT --model {card['name']}`. `{card['name']}.keras` "
+        f"opens with plain Keras, `{card['version']}/` is a SavedModel; both take and "
+        "give Hounsfield units.",
+        f"## What it reached\n\n{card['metrics']['protocol']}.",
+        _table(card["metrics"]["rows"], "model"),
+        "By dose:",
+        _table(card["metrics"]["by_dose"], "dose_fraction", "model"),
+        f"## Intended use\n\n{card['intended_use']}",
+        f"## Do not use\n\n{card['contraindications']}",
+        f"## Data\n\n{card['data']}",
+        f"## How it was trained\n\n{card['training_notes']}",
+        f"## Attribution\n\n{card['attribution']}",
+    ]
+    return "\n\n".join(lines) + "\n"
+
+
+def _table(rows: list[dict], *keys: str) -> str:
+    numbers = {"psnr": "PSNR dB", "ssim": "SSIM", "rmse_hu": "RMSE HU (window)"}
+    numbers |= {"rmse_hu_hu": "RMSE HU (all)"}
+    heads = [*keys, *numbers.values()]
+    text = [f"| {' | '.join(heads)} |", "|" + "---|" * len(heads)]
+    for row in rows:
+        cells = [str(row[key]) for key in keys]
+        cells += [f"{row[key]:.4g}" for key in numbers]
+        text.append(f"| {' | '.join(cells)} |")
+    return "\n".join(text)
