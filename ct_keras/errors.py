@@ -49,6 +49,7 @@ _EXIT_CODES = {
     "CTK-E074": ExitCode.CANNOT_WRITE,  # what was written reads back differently
     "CTK-E083": ExitCode.USAGE,  # a patient in two splits
     "CTK-E084": ExitCode.USAGE,  # a split, case or recipe that does not exist
+    "CTK-E086": ExitCode.USAGE,  # a slice is smaller than a patch
     "CTK-E089": ExitCode.GUARD,  # training diverged
     "CTK-E092": ExitCode.USAGE,  # unknown model name
 }

@@ -5,7 +5,7 @@ from __future__ import annotations
 from enum import IntEnum
 
 import numpy as np
-import tensorflow as tf  # noqa: TID253
+import tensorflow as tf
 
 from ct_keras.data.manifest import Manifest, shard_paths
 from ct_keras.data.records import network_units, parse

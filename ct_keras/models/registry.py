@@ -37,9 +37,12 @@ class Recipe:
         epochs: An epoch ends with a validation and a checkpoint.
         steps_per_epoch: Steps between validations.
         learning_rate: Of Adam, at the start.
-        final_learning_rate: Reached geometrically at the last step; None keeps it
-            constant.
+        final_learning_rate: Reached at the last step; None keeps it constant.
+        schedule: How it is reached: "exponential" (geometrically) or "cosine".
+        warmup_steps: Steps of a linear rise to `learning_rate`, for "cosine".
         betas: Of Adam.
+        epsilon: Of Adam. Errors of a few HU are 1e-3 in network units and gradients
+            smaller still, so the usual 1e-7 can slow the last part of a run.
         clip_norm: Global norm to which gradients are clipped, None for no clipping.
         loss: "mse" or "mae", in network units.
         augment: Flips and quarter turns of the patches.
@@ -57,7 +60,10 @@ class Recipe:
     learning_rate: float
     options: Mapping[str, object] = field(default_factory=dict)
     final_learning_rate: float | None = None
+    schedule: str = "exponential"
+    warmup_steps: int = 0
     betas: tuple[float, float] = (0.9, 0.999)
+    epsilon: float = 1e-7
     clip_norm: float | None = None
     loss: str = "mse"
     augment: bool = True

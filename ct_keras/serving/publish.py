@@ -139,9 +139,9 @@ def _readme(card: dict) -> str:
         "## Use",
         "```python\nimport ct_keras\n\n"
         f'denoised_hu = ct_keras.load("{card["name"]}")(low_dose_hu)\n```',
-        f"or `ct-keras denoise STUDY OUT --model {card['name']}`. `{card['name']}.keras` "
-        f"opens with plain Keras, `{card['version']}/` is a SavedModel; both take and "
-        "give Hounsfield units.",
+        f"or `ct-keras denoise STUDY OUT --model {card['name']}`. The .keras opens "
+        f"with plain Keras, `{card['version']}/` is a SavedModel; both take and give "
+        "Hounsfield units.",
         f"## What it reached\n\n{card['metrics']['protocol']}.",
         _table(card["metrics"]["rows"], "model"),
         "By dose:",

@@ -172,7 +172,10 @@ def _compiled_model(
     finally:
         keras.config.set_dtype_policy(policy)
     optimizer = keras.optimizers.Adam(
-        _schedule(recipe), *recipe.betas, global_clipnorm=recipe.clip_norm
+        _schedule(recipe),
+        *recipe.betas,
+        epsilon=recipe.epsilon,
+        global_clipnorm=recipe.clip_norm,
     )
     model.compile(optimizer, loss=recipe.loss, jit_compile=recipe.jit_compile)
     model.optimizer.build(model.trainable_variables)
@@ -180,12 +183,20 @@ def _compiled_model(
 
 
 def _schedule(recipe: Recipe):
-    if recipe.final_learning_rate is None:
-        return recipe.learning_rate
-    return keras.optimizers.schedules.ExponentialDecay(
-        recipe.learning_rate,
-        decay_steps=recipe.epochs * recipe.steps_per_epoch,
-        decay_rate=recipe.final_learning_rate / recipe.learning_rate,
+    """The learning rate over the whole run."""
+    start, end = recipe.learning_rate, recipe.final_learning_rate
+    steps = recipe.epochs * recipe.steps_per_epoch
+    if end is None:
+        return start
+    if recipe.schedule == "exponential":
+        return keras.optimizers.schedules.ExponentialDecay(start, steps, end / start)
+    warmup = min(recipe.warmup_steps, steps // 2)
+    return keras.optimizers.schedules.CosineDecay(
+        start / 100,
+        max(1, steps - warmup),
+        alpha=end / start,
+        warmup_target=start,
+        warmup_steps=warmup,
     )
 
 

@@ -77,6 +77,14 @@ def test_identity_start_returns_the_input():
     assert np.array_equal(np.asarray(network(x)), x)
 
 
+def test_identity_start_answers_to_differences_not_to_the_mean():
+    network = models.RedCNN(width=4, initializer="identity")
+    kernel = np.asarray(network.get_layer("conv1").kernel)
+    assert np.abs(kernel.sum((0, 1))).max() < 1e-5
+    limit = np.sqrt(6 / (25 + 25 * 4))
+    assert np.abs(kernel).max() == pytest.approx(8 * limit, rel=0.15)
+
+
 def test_final_relu_is_an_option():
     x = _noise((1, 21, 21, 1)) - 5
     without = models.RedCNN(width=4, initializer="identity", final_relu=False)

@@ -251,3 +251,21 @@ def test_sigterm_ends_with_75_and_resumes(phantom_records, tmp_path, undisturbed
     assert process.wait(60) == 75
     _, state, _ = latest_state(run / "checkpoints")
     assert 1 <= state["epoch"] < 50
+
+
+@pytest.mark.parametrize(
+    ("recipe", "values"),
+    [
+        ("report", {0: 1e-5, 100_000: 1e-5}),
+        ("paper", {0: 1e-4, 50_000: 10**-4.5, 100_000: 1e-5}),
+        ("quick", {25: 5.05e-4, 50: 1e-3, 625: 5.25e-4, 1200: 5e-5}),
+    ],
+)
+def test_learning_rate_over_the_run(recipe, values):
+    from ct_keras.models import get_spec
+    from ct_keras.training.trainer import _schedule
+
+    schedule = _schedule(get_spec("red_cnn").recipe(recipe))
+    for step, expected in values.items():
+        rate = schedule(step) if callable(schedule) else schedule
+        assert float(rate) == pytest.approx(expected, rel=1e-4)

@@ -1,0 +1,369 @@
+"""The command line as a person and as a program meet it."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pydicom
+import pytest
+
+from ct_keras.cli import main
+
+COMMANDS = [
+    "demo",
+    "inspect",
+    "simulate",
+    "convert",
+    "train",
+    "evaluate",
+    "denoise",
+    "export",
+    "models",
+]
+
+
+def _run(capsys, *arguments):
+    """Runs a command in this process; returns (exit code, stdout, stderr)."""
+    with pytest.raises(SystemExit) as end:
+        main.main([str(argument) for argument in arguments])
+    captured = capsys.readouterr()
+    return int(end.value.code or 0), captured.out, captured.err
+
+
+@pytest.fixture(scope="module")
+def run(phantom_records, tmp_path_factory):
+    import ct_keras
+    from ct_keras.training import train
+
+    out = tmp_path_factory.mktemp("cli") / "RUN"
+    train(
+        "red_cnn",
+        phantom_records,
+        out=out,
+        make_denoiser=ct_keras.Denoiser,
+        recipe="quick",
+        options={"width": 4},
+        epochs=2,
+        steps=4,
+    )
+    return out
+
+
+@pytest.fixture
+def one_patient(phantom_patients):
+    return phantom_patients / "test" / "p4"
+
+
+def _refused(capsys, code, status, *arguments, out=None):
+    """A refusal is one line with its code, a status, and leaves nothing."""
+    result, stdout, stderr = _run(capsys, *arguments)
+    lines = [line for line in stderr.splitlines() if line.startswith("CTK-E")]
+    assert result == status
+    assert [line.split()[0] for line in lines] == [code]
+    assert stdout == ""
+    assert out is None or not out.exists()
+    return lines[0]
+
+
+def test_help_lists_every_command(capsys):
+    status, text, _ = _run(capsys, "--help")
+    assert status == 0
+    assert all(f"\n  {command} " in text for command in COMMANDS)
+    assert "Not for diagnostic use" in text
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_help_of_each_command_needs_no_tensorflow(command):
+    code = (
+        "import sys; from ct_keras.cli import main\n"
+        f"try: main.main([{command!r}, '--help'])\n"
+        "except SystemExit: pass\n"
+        "assert not {'tensorflow', 'keras'} & set(sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "Usage: ct-keras" in done.stdout
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [["no-such-command"], ["denoise"], ["train", "red_cnn", "x", "--wrong"]],
+)
+def test_usage_errors_end_with_3(capsys, arguments):
+    assert "CTK-E000" in _refused(capsys, "CTK-E000", 3, *arguments)
+
+
+def test_unexpected_errors_are_one_line_without_paths(capsys, monkeypatch, tmp_path):
+    def broken(*_):
+        raise RuntimeError(str(tmp_path))
+
+    monkeypatch.setattr("ct_keras.dicom.find_series", broken)
+    line = _refused(capsys, "CTK-E999", 1, "denoise", tmp_path, tmp_path / "o")
+    assert "RuntimeError" in line
+    assert str(tmp_path) not in line
+
+
+def test_models_as_table_and_as_json(capsys):
+    status, text, _ = _run(capsys, "models")
+    assert status == 0
+    assert "1,848,865" in text
+    status, text, _ = _run(capsys, "models", "--json")
+    (network,) = json.loads(text)["networks"]
+    assert network["receptive_field"] == 41
+    assert network["recipes"] == ["report", "paper", "quick"]
+
+
+def test_denoise_writes_a_derived_series(capsys, one_patient, run, tmp_path):
+    status, text, _ = _run(
+        capsys, "denoise", one_patient, tmp_path / "OUT", "--model", run, "--json"
+    )
+    assert status == 0
+    assert json.loads(text)["series"][0]["slices"] == 3
+    before = pydicom.dcmread(sorted(one_patient.iterdir())[0])
+    after = pydicom.dcmread(sorted((tmp_path / "OUT").iterdir())[0])
+    assert after.ImageType[0] == "DERIVED"
+    assert after.SeriesInstanceUID != before.SeriesInstanceUID
+    assert after.StudyInstanceUID == before.StudyInstanceUID
+    assert "NOT FOR DIAGNOSTIC USE" in after.SeriesDescription
+    assert "red_cnn" in after.DerivationDescription
+    assert "strength" in after.DerivationDescription
+    best = json.loads((run / "best.json").read_text())
+    assert best["sha256"][:16] in after.DerivationDescription
+
+
+def test_denoise_with_a_filter_is_not_called_a_network(capsys, one_patient, tmp_path):
+    out = tmp_path / "OUT"
+    status, *_ = _run(capsys, "denoise", one_patient, out, "--model", "filter:median")
+    assert status == 0
+    after = pydicom.dcmread(next(out.iterdir()))
+    assert "neural" not in after.DerivationDescription
+    assert "AI" not in after.ImageComments
+
+
+def test_denoise_of_strength_0_gives_every_pixel_back(
+    capsys, phantom_patients, run, tmp_path
+):
+    source, out = phantom_patients / "train", tmp_path / "OUT"
+    status, *_ = _run(capsys, "denoise", source, out, "--model", run, "--strength", "0")
+    assert status == 0
+    assert sorted(path.name for path in out.iterdir()) == ["series-1", "series-2"]
+    before = {_position(path): path for path in source.rglob("*.dcm")}
+    after = {_position(path): path for path in out.rglob("*.dcm")}
+    assert before.keys() == after.keys()
+    for key, path in before.items():
+        first, second = pydicom.dcmread(path), pydicom.dcmread(after[key])
+        assert first.PixelData == second.PixelData
+
+
+def _position(path):
+    dataset = pydicom.dcmread(path, stop_before_pixels=True)
+    return dataset.PatientID, tuple(dataset.ImagePositionPatient)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("split", ["train", "val", "test"])
+def test_strength_0_on_real_ct(capsys, shared_ct, split, tmp_path):
+    for patient in sorted((shared_ct / split).iterdir()):
+        out = tmp_path / patient.name
+        status, *_ = _run(
+            capsys, "denoise", patient, out, "--model", "input", "--strength", "0"
+        )
+        assert status == 0
+        written = {
+            pydicom.dcmread(path).SourceImageSequence[0].ReferencedSOPInstanceUID: path
+            for path in out.rglob("*.dcm")
+        }
+        for path in patient.iterdir():
+            source = pydicom.dcmread(path)
+            copy = pydicom.dcmread(written.pop(source.SOPInstanceUID))
+            assert np.array_equal(source.pixel_array, copy.pixel_array)
+        assert written == {}
+
+
+def test_evaluate_prints_one_table_and_writes_the_report(
+    capsys, phantom_records, run, tmp_path
+):
+    out = tmp_path / "EVAL"
+    status, text, _ = _run(
+        capsys,
+        *("evaluate", run, "input", "filter:nlm", "--records", phantom_records),
+        *("--split", "test", "--out", out, "--json"),
+    )
+    assert status == 0
+    document = json.loads(text)
+    assert document == json.loads((out / "metrics.json").read_text())
+    rows = {row["model"]: row for row in document["rows"]}
+    assert set(rows) == {"input", "RUN", "filter:nlm"}
+    assert rows["RUN"]["parameters"] == 104 + 8 * 404 + 101
+    assert rows["input"]["slices"] == 3
+    page = (out / "report.html").read_text()
+    assert "Not for diagnostic use" in page
+    assert str(tmp_path) not in page
+
+
+def test_evaluate_of_two_series(capsys, one_patient, tmp_path):
+    low, out = tmp_path / "low", tmp_path / "EVAL"
+    assert _run(capsys, "simulate", one_patient, low, "--dose", "0.2")[0] == 0
+    status, text, _ = _run(
+        capsys,
+        *("evaluate", "filter:gaussian", "--low", low, "--full", one_patient),
+        *("--out", out, "--json"),
+    )
+    assert status == 0
+    rows = {row["model"]: row for row in json.loads(text)["rows"]}
+    assert rows["filter:gaussian"]["slices"] == 3
+
+
+def test_export_and_its_refusals(capsys, run, tmp_path):
+    out = tmp_path / "SM"
+    status, text, _ = _run(capsys, "export", run, out, "--json")
+    assert status == 0
+    assert json.loads(text)["largest_difference_hu"] <= 1e-3
+    assert (out / "saved_model.pb").is_file()
+    _refused(capsys, "CTK-E071", 6, "export", run, out)
+    _refused(capsys, "CTK-E092", 3, "export", "no_such", tmp_path / "o2")
+
+
+def test_train_reports_and_resumes(capsys, phantom_records, tmp_path):
+    arguments = (
+        *("train", "red_cnn", phantom_records, "--out", tmp_path / "RUN"),
+        *("--recipe", "quick", "--width", "4", "--epochs", "1", "--steps", "2"),
+        "--json",
+    )
+    status, text, _ = _run(capsys, *arguments)
+    document = json.loads(text)
+    assert status == (0 if document["better_than_input"] else 9)
+    again, text, _ = _run(capsys, *arguments, "--resume")
+    assert (again, json.loads(text)["best"]) == (status, document["best"])
+    _refused(capsys, "CTK-E071", 6, *arguments)
+
+
+def _mr_file(folder: Path, source: Path) -> Path:
+    dataset = pydicom.dcmread(next(source.iterdir()))
+    dataset.Modality = "MR"
+    dataset.SOPClassUID = pydicom.uid.MRImageStorage
+    dataset.file_meta.MediaStorageSOPClassUID = pydicom.uid.MRImageStorage
+    folder.mkdir()
+    dataset.save_as(folder / "a.dcm", enforce_file_format=True)
+    return folder
+
+
+def test_bad_input_is_refused_in_one_line(
+    capsys, one_patient, phantom_records, phantom_patients, run, tmp_path
+):
+    empty, out = tmp_path / "empty", tmp_path / "OUT"
+    empty.mkdir()
+    (empty / "notes.txt").write_text("no CT here")
+    denoise = ("--model", run)
+    _refused(capsys, "CTK-E001", 2, "denoise", empty, out, *denoise, out=out)
+    mr = _mr_file(tmp_path / "mr", one_patient)
+    _refused(capsys, "CTK-E020", 2, "denoise", mr, out, *denoise, out=out)
+    cut = tmp_path / "cut"
+    cut.mkdir()
+    for path in one_patient.iterdir():
+        (cut / path.name).write_bytes(path.read_bytes())
+    first = next(cut.iterdir())
+    first.write_bytes(first.read_bytes()[:-5000])
+    line = _refused(capsys, "CTK-E003", 4, "denoise", cut, out, *denoise, out=out)
+    assert "bytes" in line
+    _refused(
+        capsys, "CTK-E092", 3, "denoise", one_patient, out, "--model", "rad", out=out
+    )
+    twice = ("--split", "train=p1,p4", "val=p3", "test=p4")
+    flat = tmp_path / "flat"
+    for split in ("train", "val", "test"):
+        for patient in (phantom_patients / split).iterdir():
+            (flat / patient.name).mkdir(parents=True)
+            for path in patient.iterdir():
+                os.link(path, flat / patient.name / path.name)
+    _refused(
+        capsys,
+        "CTK-E083",
+        3,
+        "convert",
+        flat,
+        out,
+        "--layout",
+        "single",
+        *twice,
+        out=out,
+    )
+    _refused(
+        capsys, "CTK-E092", 3, "train", "rad", phantom_records, "--out", out, out=out
+    )
+
+
+def test_mixed_sizes_are_refused(capsys, one_patient, run, tmp_path):
+    mixed, out = tmp_path / "mixed", tmp_path / "OUT"
+    mixed.mkdir()
+    for index, path in enumerate(sorted(one_patient.iterdir())):
+        dataset = pydicom.dcmread(path)
+        if index == 0:
+            dataset.Rows = dataset.Columns = 80
+            dataset.PixelData = dataset.PixelData[: 80 * 80 * 2]
+        dataset.save_as(mixed / path.name, enforce_file_format=True)
+    _refused(capsys, "CTK-E035", 4, "denoise", mixed, out, "--model", run, out=out)
+
+
+@pytest.mark.parametrize("command", ["train", "evaluate"])
+def test_records_with_a_cut_shard_are_refused(
+    capsys, phantom_records, tmp_path, command
+):
+    records, out = tmp_path / "records", tmp_path / "OUT"
+    records.mkdir()
+    for path in phantom_records.iterdir():
+        (records / path.name).write_bytes(path.read_bytes())
+    split = "train" if command == "train" else "test"
+    shard = sorted(records.glob(f"*{split}.tfrecord*"))[0]
+    shard.write_bytes(shard.read_bytes()[:-7])
+    if command == "train":
+        arguments = ("train", "red_cnn", records, "--out", out)
+    else:
+        arguments = ("evaluate", "input", "--records", records, "--out", out)
+    line = _refused(capsys, "CTK-E080", 4, *arguments, out=out)
+    assert "shard" in line
+
+
+def test_json_holds_nothing_but_json(one_patient, tmp_path):
+    done = subprocess.run(
+        [sys.executable, "-m", "ct_keras.cli.main", "inspect", one_patient, "--json"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert json.loads(done.stdout)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("command", ["convert", "denoise"])
+def test_a_kill_leaves_nothing_that_looks_complete(
+    phantom_patients, run, tmp_path, command
+):
+    import signal
+    import time
+
+    out = tmp_path / "OUT"
+    if command == "convert":
+        arguments = [phantom_patients, out, "--layout", "single", "--split", "folders"]
+    else:
+        arguments = [phantom_patients / "test", out, "--model", run]
+    line = [sys.executable, "-m", "ct_keras.cli.main", command, *map(str, arguments)]
+    for delay in (0.5, 2, 4):
+        process = subprocess.Popen(line, stderr=subprocess.DEVNULL)
+        time.sleep(delay)
+        finished = process.poll() is not None
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        if finished:
+            break
+        if command == "convert":
+            assert not (out / "manifest.json").exists()
+        else:
+            assert not out.exists()
+    subprocess.run(
+        line, check=True, stderr=subprocess.DEVNULL
+    ) if not finished else None
+    assert out.is_dir()
