@@ -7,6 +7,18 @@ import pytest
 SHARED_CT = Path(__file__).resolve().parents[2] / "shared" / "ct"
 
 
+@pytest.fixture(scope="session", autouse=True)
+def hash_key(tmp_path_factory):
+    """A key for patient hashes, so that tests write nothing into the user's home."""
+    from ct_keras.data.keys import KEY_FILE_VARIABLE
+
+    path = tmp_path_factory.mktemp("key") / "hash.key"
+    path.write_text("a secret for tests only")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv(KEY_FILE_VARIABLE, str(path))
+        yield
+
+
 @pytest.fixture(scope="session")
 def shared_ct() -> Path:
     """The folder of real CT series beside the project, or a skip."""

@@ -58,9 +58,12 @@ def cli(debug: bool) -> None:
 
 def main(arguments: list[str] | None = None) -> None:
     """The console script: runs a command and exits with its status."""
-    arguments = sys.argv[1:] if arguments is None else arguments
+    own_process = arguments is None
+    arguments = sys.argv[1:] if own_process else arguments
     debug = "--debug" in arguments
-    _quiet_start()
+    if own_process and not debug:
+        _silence_libraries()
+    _start_logging()
     try:
         result = cli.main(arguments, prog_name="ct-keras", standalone_mode=False)
         sys.exit(result if isinstance(result, int) else ExitCode.DONE)
@@ -90,10 +93,23 @@ def _fail(line: str, code: int) -> None:
     sys.exit(int(code))
 
 
-def _quiet_start() -> None:
-    """Private files, plain log lines, and no chatter from TensorFlow's start."""
-    os.umask(0o077)
+def _silence_libraries() -> None:
+    """Keeps what TensorFlow's C++ code writes to standard error off the terminal.
+
+    It greets with half a dozen lines about the processor before anything can be
+    configured. Python's own messages go on to where they went; --debug shows all.
+    """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    sys.stderr.flush()
+    sys.stderr = os.fdopen(os.dup(2), "w", buffering=1, errors="backslashreplace")
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 2)
+    os.close(nowhere)
+
+
+def _start_logging() -> None:
+    """Private output files, and plain log lines on standard error."""
+    os.umask(0o077)
     logging.basicConfig(format="%(message)s", level=logging.WARNING, stream=sys.stderr)
     logging.getLogger("ct_keras").setLevel(logging.INFO)
 
