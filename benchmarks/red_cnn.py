@@ -32,7 +32,8 @@ def keras_side(width: int, patch: int, batch: int) -> dict:
     network.compile(keras.optimizers.Adam(), "mse", jit_compile=False)
     x = np.random.default_rng(0).random((batch, patch, patch, 1), np.float32)
     batches = iter(tf.data.Dataset.from_tensors((x, x)).repeat())
-    step = network.make_train_function()
+    network.make_train_function()
+    step = network.train_function
     infer = tf.function(lambda image: network(image, training=False))
     image = tf.random.uniform((1, 512, 512, 1))
     return {

@@ -30,7 +30,7 @@ PHANTOMS = ((11, "abdomen", "B30f"), (12, "thorax", "B45f"), (13, "abdomen", "D4
 TRAINING = {
     "recipe": "quick",
     "options": {"width": 48},
-    "epochs": 12,
+    "epochs": 30,
     "steps": 250,
     "seed": 1,
 }

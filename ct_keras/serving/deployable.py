@@ -46,7 +46,9 @@ def wrap(network: keras.Model, size_rule: SizeRule) -> keras.Model:
     )
     x = to_network_units(_fit_size(size_rule)(image))
     x = keras.layers.ReLU(name="floor", dtype="float32")(x)
-    x = to_hu(network(x))
+    # The same layers without what `compile` added: files hold no optimiser.
+    core = keras.Model(network.input, network.output, name=network.name)
+    x = to_hu(core(x))
     x = _original_size()([x, image])
     x = _restore_floor()([x, image])
     x = keras.layers.Identity(name=OUTPUT_NAME, dtype="float32")(x)

@@ -124,13 +124,9 @@ def _quoted(row: dict) -> dict:
 
 def _readme(card: dict) -> str:
     """The model card for people."""
-    tags = "\n".join(f"- {tag}" for tag in ("ct", "denoising", "low-dose-ct", "keras"))
     lines = [
-        "---",
-        f"license: {card['licence'].lower()}",
-        "library_name: keras",
-        f"tags:\n{tags}",
-        "---",
+        f"---\nlicense: {card['licence'].lower()}\nlibrary_name: keras\n"
+        "tags: [ct, denoising, low-dose-ct, keras]\n---",
         f"# {card['name']}, version {card['version']}",
         f"**{card['notice']}**",
         card["description"],

@@ -230,8 +230,8 @@ def _prepare_run(run: Path, config: dict, *, resume: bool) -> None:
     """Writes config.json, or checks that the run to resume had the same."""
     path = run / "config.json"
     if resume and path.is_file():
-        before = json.loads(path.read_text())
-        config = json.loads(json.dumps(config))
+        before = _settings(json.loads(path.read_text()))
+        config = _settings(json.loads(json.dumps(config)))
         different = [key for key in config if config[key] != before.get(key)]
         if different:
             raise CtKerasError(
@@ -244,6 +244,13 @@ def _prepare_run(run: Path, config: dict, *, resume: bool) -> None:
         return
     check_output_folder(run)
     write_text(path, json.dumps(config, indent=1) + "\n")
+
+
+def _settings(config: dict) -> dict:
+    """What decides the result, flat ("recipe.epochs"); prose does not."""
+    recipe = {f"recipe.{key}": value for key, value in config["recipe"].items()}
+    del recipe["recipe.description"]
+    return {key: value for key, value in config.items() if key != "recipe"} | recipe
 
 
 def _restore_latest(run: Path, model: keras.Model) -> dict:

@@ -4,6 +4,7 @@ import subprocess
 import sys
 import zipfile
 
+import h5py
 import keras
 import numpy as np
 import pytest
@@ -257,3 +258,19 @@ def test_unknown_models_are_refused(name):
     with pytest.raises(CtKerasError) as refusal:
         ct_keras.load(name)
     assert refusal.value.code == "CTK-E092"
+
+
+def test_a_saved_file_holds_the_weights_and_no_optimiser(tmp_path):
+    network = RedCNN(width=4)
+    network.compile("adam", "mse")
+    network.optimizer.build(network.trainable_variables)
+    model = ct_keras.Denoiser(network).model
+    model.save(tmp_path / "net.keras")
+    with zipfile.ZipFile(tmp_path / "net.keras") as archive:
+        archive.extract("model.weights.h5", tmp_path)
+    with h5py.File(tmp_path / "model.weights.h5") as weights:
+        sizes = []
+        weights.visititems(
+            lambda name, item: sizes.append(item.size if hasattr(item, "size") else 0)
+        )
+    assert sum(sizes) == network.count_params()

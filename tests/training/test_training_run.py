@@ -155,9 +155,9 @@ def test_damaged_checkpoint_falls_back_to_the_one_before(
 
 def test_resume_with_other_settings_is_refused(undisturbed, phantom_records):
     with pytest.raises(CtKerasError) as refusal:
-        _train(phantom_records, undisturbed.run, resume=True, seed=9)
+        _train(phantom_records, undisturbed.run, resume=True, seed=9, epochs=7)
     assert refusal.value.code == "CTK-E087"
-    assert "seed" in str(refusal.value)
+    assert "received: seed, recipe.epochs;" in str(refusal.value)
 
 
 def test_a_run_is_not_overwritten(undisturbed, phantom_records):
