@@ -11,14 +11,17 @@ import keras
 from ct_keras.errors import CtKerasError
 from ct_keras.models import red_cnn
 from ct_keras.models.cost import count_macs
+from ct_keras.models.recipes import Recipe
 from ct_keras.models.red_cnn import RedCNN
-from ct_keras.models.registry import ModelSpec, Recipe, SizeRule
+from ct_keras.models.registry import ModelSpec, SizeRule
+from ct_keras.models.systems import TrainingSystem
 
 __all__ = [
     "ModelSpec",
     "Recipe",
     "RedCNN",
     "SizeRule",
+    "TrainingSystem",
     "build",
     "count_macs",
     "get_spec",

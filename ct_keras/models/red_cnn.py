@@ -14,7 +14,8 @@ from __future__ import annotations
 import keras
 from keras import layers
 
-from ct_keras.models.registry import ModelSpec, Recipe, SizeRule
+from ct_keras.models.recipes import Recipe
+from ct_keras.models.registry import ModelSpec, SizeRule
 
 KERNEL_SIZE = 5
 #: Standard deviation of the initial weights in the original publication's recipe.

@@ -1,13 +1,15 @@
-"""What the zoo knows about a network: its builder, its sizes and its recipes."""
+"""What the zoo knows about a network: builder, sizes, recipes, training algorithm."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field, replace
+from collections.abc import Callable
+from dataclasses import dataclass
 
 import keras
 
 from ct_keras.errors import CtKerasError
+from ct_keras.models.recipes import Recipe
+from ct_keras.models.systems import TrainingSystem
 
 
 @dataclass(frozen=True)
@@ -15,72 +17,12 @@ class SizeRule:
     """The image sizes that a network accepts without padding.
 
     Attributes:
-        multiple: Rows and columns must be multiples of this.
-        minimum: Smallest number of rows and of columns.
+        multiple: Rows and columns (and slices, in 3-D) must be multiples of this.
+        minimum: Smallest number of rows and of columns (and of slices).
     """
 
     multiple: int = 1
     minimum: int = 1
-
-
-@dataclass(frozen=True)
-class Recipe:
-    """How a network is trained, as plain values that end up in a run's config.json.
-
-    Attributes:
-        name: "report" (as the seed report says), "paper" (the original publication) or
-            "quick" (minutes on two CPU cores).
-        description: Where the values come from and what is different here.
-        options: Arguments of the builder.
-        patch_size: Rows and columns of a training patch.
-        batch_size: Patches a step.
-        epochs: An epoch ends with a validation and a checkpoint.
-        steps_per_epoch: Steps between validations.
-        learning_rate: Of Adam, at the start.
-        final_learning_rate: Reached at the last step; None keeps it constant.
-        schedule: How it is reached: "exponential" (geometrically) or "cosine".
-        warmup_steps: Steps of a linear rise to `learning_rate`, for "cosine".
-        betas: Of Adam.
-        epsilon: Of Adam. Errors of a few HU are 1e-3 in network units and gradients
-            smaller still, so the usual 1e-7 can slow the last part of a run.
-        clip_norm: Global norm to which gradients are clipped, None for no clipping.
-        loss: "mse" or "mae", in network units.
-        augment: Flips and quarter turns of the patches.
-        mixed_precision: Keras dtype policy of the network.
-        jit_compile: XLA; off by default, so that CPU and GPU runs are told apart by
-            nothing hidden.
-    """
-
-    name: str
-    description: str
-    patch_size: int
-    batch_size: int
-    epochs: int
-    steps_per_epoch: int
-    learning_rate: float
-    options: Mapping[str, object] = field(default_factory=dict)
-    final_learning_rate: float | None = None
-    schedule: str = "exponential"
-    warmup_steps: int = 0
-    betas: tuple[float, float] = (0.9, 0.999)
-    epsilon: float = 1e-7
-    clip_norm: float | None = None
-    loss: str = "mse"
-    augment: bool = True
-    mixed_precision: str = "float32"
-    jit_compile: bool = False
-
-    def with_length(self, epochs: int | None, steps: int | None) -> Recipe:
-        """The same recipe with other numbers of epochs and steps, where given."""
-        return replace(
-            self,
-            epochs=epochs or self.epochs,
-            steps_per_epoch=steps or self.steps_per_epoch,
-        )
-
-    def to_json(self) -> dict:
-        """Plain values for a JSON file."""
-        return asdict(self) | {"options": dict(self.options)}
 
 
 @dataclass(frozen=True)
@@ -94,9 +36,13 @@ class ModelSpec:
         paper: Citation with DOI.
         file: Where all of the paper lies in this project.
         size_rule: Sizes that the network accepts.
-        receptive_field: Side of the square of input pixels that one output pixel sees.
+        receptive_field: Side of the square of input pixels that one output pixel sees;
+            None if it sees the whole image.
         halo: Pixels by which tiles must overlap; None if it must not be tiled.
         recipes: Named training recipes.
+        make_system: For a network with a training algorithm of its own: builds it from
+            a recipe, compiled. None: `fit` with the recipe's loss.
+        dimensions: 2, or 3 for a network of volumes.
     """
 
     name: str
@@ -105,9 +51,11 @@ class ModelSpec:
     paper: str
     file: str
     size_rule: SizeRule
-    receptive_field: int
+    receptive_field: int | None
     halo: int | None
     recipes: tuple[Recipe, ...]
+    make_system: Callable[[Recipe], TrainingSystem] | None = None
+    dimensions: int = 2
 
     def recipe(self, name: str) -> Recipe:
         """Returns a recipe by name.

@@ -14,7 +14,8 @@ from ct_keras.data import read_manifest, training_patches
 from ct_keras.data.manifest import MANIFEST, shard_paths
 from ct_keras.errors import CtKerasError
 from ct_keras.files import check_output_folder, sha256_of, write_text
-from ct_keras.models import ModelSpec, Recipe, get_spec
+from ct_keras.models import ModelSpec, Recipe, TrainingSystem, get_spec
+from ct_keras.models.recipes import make_optimizer
 from ct_keras.training.callbacks import (
     EpochRecorder,
     ProgressBar,
@@ -115,7 +116,8 @@ def train(
     logger.info("noisy input: validation PSNR %.2f dB", untreated.psnr)
 
     stop = StopOnSignal()
-    recorder = EpochRecorder(run, make_denoiser(model), pairs, state, stop)
+    network = model.network if isinstance(model, TrainingSystem) else model
+    recorder = EpochRecorder(run, make_denoiser(network), pairs, state, stop)
     _fit(model, chosen, records, seed, state.get("epoch", 0), recorder, progress)
     return TrainingResult(run, recorder.best or {}, untreated, not stop.received)
 
@@ -138,7 +140,7 @@ def _fit(
         patch_size=recipe.patch_size,
         batch_size=recipe.batch_size,
         seed=seed,
-        steps=steps,
+        steps=steps * getattr(model, "batches_per_step", 1),
         first_epoch=first_epoch,
         augment=recipe.augment,
     )
@@ -159,7 +161,7 @@ def _fit(
 def _compiled_model(
     spec: ModelSpec, recipe: Recipe, seed: int, deterministic: bool
 ) -> keras.Model:
-    """Builds and compiles; the optimiser is built too, so that it can be restored."""
+    """What `fit` trains, compiled; its optimisers are built, to be restored."""
     if deterministic and keras.backend.backend() == "tensorflow":
         import tensorflow as tf
 
@@ -168,36 +170,14 @@ def _compiled_model(
     policy = keras.config.dtype_policy()
     keras.config.set_dtype_policy(recipe.mixed_precision)
     try:
+        if spec.make_system:
+            return spec.make_system(recipe)
         model = spec.builder(**recipe.options)
     finally:
         keras.config.set_dtype_policy(policy)
-    optimizer = keras.optimizers.Adam(
-        _schedule(recipe),
-        *recipe.betas,
-        epsilon=recipe.epsilon,
-        global_clipnorm=recipe.clip_norm,
-    )
-    model.compile(optimizer, loss=recipe.loss, jit_compile=recipe.jit_compile)
+    model.compile(make_optimizer(recipe), recipe.loss, jit_compile=recipe.jit_compile)
     model.optimizer.build(model.trainable_variables)
     return model
-
-
-def _schedule(recipe: Recipe):
-    """The learning rate over the whole run."""
-    start, end = recipe.learning_rate, recipe.final_learning_rate
-    steps = recipe.epochs * recipe.steps_per_epoch
-    if end is None:
-        return start
-    if recipe.schedule == "exponential":
-        return keras.optimizers.schedules.ExponentialDecay(start, steps, end / start)
-    warmup = min(recipe.warmup_steps, steps // 2)
-    return keras.optimizers.schedules.CosineDecay(
-        start / 100,
-        max(1, steps - warmup),
-        alpha=end / start,
-        warmup_target=start,
-        warmup_steps=warmup,
-    )
 
 
 def _with_options(recipe: Recipe, options: dict | None) -> Recipe:

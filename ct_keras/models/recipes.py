@@ -1,0 +1,113 @@
+"""How a network is trained: recipes as plain values, and their optimisers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, replace
+
+import keras
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How a network is trained, as plain values that end up in a run's config.json.
+
+    Attributes:
+        name: "report" (as the seed report says), "paper" (the original publication) or
+            "quick" (minutes on two CPU cores).
+        description: Where the values come from and what is different here.
+        options: Arguments of the builder.
+        patch_size: Rows and columns of a training patch.
+        batch_size: Patches a step.
+        epochs: An epoch ends with a validation and a checkpoint.
+        steps_per_epoch: Steps between validations.
+        learning_rate: Of Adam, at the start.
+        final_learning_rate: Reached at the last step; None keeps it constant.
+        schedule: How it is reached: "exponential" (geometrically) or "cosine".
+        warmup_steps: Steps of a linear rise to `learning_rate`, for "cosine".
+        betas: Of Adam.
+        epsilon: Of Adam. Errors of a few HU are 1e-3 in network units and gradients
+            smaller still, so the usual 1e-7 can slow the last part of a run.
+        clip_norm: Global norm to which gradients are clipped, None for no clipping.
+        loss: "mse" or "mae", in network units; networks with a training algorithm of
+            their own ignore it.
+        training: Settings of that algorithm (weights of losses, updates of a critic).
+        augment: Flips and quarter turns of the patches.
+        noise: None to train on the pairs of the records; else the noise that is drawn
+            onto the full-dose patch instead, as `ct_keras.data.training_patches` takes
+            it, for reports that trained so.
+        depth: Slices of a sub-volume, for networks of volumes.
+        mixed_precision: Keras dtype policy of the network.
+        jit_compile: XLA; off by default, so that CPU and GPU runs are told apart by
+            nothing hidden.
+    """
+
+    name: str
+    description: str
+    patch_size: int
+    batch_size: int
+    epochs: int
+    steps_per_epoch: int
+    learning_rate: float
+    options: Mapping[str, object] = field(default_factory=dict)
+    final_learning_rate: float | None = None
+    schedule: str = "exponential"
+    warmup_steps: int = 0
+    betas: tuple[float, float] = (0.9, 0.999)
+    epsilon: float = 1e-7
+    clip_norm: float | None = None
+    loss: str = "mse"
+    training: Mapping[str, object] = field(default_factory=dict)
+    augment: bool = True
+    noise: Mapping[str, object] | None = None
+    depth: int | None = None
+    mixed_precision: str = "float32"
+    jit_compile: bool = False
+
+    def with_length(self, epochs: int | None, steps: int | None) -> Recipe:
+        """The same recipe with other numbers of epochs and steps, where given."""
+        return replace(
+            self,
+            epochs=epochs or self.epochs,
+            steps_per_epoch=steps or self.steps_per_epoch,
+        )
+
+    def to_json(self) -> dict:
+        """Plain values for a JSON file."""
+        return asdict(self)
+
+
+def make_optimizer(
+    recipe: Recipe, *, learning_rate: float | None = None, updates_per_step: int = 1
+) -> keras.optimizers.Adam:
+    """Makes Adam with the recipe's values and its schedule over the whole run.
+
+    Args:
+        recipe: Learning rates, betas, epsilon, clipping and length.
+        learning_rate: Instead of the recipe's, for a second network.
+        updates_per_step: Updates that this optimiser makes in one training step.
+    """
+    return keras.optimizers.Adam(
+        _schedule(recipe, learning_rate or recipe.learning_rate, updates_per_step),
+        *recipe.betas,
+        epsilon=recipe.epsilon,
+        global_clipnorm=recipe.clip_norm,
+    )
+
+
+def _schedule(recipe: Recipe, start: float, updates_per_step: int):
+    """The learning rate over the whole run."""
+    if recipe.final_learning_rate is None:
+        return start
+    factor = recipe.final_learning_rate / recipe.learning_rate
+    updates = recipe.epochs * recipe.steps_per_epoch * updates_per_step
+    if recipe.schedule == "exponential":
+        return keras.optimizers.schedules.ExponentialDecay(start, updates, factor)
+    warmup = min(recipe.warmup_steps * updates_per_step, updates // 2)
+    return keras.optimizers.schedules.CosineDecay(
+        start / 100,
+        max(1, updates - warmup),
+        alpha=factor,
+        warmup_target=start,
+        warmup_steps=warmup,
+    )
