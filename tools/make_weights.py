@@ -1,10 +1,11 @@
-"""Makes the published weights `red_cnn`, from real CT and phantoms to the model card.
+"""Makes published weights, from real CT and phantoms to the model card.
 
-    python tools/make_red_cnn.py CT WORK
+    python tools/make_weights.py NAME CT WORK
 
-CT is a folder of normal-dose CT series with the sub-folders train/, val/ and test/ (one
-folder a patient); WORK keeps the intermediate steps. A step that is done is not done
-again, and training resumes, so the same command goes on after a kill.
+NAME is a network of the zoo; CT is a folder of normal-dose CT series with the
+sub-folders train/, val/ and test/ (one folder a patient); WORK keeps the intermediate
+steps, and several names can share it. A step that is done is not done again, and
+training resumes, so the same command goes on after a kill.
 """
 
 from __future__ import annotations
@@ -27,24 +28,21 @@ DOSES = (0.05, 0.1, 0.25, 0.5)
 #: Seed, region and kernel: phantoms without noise of their own are clean references,
 #: and their kernels widen the range of noise textures.
 PHANTOMS = ((11, "abdomen", "B30f"), (12, "thorax", "B45f"), (13, "abdomen", "D45f"))
-TRAINING = {
-    "recipe": "quick",
-    "options": {"width": 48},
-    "epochs": 30,
-    "steps": 250,
-    "seed": 1,
-}
 METHODS = ("input", "filter:gaussian", "filter:median", "filter:nlm")
+#: What each network's training and card have of their own, and what all share.
+NOTES = Path(__file__).with_name("weights.json")
 
 
 def main() -> None:
     """Runs all steps."""
+    notes = json.loads(NOTES.read_text())
     parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("name", choices=sorted(notes["networks"]))
     parser.add_argument("ct", type=Path)
     parser.add_argument("work", type=Path)
     arguments = parser.parse_args()
     logging.basicConfig(format="%(message)s", level=logging.INFO)
-    work = arguments.work
+    name, work = arguments.name, arguments.work
     collect(arguments.ct, work / "collection")
     convert(
         work / "collection",
@@ -53,22 +51,26 @@ def main() -> None:
         split="folders",
         doses=DOSES,
     )
+    own = notes["networks"][name]
     result = train(
-        "red_cnn",
+        name,
         work / "records",
-        out=work / "run",
+        out=work / "runs" / name,
         make_denoiser=ct_keras.Denoiser,
         resume=True,
-        **TRAINING,
+        **own["training"],
     )
-    methods = {"red_cnn": ct_keras.load(result.run)}
-    methods |= {name: get_method(name) for name in METHODS}
+    methods = {name: ct_keras.load(result.run)}
+    methods |= {other: get_method(other) for other in METHODS}
     metrics = measure(
-        methods, work / "records", split="test", out=work / "evaluation", tune=True
+        methods,
+        work / "records",
+        split="test",
+        out=work / "evaluations" / name,
+        tune=True,
     )
-    target = Path(__file__).resolve().parents[1] / "saved_models" / "red_cnn"
-    notes = Path(__file__).with_name("red_cnn_card.json")
-    publish(result.run, metrics, json.loads(notes.read_text()), target)
+    target = Path(__file__).resolve().parents[1] / "saved_models" / name
+    publish(result.run, metrics, notes["shared"] | own["card"], target)
 
 
 def collect(ct: Path, folder: Path) -> None:
