@@ -258,14 +258,14 @@ def test_sigterm_ends_with_75_and_resumes(phantom_records, tmp_path, undisturbed
     [
         ("report", {0: 1e-5, 100_000: 1e-5}),
         ("paper", {0: 1e-4, 50_000: 10**-4.5, 100_000: 1e-5}),
-        ("quick", {25: 5.05e-4, 50: 1e-3, 625: 5.25e-4, 1200: 5e-5}),
+        ("quick", {25: 5.05e-4, 50: 1e-3, 1525: 5.25e-4, 3000: 5e-5}),
     ],
 )
 def test_learning_rate_over_the_run(recipe, values):
     from ct_keras.models import get_spec
-    from ct_keras.training.trainer import _schedule
+    from ct_keras.models.recipes import learning_rate_schedule
 
-    schedule = _schedule(get_spec("red_cnn").recipe(recipe))
+    schedule = learning_rate_schedule(get_spec("red_cnn").recipe(recipe))
     for step, expected in values.items():
         rate = schedule(step) if callable(schedule) else schedule
         assert float(rate) == pytest.approx(expected, rel=1e-4)
