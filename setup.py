@@ -17,7 +17,9 @@ CODECS = [
     "pyjpegls>=1.5",
     "python-gdcm>=3.2.6",
 ]
-TEST = ["pytest>=8", "pytest-xdist>=3.6", "hypothesis>=6.100"]
+JAX = ["jax>=0.5"]
+NOTEBOOKS = ["jupytext>=1.16", "nbclient>=0.10", "ipykernel>=6.29"]
+TEST = [*JAX, *NOTEBOOKS, "pytest>=8", "pytest-xdist>=3.6", "hypothesis>=6.100"]
 
 setup(
     name="ct_keras",
@@ -61,6 +63,8 @@ setup(
     ],
     extras_require={
         "codecs": CODECS,
+        "jax": JAX,
+        "notebooks": NOTEBOOKS,
         "test": TEST,
         "dev": [*TEST, "ruff>=0.6", "pre-commit"],
     },

@@ -23,7 +23,7 @@ def command(as_json) -> None:
             [
                 row["name"],
                 f"{row['parameters']:,}",
-                f"{row['receptive_field']} px",
+                f"{row['receptive_field']} px" if row["receptive_field"] else "whole",
                 f"{row['gmac_per_slice']:.1f}",
                 ", ".join(row["recipes"]),
                 row["paper"],
@@ -45,7 +45,7 @@ def command(as_json) -> None:
             for card in published
         ],
     )
-    say(f"GMAC for one 512x512 slice. {NOTICE}")
+    say(f"GMAC for one 512x512 slice; in 3-D for as many voxels, 64x64x64. {NOTICE}")
 
 
 def _networks() -> list[dict]:
@@ -60,6 +60,7 @@ def _networks() -> list[dict]:
                 "title": spec.title,
                 "paper": spec.paper,
                 "file": spec.file,
+                "dimensions": spec.dimensions,
                 "parameters": network.count_params(),
                 "receptive_field": spec.receptive_field,
                 "minimum_size": spec.size_rule.minimum,

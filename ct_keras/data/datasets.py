@@ -11,11 +11,12 @@ from __future__ import annotations
 import functools
 import itertools
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 
 import numpy as np
 import tensorflow as tf
 
+from ct_keras.data.drawn_noise import noise_drawer
 from ct_keras.data.manifest import count_slices, read_manifest, shard_paths
 from ct_keras.data.patches import RecordTable, Stream, cut_patches, fold, turn
 from ct_keras.data.records import network_units, parse
@@ -48,6 +49,7 @@ def training_patches(
     patches_per_slice: int = 16,
     augment: bool = True,
     reject: bool = True,
+    noise: Mapping[str, object] | None = None,
 ) -> tf.data.Dataset:
     """Random patch pairs, drawn evenly from the patients of a split.
 
@@ -64,6 +66,9 @@ def training_patches(
         patches_per_slice: Patches cut from a slice each time it is drawn.
         augment: Whether patches are flipped and turned by 90 degrees.
         reject: Whether places are avoided where a mean is below -614 HU (air).
+        noise: None for the low dose of the records; else what is drawn onto the full
+            dose in its place, as `ct_keras.data.drawn_noise.noise_drawer` takes it.
+            The places are the same with and without.
 
     Returns:
         Batches ``(low, full)``, float32 (batch_size, patch_size, patch_size, 1),
@@ -71,7 +76,8 @@ def training_patches(
 
     Raises:
         CtKerasError: CTK-E085, E081, E080, E084 for records that cannot be read;
-            CTK-E086, if a slice is smaller than a patch.
+            CTK-E086, if a slice is smaller than a patch; CTK-E000 for a noise that does
+            not exist.
     """
     manifest = read_manifest(records)
     table = RecordTable(manifest, split)
@@ -81,6 +87,7 @@ def training_patches(
     cut = functools.partial(
         cut_patches, patch_size=patch_size, count=patches_per_slice, reject=reject
     )
+    draw_noise = None if noise is None else noise_drawer(noise)
 
     def epoch_dataset(epoch: tf.Tensor) -> tf.data.Dataset:
         seeds = tf.stack([tf.cast(seed, tf.int64), epoch])
@@ -94,15 +101,17 @@ def training_patches(
             mix, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True
         )
         batches = patches.rebatch(batch_size, drop_remainder=True).take(steps)
-        finish = functools.partial(_finish, seeds=seeds, augment=augment)
+        finish = functools.partial(
+            _finish, seeds=seeds, augment=augment, draw_noise=draw_noise
+        )
         return batches.enumerate().map(
             finish, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True
         )
 
-    dataset = _epochs(first_epoch).flat_map(epoch_dataset)
+    dataset = epochs(first_epoch).flat_map(epoch_dataset)
     if first_epoch is None:
         dataset = dataset.apply(tf.data.experimental.assert_cardinality(steps))
-    return _ordered(dataset).prefetch(tf.data.AUTOTUNE)
+    return ordered(dataset).prefetch(tf.data.AUTOTUNE)
 
 
 def slices(records: str | os.PathLike, *, split: str = "test") -> tf.data.Dataset:
@@ -131,17 +140,18 @@ def slices(records: str | os.PathLike, *, split: str = "test") -> tf.data.Datase
     )
     count = count_slices(manifest, split)
     dataset = dataset.apply(tf.data.experimental.assert_cardinality(count))
-    return _ordered(dataset).prefetch(tf.data.AUTOTUNE)
+    return ordered(dataset).prefetch(tf.data.AUTOTUNE)
 
 
-def _ordered(dataset: tf.data.Dataset) -> tf.data.Dataset:
+def ordered(dataset: tf.data.Dataset) -> tf.data.Dataset:
+    """Keeps the order, whatever runs in parallel."""
     options = tf.data.Options()
     options.deterministic = True
     options.autotune.enabled = True
     return dataset.with_options(options)
 
 
-def _epochs(first_epoch: int | None) -> tf.data.Dataset:
+def epochs(first_epoch: int | None) -> tf.data.Dataset:
     """Yields epoch numbers: one in each iteration, or all from the first on."""
     if first_epoch is not None:
         return tf.data.Dataset.range(first_epoch, np.iinfo(np.int64).max)
@@ -176,10 +186,14 @@ def _finish(
     *,
     seeds: tf.Tensor,
     augment: bool,
+    draw_noise: Callable[[tf.Tensor, tf.Tensor], tf.Tensor] | None,
 ) -> tuple[tf.Tensor, tf.Tensor]:
     """Turns a batch of stored patches into network units, flipped and rotated."""
     stored, rescale = batch
     units = network_units(stored, rescale[:, tf.newaxis, tf.newaxis, tf.newaxis])
     if augment:
         units = turn(units, fold(fold(seeds, Stream.TURNS), number))
-    return units[:, 0, :, :, tf.newaxis], units[:, 1, :, :, tf.newaxis]
+    low, full = units[:, 0, :, :, tf.newaxis], units[:, 1, :, :, tf.newaxis]
+    if draw_noise is not None:
+        low = draw_noise(full, fold(fold(seeds, Stream.NOISE), number))
+    return low, full

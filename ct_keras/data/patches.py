@@ -26,6 +26,7 @@ class Stream(IntEnum):
     PLACES = 2
     MIX = 3
     TURNS = 4
+    NOISE = 5
 
 
 def fold(seeds: tf.Tensor, number: int | tf.Tensor) -> tf.Tensor:

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import csv
 import io
+import itertools
 import json
 import os
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 
+from ct_keras.data.runs import Place, consecutive_runs
 from ct_keras.errors import CtKerasError
 from ct_keras.evaluation.document import INPUT, SLICE_KEYS, build_document, to_json
 from ct_keras.evaluation.metrics import psnr
@@ -45,11 +47,14 @@ def evaluate_models(
 ) -> dict:
     """Measures models on the same slices by every protocol and writes the report.
 
-    The pairs are read once and let go. The unchanged low-dose image is always
-    measured too, under the name ``input``, whether `models` holds it or not.
+    The pairs are read once and let go: each by itself, or the slices of a series
+    together if a model needs the neighbours of a slice. The unchanged low-dose image is
+    always measured too, under the name ``input``, whether `models` holds it or not.
 
     Args:
-        models: Name -> callable, (rows, columns) HU in and out.
+        models: Name -> callable, (rows, columns) HU in and out. One whose `dimensions`
+            are 3 gets (slices, rows, columns) instead: consecutive slices of one
+            series at one dose, as many as `pairs` holds.
         pairs: `ct_keras.data.SlicePair` records, or anything with their fields.
         out: Folder that receives ``metrics.json``, ``slices.csv`` and
             ``report.html``, each whole or not at all; other files there stay.
@@ -119,9 +124,9 @@ def _measure_all(
         for head, measured in waiting.popleft():
             records.append(head | measured.result())
 
+    pairs = track(pairs, "Evaluating", total=total, enabled=progress)
     with ThreadPoolExecutor(max_workers=2) as pool:
-        for pair in track(pairs, "Evaluating", total=total, enabled=progress):
-            outputs = _denoise(models, pair, seconds)
+        for pair, outputs in _denoise_all(models, pairs, seconds):
             waiting.append(_submit(pool, pair, outputs))
             chooser.offer(pair, outputs, _input_psnr(pair))
             if len(waiting) > _WAITING:
@@ -137,10 +142,66 @@ def _measure_all(
     return records, {name: _typical_ms(times) for name, times in seconds.items()}
 
 
+def _denoise_all(
+    models: Mapping[str, Model], pairs: Iterable, seconds: dict[str, list[float]]
+) -> Iterator[tuple[object, dict[str, np.ndarray]]]:
+    """Yields every pair with what the models made of it; the input stands first."""
+    volumes = {name: model for name, model in models.items() if _takes_volumes(model)}
+    slicewise = {name: models[name] for name in models if name not in volumes}
+    if not volumes:
+        for pair in pairs:
+            yield pair, _denoise(slicewise, pair, seconds)
+        return
+    for _, group in itertools.groupby(pairs, key=lambda pair: (pair.case, pair.series)):
+        series = list(group)
+        denoised = {
+            name: _denoise_series(model, series, seconds.setdefault(name, []))
+            for name, model in volumes.items()
+        }
+        for number, pair in enumerate(series):
+            outputs = _denoise(slicewise, pair, seconds)
+            for name, slices in denoised.items():
+                outputs[name] = slices.pop(number)
+                _check(name, outputs[name], pair)
+            yield pair, {name: outputs[name] for name in (INPUT, *models)}
+
+
+def _takes_volumes(model: Model) -> bool:
+    return getattr(model, "dimensions", 2) == 3
+
+
+def _denoise_series(
+    model: Model, pairs: list, seconds: list[float]
+) -> dict[int, np.ndarray]:
+    """Runs a model of volumes on the slices of a series, each dose by itself.
+
+    Returns:
+        For the number of each pair its denoised slice.
+    """
+    places = [
+        Place(
+            str(pair.case),
+            str(pair.series),
+            dose_of(pair),
+            *np.shape(pair.low_hu),
+            int(pair.slice_index),
+        )
+        for pair in pairs
+    ]
+    denoised = {}
+    for run in consecutive_runs(places):
+        volume = np.stack([pairs[number].low_hu for number in run])
+        begin = time.perf_counter()
+        slices = np.asarray(model(volume))
+        seconds.append((time.perf_counter() - begin) / len(run))
+        denoised |= zip(run, slices, strict=True)
+    return denoised
+
+
 def _denoise(
     models: Mapping[str, Model], pair, seconds: dict[str, list[float]]
 ) -> dict[str, np.ndarray]:
-    """Runs every model on one slice; the input stands first, as it is."""
+    """Runs models of images on one slice; the input stands first, as it is."""
     outputs = {INPUT: np.asarray(pair.low_hu)}
     _check("reference", np.asarray(pair.full_hu), pair)
     _check(INPUT, outputs[INPUT], pair)

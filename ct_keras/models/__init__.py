@@ -9,19 +9,43 @@ from __future__ import annotations
 import keras
 
 from ct_keras.errors import CtKerasError
-from ct_keras.models import red_cnn
+from ct_keras.models import adl, pix2pix, red_cnn, red_net, seo_resnet, wgan_vgg
+from ct_keras.models.adl import Adl, AdlSettings
+from ct_keras.models.adl_networks import Adl3dDenoiser, AdlDenoiser, AdlDiscriminator
 from ct_keras.models.cost import count_macs
+from ct_keras.models.patchgan import PatchGAN
+from ct_keras.models.pix2pix import Pix2Pix, Pix2PixGenerator
 from ct_keras.models.recipes import Recipe
 from ct_keras.models.red_cnn import RedCNN
+from ct_keras.models.red_net import RedNet10, RedNet20, RedNet30
 from ct_keras.models.registry import ModelSpec, SizeRule
+from ct_keras.models.seo_resnet import DilatedBackprop, SeoAdam, SeoResNet
 from ct_keras.models.systems import TrainingSystem
+from ct_keras.models.wgan_vgg import WganVgg, WganVggCritic, WganVggGenerator
 
 __all__ = [
+    "Adl",
+    "Adl3dDenoiser",
+    "AdlDenoiser",
+    "AdlDiscriminator",
+    "AdlSettings",
+    "DilatedBackprop",
     "ModelSpec",
+    "PatchGAN",
+    "Pix2Pix",
+    "Pix2PixGenerator",
     "Recipe",
     "RedCNN",
+    "RedNet10",
+    "RedNet20",
+    "RedNet30",
+    "SeoAdam",
+    "SeoResNet",
     "SizeRule",
     "TrainingSystem",
+    "WganVgg",
+    "WganVggCritic",
+    "WganVggGenerator",
     "build",
     "count_macs",
     "get_spec",
@@ -29,7 +53,18 @@ __all__ = [
 ]
 
 #: Adding a paper: one file in this folder, one line here.
-_SPECS = {spec.name: spec for spec in (red_cnn.SPEC,)}
+_SPECS = {
+    spec.name: spec
+    for spec in (
+        red_cnn.SPEC,
+        *red_net.SPECS,
+        pix2pix.SPEC,
+        wgan_vgg.SPEC,
+        adl.SPEC,
+        adl.SPEC_3D,
+        seo_resnet.SPEC,
+    )
+}
 
 
 def list_models() -> list[str]:

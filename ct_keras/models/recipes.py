@@ -18,6 +18,8 @@ class Recipe:
         description: Where the values come from and what is different here.
         options: Arguments of the builder.
         patch_size: Rows and columns of a training patch.
+        patches_per_slice: Patches cut from a slice each time it is read; 1 where a
+            patch is a whole slice.
         batch_size: Patches a step.
         epochs: An epoch ends with a validation and a checkpoint.
         steps_per_epoch: Steps between validations.
@@ -56,6 +58,7 @@ class Recipe:
     betas: tuple[float, float] = (0.9, 0.999)
     epsilon: float = 1e-7
     clip_norm: float | None = None
+    patches_per_slice: int = 16
     loss: str = "mse"
     training: Mapping[str, object] = field(default_factory=dict)
     augment: bool = True
@@ -88,15 +91,20 @@ def make_optimizer(
         updates_per_step: Updates that this optimiser makes in one training step.
     """
     return keras.optimizers.Adam(
-        _schedule(recipe, learning_rate or recipe.learning_rate, updates_per_step),
+        learning_rate_schedule(
+            recipe, learning_rate=learning_rate, updates_per_step=updates_per_step
+        ),
         *recipe.betas,
         epsilon=recipe.epsilon,
         global_clipnorm=recipe.clip_norm,
     )
 
 
-def _schedule(recipe: Recipe, start: float, updates_per_step: int):
-    """The learning rate over the whole run."""
+def learning_rate_schedule(
+    recipe: Recipe, *, learning_rate: float | None = None, updates_per_step: int = 1
+):
+    """Returns the learning rate over the whole run; see `make_optimizer`."""
+    start = learning_rate or recipe.learning_rate
     if recipe.final_learning_rate is None:
         return start
     factor = recipe.final_learning_rate / recipe.learning_rate

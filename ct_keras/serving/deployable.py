@@ -20,21 +20,22 @@ OUTPUT_NAME = "denoised_hu"
 def wrap(network: keras.Model, size_rule: SizeRule) -> keras.Model:
     """Makes a network deployable.
 
-    The graph pads at the bottom and right by reflection (by edge replication where the
+    The graph pads at the end of each axis by reflection (by edge replication where the
     image is smaller than the padding) up to the network's size rule, scales to network
     units, floors at -1024 HU, runs the network, scales back, crops, and gives every
     pixel below -1024 HU back as it came: nothing was measured there.
 
     Args:
-        network: From (batch, rows, columns, 1) to the same, float32 network units.
+        network: From (batch, rows, columns, 1), or (batch, slices, rows, columns, 1),
+            to the same, float32 network units.
         size_rule: The sizes that the network accepts.
 
     Returns:
         A functional model named like the network, from `low_dose_hu` to a dict with
-        `denoised_hu`, float32 (batch, rows, columns, 1), HU, batch, rows and
-        columns >= 1.
+        `denoised_hu`, float32 of the network's dimensions, HU, every size >= 1.
     """
-    image = keras.Input((None, None, 1), name=INPUT_NAME, dtype="float32")
+    dimensions = dimensions_of(network)
+    image = _image_input(dimensions, name=INPUT_NAME)
     to_network_units = keras.layers.Rescaling(
         1 / hu.SCALE_HU,
         hu.OFFSET_HU / hu.SCALE_HU,
@@ -44,41 +45,46 @@ def wrap(network: keras.Model, size_rule: SizeRule) -> keras.Model:
     to_hu = keras.layers.Rescaling(
         hu.SCALE_HU, -hu.OFFSET_HU, dtype="float32", name="to_hu"
     )
-    x = to_network_units(_fit_size(size_rule)(image))
+    x = to_network_units(_fit_size(dimensions, size_rule)(image))
     x = keras.layers.ReLU(name="floor", dtype="float32")(x)
     # The same layers without what `compile` added: files hold no optimiser.
     core = keras.Model(network.input, network.output, name=network.name)
     x = to_hu(core(x))
-    x = _original_size()([x, image])
-    x = _restore_floor()([x, image])
+    x = _original_size(dimensions)([x, image])
+    x = _restore_floor(dimensions)([x, image])
     x = keras.layers.Identity(name=OUTPUT_NAME, dtype="float32")(x)
     return keras.Model(image, {OUTPUT_NAME: x}, name=network.name)
 
 
-def _image_input() -> keras.KerasTensor:
-    return keras.Input((None, None, 1), dtype="float32")
+def dimensions_of(model: keras.Model) -> int:
+    """Returns 2 for a model of images and 3 for one of volumes."""
+    return len(model.inputs[0].shape) - 2
 
 
-def _fit_size(rule: SizeRule) -> keras.Model:
+def _image_input(dimensions: int, name: str | None = None) -> keras.KerasTensor:
+    return keras.Input((None,) * dimensions + (1,), name=name, dtype="float32")
+
+
+def _fit_size(dimensions: int, rule: SizeRule) -> keras.Model:
     """Pads an image to the sizes of the rule."""
-    image = x = _image_input()
-    for axis in (1, 2):
+    image = x = _image_input(dimensions)
+    for axis in range(1, dimensions + 1):
         x = ops.take(x, _padded_indices(image, axis, rule), axis=axis)
     return keras.Model(image, x, name="fit_size")
 
 
-def _original_size() -> keras.Model:
+def _original_size(dimensions: int) -> keras.Model:
     """Crops its first input to the size of the second."""
-    result, image = inputs = [_image_input(), _image_input()]
-    for axis in (1, 2):
+    result, image = inputs = [_image_input(dimensions), _image_input(dimensions)]
+    for axis in range(1, dimensions + 1):
         own = ops.cumsum(_ones(image, axis)) - 1.0
         result = ops.take(result, ops.cast(own, "int32"), axis=axis)
     return keras.Model(inputs, result, name="original_size")
 
 
-def _restore_floor() -> keras.Model:
+def _restore_floor(dimensions: int) -> keras.Model:
     """Takes its second input where that is below the floor, else its first."""
-    result, image = inputs = [_image_input(), _image_input()]
+    result, image = inputs = [_image_input(dimensions), _image_input(dimensions)]
     result = ops.where(ops.less(image, hu.FLOOR_HU), image, result)
     return keras.Model(inputs, result, name="restore_floor")
 
@@ -88,7 +94,7 @@ def _ones(image, axis: int):
 
     keras.ops cannot ask a symbolic tensor for its size, but sums of ones count.
     """
-    others = tuple({0, 1, 2, 3} - {axis})
+    others = tuple(set(range(len(image.shape))) - {axis})
     return ops.max(ops.ones_like(image), axis=others)
 
 

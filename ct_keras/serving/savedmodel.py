@@ -8,6 +8,9 @@ Endpoints, all HU in and HU out:
 - ``denoise_bytes(pixels_bytes: string, rows, columns, slope, intercept)
   -> pixels_bytes``: one slice as little-endian int16, half the size of JSON numbers
 - ``info() -> name, version, weights_sha256, notice``
+
+A network of volumes has slices before rows, also in the bytes, and takes each volume
+whole.
 """
 
 from __future__ import annotations
@@ -28,7 +31,10 @@ from ct_keras.serving.deployable import INPUT_NAME, OUTPUT_NAME
 NOTICE = "Research use only. Not for diagnostic use."
 #: Pixels of one request; more than any CT slice has.
 MAXIMUM_PIXELS = 16 * 2**20
-PARITY_SIZES = ((1, 1), (7, 9), (33, 57), (128, 96))
+PARITY_SIZES = {
+    2: ((1, 1), (7, 9), (33, 57), (128, 96)),
+    3: ((1, 1, 1), (3, 7, 9), (9, 16, 33)),
+}
 PARITY_TOLERANCE_HU = 1e-3
 
 _FRESH_PROCESS = """
@@ -94,6 +100,8 @@ def _endpoints(denoiser: Denoiser) -> dict:
     import tensorflow as tf
 
     model, identity = denoiser.model, denoiser.identity
+    leading = (1,) if denoiser.dimensions == 2 else (1, -1)
+    any_size = (None,) * (1 + denoiser.dimensions)
 
     def serve(low_dose_hu):
         with tf.control_dependencies(_checks(low_dose_hu)):
@@ -108,7 +116,7 @@ def _endpoints(denoiser: Denoiser) -> dict:
 
     def denoise_bytes(pixels_bytes, rows, columns, slope, intercept):
         stored = tf.reshape(
-            tf.io.decode_raw(pixels_bytes, tf.int16), (1, rows, columns)
+            tf.io.decode_raw(pixels_bytes, tf.int16), (*leading, rows, columns)
         )
         result = denoise_int16(stored, slope, intercept)["stored"]
         flat = tf.reshape(result, (-1,))
@@ -130,11 +138,11 @@ def _endpoints(denoiser: Denoiser) -> dict:
     return {
         "serving_default": (
             serve,
-            [tf.TensorSpec((None, None, None, 1), tf.float32, name=INPUT_NAME)],
+            [tf.TensorSpec((*any_size, 1), tf.float32, name=INPUT_NAME)],
         ),
         "denoise_int16": (
             denoise_int16,
-            [tf.TensorSpec((None, None, None), tf.int16), number, number],
+            [tf.TensorSpec(any_size, tf.int16), number, number],
         ),
         "denoise_bytes": (
             denoise_bytes,
@@ -154,7 +162,7 @@ def _checks(low_dose_hu) -> list:
     pixels = tf.size(low_dose_hu)
     return [
         tf.debugging.assert_positive(
-            pixels, "ct_keras: empty input, expected (batch, rows, columns, 1)"
+            pixels, "ct_keras: empty input, expected (batch, ..., rows, columns, 1)"
         ),
         tf.debugging.assert_less_equal(
             pixels, MAXIMUM_PIXELS, f"ct_keras: more than {MAXIMUM_PIXELS} pixels"
@@ -169,10 +177,8 @@ def _largest_difference(denoiser: Denoiser, folder: Path) -> float:
     """Runs the export in a new Python that cannot see ct_keras."""
     generator = np.random.default_rng(0)
     inputs = {
-        f"{rows}x{columns}": generator.normal(0, 400, (1, rows, columns, 1)).astype(
-            np.float32
-        )
-        for rows, columns in PARITY_SIZES
+        "x".join(map(str, size)): generator.normal(0, 400, (1, *size, 1)).astype("f4")
+        for size in PARITY_SIZES[denoiser.dimensions]
     }
     with tempfile.TemporaryDirectory() as scratch:
         given, returned = Path(scratch, "given.npz"), Path(scratch, "returned.npz")

@@ -1,10 +1,13 @@
-"""Denoises a DICOM series slice by slice, in memory that does not grow with it."""
+"""Denoises a DICOM series in memory that does not grow with it."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+
+import numpy as np
 
 from ct_keras.dicom import Derivation, Series, SeriesWriter
 from ct_keras.progress import track
@@ -37,8 +40,9 @@ def denoise_series(
 ) -> DenoisedSeries:
     """Writes the denoised series as a derived DICOM series.
 
-    The next slice is read while the current one is denoised; nothing else is kept.
-    Pixels that scanners put outside the reconstruction circle keep their stored values.
+    The next slice is read while the current one is denoised; nothing else is kept, but
+    for the slices that a network of volumes needs around it. Pixels that scanners put
+    outside the reconstruction circle keep their stored values.
 
     Args:
         series: From `ct_keras.read_series` or `ct_keras.find_series`.
@@ -55,16 +59,49 @@ def denoise_series(
     check_strength(strength)
     derivation = derivation_of(denoiser, strength)
     writer = SeriesWriter(
-        series, out, derivation, overwrite=overwrite, allow_repeat=allow_repeat
+        series,
+        out,
+        derivation,
+        overwrite=overwrite,
+        allow_repeat=allow_repeat,
+        neighbours=_neighbours(denoiser, len(series)),
     )
-    with writer, ThreadPoolExecutor(1) as reader:
-        coming = reader.submit(series.read, 0)
-        for index in track(range(len(series)), "Denoising", enabled=progress):
-            pixels = coming.result()
-            if index + 1 < len(series):
-                coming = reader.submit(series.read, index + 1)
-            writer.write(index, denoiser(pixels.hu, strength=strength))
+    with writer:
+        slices = _denoised(denoiser, series, strength)
+        bar = track(slices, "Denoising", total=len(series), enabled=progress)
+        for index, hu in enumerate(bar):
+            writer.write(index, hu)
     return DenoisedSeries(len(series), writer.clipped)
+
+
+def _denoised(denoiser, series: Series, strength: float) -> Iterator[np.ndarray]:
+    slices = _read_ahead(series)
+    if _needs_neighbours(denoiser):
+        return denoiser.denoise_slices(slices, series.shape, strength=strength)
+    return (denoiser(hu, strength=strength) for hu in slices)
+
+
+def _read_ahead(series: Series) -> Iterator[np.ndarray]:
+    """Yields the HU of each slice while the next one is being read."""
+    with ThreadPoolExecutor(1) as reader:
+        coming = reader.submit(series.read, 0)
+        for index in range(1, len(series)):
+            pixels = coming.result()
+            coming = reader.submit(series.read, index)
+            yield pixels.hu
+        yield coming.result().hu
+
+
+def _needs_neighbours(denoiser) -> bool:
+    return isinstance(denoiser, Denoiser) and denoiser.dimensions == 3
+
+
+def _neighbours(denoiser, slices: int) -> int:
+    """How many slices on either side a result was made from."""
+    if not _needs_neighbours(denoiser):
+        return 0
+    halo = denoiser.tiling.halo
+    return slices if halo is None else halo
 
 
 def derivation_of(

@@ -86,7 +86,7 @@ class EpochRecorder(keras.callbacks.Callback):
     Args:
         run: The folder of the run.
         denoiser: The network under training, HU to HU.
-        pairs: Validation slices.
+        pairs: Validation slices, or volumes.
         state: What a checkpoint restored: "history" (list of rows) and "best".
         stop: Tells whether the epoch was cut short, which is then not recorded.
     """
@@ -197,6 +197,7 @@ class _Board:
                     self._tf.summary.scalar(name, value, step=step)
             for index, pair in enumerate(pairs):
                 panels = [pair.low_hu, denoise(pair.low_hu), pair.full_hu]
+                panels = [_middle_slice(panel) for panel in panels]
                 picture = hu.to_display(np.hstack(panels), hu.ABDOMEN)
                 self._tf.summary.image(
                     f"slice {index}: low dose, denoised, reference ({hu.ABDOMEN})",
@@ -207,6 +208,11 @@ class _Board:
 
     def close(self) -> None:
         self._writer.close()
+
+
+def _middle_slice(hu: np.ndarray) -> np.ndarray:
+    """Returns the middle slice of a volume; an image as it is."""
+    return hu if hu.ndim == 2 else hu[len(hu) // 2]
 
 
 def write_history(run: Path, history: list[dict]) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 import keras
 
 import ct_keras
-from ct_keras.data import read_manifest, training_patches
+from ct_keras.data import read_manifest, training_patches, training_volumes
 from ct_keras.data.manifest import MANIFEST, shard_paths
 from ct_keras.errors import CtKerasError
 from ct_keras.files import check_output_folder, sha256_of, write_text
@@ -24,7 +24,12 @@ from ct_keras.training.callbacks import (
     write_history,
 )
 from ct_keras.training.checkpoints import latest_state, restore
-from ct_keras.training.validation import ValidationResult, fixed_slices, validate
+from ct_keras.training.validation import (
+    ValidationResult,
+    fixed_slices,
+    fixed_volumes,
+    validate,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -87,7 +92,8 @@ def train(
         options: Arguments of the builder that replace the recipe's, e.g. `width`.
         seed: Of the initial weights and of the patches.
         resume: Go on from the newest intact checkpoint in `out`, if there is one.
-        validation_slices: Slices of the split val used after each epoch.
+        validation_slices: Slices of the split val used after each epoch; for a network
+            of volumes at least as many, in two or more stacks of the recipe's depth.
         deterministic: Make TensorFlow's operations repeatable (in this process).
         progress: Show a bar.
 
@@ -109,7 +115,10 @@ def train(
     config = _configuration(spec, chosen, records, seed, validation_slices)
     _prepare_run(run, config, resume=resume)
 
-    pairs = fixed_slices(records, "val", validation_slices)
+    if chosen.depth is None:
+        pairs = fixed_slices(records, "val", validation_slices)
+    else:
+        pairs = fixed_volumes(records, "val", validation_slices, chosen.depth)
     model = _compiled_model(spec, chosen, seed, deterministic)
     state = _restore_latest(run, model) if resume else {}
     untreated = validate(lambda low_hu: low_hu, pairs)
@@ -134,21 +143,18 @@ def _fit(
     if first_epoch >= recipe.epochs:
         return
     steps = recipe.steps_per_epoch
-    patches = training_patches(
+    examples = _examples(
+        recipe,
         records,
-        split="train",
-        patch_size=recipe.patch_size,
-        batch_size=recipe.batch_size,
         seed=seed,
         steps=steps * getattr(model, "batches_per_step", 1),
         first_epoch=first_epoch,
-        augment=recipe.augment,
     )
     callbacks = [StopOnNaN(), recorder.stop, recorder]
     if progress:
         callbacks.append(ProgressBar(recipe.epochs, steps, first_epoch))
     model.fit(
-        patches,
+        examples,
         initial_epoch=first_epoch,
         epochs=recipe.epochs,
         steps_per_epoch=steps,
@@ -156,6 +162,22 @@ def _fit(
         shuffle=False,
         verbose=0,
     )
+
+
+def _examples(recipe: Recipe, records: str | Path, **options):
+    """The batches that a recipe trains on: patches, or sub-volumes."""
+    options |= {
+        "patch_size": recipe.patch_size,
+        "batch_size": recipe.batch_size,
+        "augment": recipe.augment,
+    }
+    if recipe.noise is not None:
+        options["noise"] = recipe.noise
+    if recipe.depth is None:
+        return training_patches(
+            records, patches_per_slice=recipe.patches_per_slice, **options
+        )
+    return training_volumes(records, depth=recipe.depth, **options)
 
 
 def _compiled_model(

@@ -1,4 +1,7 @@
-"""Validation on whole slices, in Hounsfield units."""
+"""Validation on whole slices, in Hounsfield units.
+
+A network of volumes is measured on consecutive slices, as it needs their neighbours.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +12,20 @@ import numpy as np
 
 from ct_keras import hu
 from ct_keras.data import SlicePair, count_slices, iterate_pairs, read_manifest
+from ct_keras.data.runs import consecutive_runs, read_places
+
+
+@dataclass(frozen=True)
+class VolumePair:
+    """Consecutive slices of one series at one dose and their references.
+
+    Attributes:
+        low_hu: float32 (slices, rows, columns), HU.
+        full_hu: float32 (slices, rows, columns), HU.
+    """
+
+    low_hu: np.ndarray
+    full_hu: np.ndarray
 
 
 @dataclass(frozen=True)
@@ -36,16 +53,59 @@ def fixed_slices(records, split: str, count: int) -> list[SlicePair]:
     return [pair for index, pair in pairs if index in chosen]
 
 
+def fixed_volumes(records, split: str, count: int, depth: int) -> list[VolumePair]:
+    """Takes whole slices in stacks of `depth`, spread evenly: always the same ones.
+
+    At least two stacks, so that one patient at one dose does not decide alone. A series
+    with fewer consecutive slices makes a stack of what it has.
+
+    Args:
+        records: The folder that `convert` wrote.
+        split: train, val or test.
+        count: How many slices there are to be at least.
+        depth: Slices of a stack.
+
+    Raises:
+        CtKerasError: CTK-E080, E084, E085, as `ct_keras.data.read_manifest`.
+    """
+    shards = read_places(read_manifest(records), split)
+    runs = consecutive_runs([place for places in shards for place in places])
+    stacks = [
+        run[start : start + depth]
+        for run in runs
+        for start in range(0, max(1, len(run) - depth + 1), depth)
+    ]
+    wanted = min(max(2, -(-count // depth)), len(stacks))
+    chosen = np.linspace(0, len(stacks) - 1, wanted).round().astype(int)
+    numbers = {number for index in chosen for number in stacks[index]}
+    pairs = {
+        number: pair
+        for number, pair in enumerate(iterate_pairs(records, split))
+        if number in numbers
+    }
+    return [
+        VolumePair(
+            np.stack([pairs[number].low_hu for number in stacks[index]]),
+            np.stack([pairs[number].full_hu for number in stacks[index]]),
+        )
+        for index in chosen
+    ]
+
+
 def validate(
-    denoise: Callable[[np.ndarray], np.ndarray], pairs: Sequence[SlicePair]
+    denoise: Callable[[np.ndarray], np.ndarray],
+    pairs: Sequence[SlicePair | VolumePair],
 ) -> ValidationResult:
-    """Measures a denoiser (HU to HU, one slice a call) on slice pairs."""
+    """Measures a denoiser (HU to HU) on slices, or on all slices of volumes."""
     psnr, rmse = [], []
     for pair in pairs:
-        denoised = np.asarray(denoise(pair.low_hu), np.float64)
-        reference = np.asarray(pair.full_hu, np.float64)
-        psnr.append(_window_psnr(reference=reference, test=denoised))
-        rmse.append(np.sqrt(np.mean((denoised - reference) ** 2)))
+        denoised = np.asarray(denoise(pair.low_hu))
+        shape = -1, *denoised.shape[-2:]
+        slices = zip(denoised.reshape(shape), pair.full_hu.reshape(shape), strict=True)
+        for test, reference in slices:
+            test, reference = test.astype(np.float64), reference.astype(np.float64)
+            psnr.append(_window_psnr(reference=reference, test=test))
+            rmse.append(np.sqrt(np.mean((test - reference) ** 2)))
     return ValidationResult(float(np.mean(psnr)), float(np.mean(rmse)))
 
 

@@ -111,9 +111,11 @@ def test_models_as_table_and_as_json(capsys):
     assert status == 0
     assert "1,848,865" in text
     status, text, _ = _run(capsys, "models", "--json")
-    (network,) = json.loads(text)["networks"]
-    assert network["receptive_field"] == 41
-    assert network["recipes"] == ["report", "paper", "quick"]
+    networks = {row["name"]: row for row in json.loads(text)["networks"]}
+    assert networks["red_cnn"]["receptive_field"] == 41
+    assert networks["red_cnn"]["recipes"] == ["report", "paper", "quick"]
+    assert networks["adl3d"]["dimensions"] == 3
+    assert networks["pix2pix"]["receptive_field"] is None
 
 
 def test_denoise_writes_a_derived_series(capsys, one_patient, run, tmp_path):

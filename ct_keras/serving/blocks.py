@@ -1,0 +1,184 @@
+"""Volumes in overlapping blocks: bounded memory, and no seams.
+
+A block begins at a multiple of what the network halves its input by and overlaps its
+neighbours so far that every voxel that is kept saw all it would have seen in the whole
+volume. So the result does not depend on how a volume is cut.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import keras
+import numpy as np
+
+from ct_keras.models import SizeRule
+
+#: Bytes that a network may take for one block, roughly.
+BLOCK_BYTES = 8 * 2**30
+#: Slices of a block where the overlap does not ask for more; as many are in memory.
+BLOCK_SLICES = 256
+#: Copies of its widest layer that a network holds at once: input, output, workspace.
+_COPIES = 3
+
+
+@dataclass(frozen=True)
+class Piece:
+    """A part of an axis that is computed at once, and what is kept of it.
+
+    Attributes:
+        start: Where the part begins.
+        stop: Where it ends.
+        first: Where what is kept begins.
+        last: Where that ends.
+    """
+
+    start: int
+    stop: int
+    first: int
+    last: int
+
+    @property
+    def kept(self) -> slice:
+        """What is kept, counted from the start of the part."""
+        return slice(self.first - self.start, self.last - self.start)
+
+
+@dataclass(frozen=True)
+class Tiling:
+    """How large blocks may be and how they overlap.
+
+    Attributes:
+        size_rule: The sizes that the network accepts.
+        halo: Voxels by which a result depends on its neighbours on every axis; None, if
+            a volume must not be cut.
+        voxels: What a block may have; more where the overlap needs them.
+    """
+
+    size_rule: SizeRule
+    halo: int | None
+    voxels: int
+
+    def cut(self, shape: tuple[int, int, int]) -> tuple[list[Piece], ...]:
+        """Cuts each axis of a volume so that the fewest voxels are computed in all."""
+        if self.halo is None:
+            return tuple([Piece(0, length, 0, length)] for length in shape)
+        axes = [self._ways(length) for length in shape]
+        flat = [way for way in axes[0] if way.size <= BLOCK_SLICES]
+        axes[0] = flat or axes[0][-1:]
+        fitting = [
+            ways
+            for ways in itertools.product(*axes)
+            if math.prod(way.size for way in ways) <= self.voxels
+        ] or [[ways[-1] for ways in axes]]
+        best = min(fitting, key=lambda ways: math.prod(way.computed for way in ways))
+        return tuple(
+            self.pieces(length, way.size)
+            for length, way in zip(shape, best, strict=True)
+        )
+
+    def pieces(self, length: int, size: int) -> list[Piece]:
+        """Cuts an axis into parts of at most `size`, a multiple of the size rule."""
+        if size >= length:
+            return [Piece(0, length, 0, length)]
+        multiple = self.size_rule.multiple
+        step = (size - 2 * self.halo) // multiple * multiple
+        last = _round_up(length - size, multiple)
+        starts = [*range(0, last, step), last]
+        edges = [0, *(start + self.halo for start in starts[1:]), length]
+        return [
+            Piece(start, min(start + size, length), first, end)
+            for start, (first, end) in zip(
+                starts, itertools.pairwise(edges), strict=True
+            )
+        ]
+
+    def _smallest(self) -> int:
+        """The smallest block: the last one must not be padded unlike the volume."""
+        multiple, minimum = self.size_rule.multiple, self.size_rule.minimum
+        needed = max(2 * self.halo + 2 * multiple, minimum + multiple)
+        return _round_up(needed, multiple)
+
+    def _ways(self, length: int) -> list[_Way]:
+        """The ways to cut an axis: for each number of parts the smallest size."""
+        multiple, minimum = self.size_rule.multiple, self.size_rule.minimum
+        whole = _round_up(max(length, minimum), multiple)
+        ways = {1: _Way(whole, length)}
+        for size in range(whole - multiple, self._smallest() - 1, -multiple):
+            pieces = self.pieces(length, size)
+            computed = sum(piece.stop - piece.start for piece in pieces)
+            ways[len(pieces)] = _Way(size, computed)
+        return list(ways.values())
+
+
+class _Way(NamedTuple):
+    """A way to cut an axis: the size of a part, and the sum over all parts."""
+
+    size: int
+    computed: int
+
+
+def voxels_within(network: keras.Model, memory: int = BLOCK_BYTES) -> int:
+    """Returns how many voxels a network can take at once, roughly.
+
+    Args:
+        network: A functional model of volumes.
+        memory: In bytes.
+    """
+    widest = max(
+        tensor.shape[-1]
+        for layer in network.layers
+        for tensor in keras.tree.flatten(layer.output)
+    )
+    return memory // (4 * _COPIES * widest)
+
+
+def denoise_blocks(
+    run: Callable[[np.ndarray], np.ndarray],
+    slices: Iterable[np.ndarray],
+    cut: tuple[list[Piece], ...],
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Denoises a volume that comes slice by slice.
+
+    Only the slices of the blocks under way are in memory.
+
+    Args:
+        run: Denoises a block, float32 (slices, rows, columns).
+        slices: float32 (rows, columns), all of the volume in their order.
+        cut: From `Tiling.cut`.
+
+    Returns:
+        An iterator of each slice and its result.
+    """
+    along, *across = cut
+    coming = iter(slices)
+    window: list[np.ndarray] = []
+    begin = 0
+    for piece in along:
+        del window[: piece.start - begin]
+        begin = piece.start
+        missing = piece.stop - begin - len(window)
+        window.extend(itertools.islice(coming, missing))
+        yield from zip(
+            window[piece.kept], _denoise_window(run, window, piece, across), strict=True
+        )
+
+
+def _denoise_window(run, window, piece: Piece, across) -> np.ndarray:
+    """Returns the results of the slices that are kept of a window."""
+    denoised = np.empty((piece.last - piece.first, *window[0].shape), np.float32)
+    for rows, columns in itertools.product(*across):
+        block = np.stack(
+            [hu[rows.start : rows.stop, columns.start : columns.stop] for hu in window]
+        )
+        result = run(block)[piece.kept, rows.kept, columns.kept]
+        denoised[:, rows.first : rows.last, columns.first : columns.last] = result
+    return denoised
+
+
+def _round_up(length: int, multiple: int) -> int:
+    return -(-length // multiple) * multiple
