@@ -54,12 +54,14 @@ def RedCNN(
         >>> RedCNN(width=96).count_params()
         1848865
     """
-    kernel, last_kernel = _initializers(initializer)
     low_dose = keras.Input((None, None, 1), name="low_dose")
 
     def conv(x, index):
         x = layers.Conv2D(
-            width, KERNEL_SIZE, kernel_initializer=kernel, name=f"conv{index}"
+            width,
+            KERNEL_SIZE,
+            kernel_initializer=_kernel_initializer(initializer),
+            name=f"conv{index}",
         )(x)
         return layers.ReLU(name=f"conv{index}_relu")(x)
 
@@ -68,7 +70,7 @@ def RedCNN(
         x = layers.Conv2DTranspose(
             1 if last else width,
             KERNEL_SIZE,
-            kernel_initializer=last_kernel if last else kernel,
+            kernel_initializer=_kernel_initializer(initializer, last=last),
             # Half precision has steps of 2 HU: the output is always float32.
             dtype="float32" if last else None,
             name=f"deconv{index}",
@@ -95,16 +97,13 @@ def RedCNN(
     return network
 
 
-def _initializers(name: str):
-    """Kernel initialisers of the hidden layers and of the last one."""
+def _kernel_initializer(name: str, *, last: bool = False):
+    """One for each layer: an object that is used twice draws the same numbers twice."""
     if name == "gaussian":
-        return (
-            keras.initializers.RandomNormal(stddev=PAPER_INITIAL_STD),
-            keras.initializers.RandomNormal(stddev=PAPER_INITIAL_STD),
-        )
+        return keras.initializers.RandomNormal(stddev=PAPER_INITIAL_STD)
     if name == "identity":
-        return "glorot_uniform", "zeros"
-    return name, name
+        return "zeros" if last else "glorot_uniform"
+    return name
 
 
 SPEC = ModelSpec(

@@ -31,7 +31,8 @@ def training_variables(model: keras.Model) -> dict[str, keras.Variable]:
     measured = {id(variable) for variable in model.metrics_variables}
     state = [v for v in model.variables if id(v) not in measured]
     for index, variable in enumerate(state):
-        variables[f"model/{index:04d}/{variable.path}"] = variable
+        # Not its path: seed generators are numbered anew in every process.
+        variables[f"model/{index:04d}/{variable.name}"] = variable
     optimizers = {
         name: value
         for name, value in vars(model).items()

@@ -354,8 +354,6 @@ def test_any_size_by_padding_inside_the_deployable_model(shape, mode, tmp_path):
 
 
 def _train(records, out, make_denoiser=ct_keras.Denoiser, **options):
-    # A resumed run is a new process: what Keras names by itself counts from the start.
-    keras.backend.clear_session()
     return train(
         "pix2pix",
         records,

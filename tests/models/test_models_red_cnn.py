@@ -104,8 +104,10 @@ def test_smallest_side_is_21():
 
 def test_paper_initialiser_is_gaussian_of_a_hundredth():
     keras.utils.set_random_seed(0)
-    kernel = models.RedCNN(width=32, initializer="gaussian").get_layer("conv2").kernel
-    assert np.std(np.asarray(kernel)) == pytest.approx(0.01, rel=0.02)
+    network = models.RedCNN(width=32, initializer="gaussian")
+    kernels = [np.asarray(network.get_layer(f"conv{i}").kernel) for i in (2, 3)]
+    assert np.std(kernels[0]) == pytest.approx(0.01, rel=0.02)
+    assert np.corrcoef(*map(np.ravel, kernels))[0, 1] == pytest.approx(0, abs=0.05)
 
 
 def test_red_cnn_costs_458_gmac():
