@@ -336,7 +336,7 @@ def test_checkpoint_holds_both_optimisers_and_the_seed_but_no_extractor():
     weights = len(gan.network.weights) + len(gan.critic.weights)
     moments = 2 * (weights + 2)  # two of Adam's for each, its counter and its rate
     assert len(names) == weights + 1 + moments
-    assert sum("penalty_points" in name for name in names) == 1
+    assert sum("seed_generator_state" in name for name in names) == 1
     assert not [name for name in names if "bank" in name or "level1" in name]
 
 
