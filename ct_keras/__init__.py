@@ -33,9 +33,11 @@ _ROOMS = (
     "evaluation",
     "filters",
     "hu",
+    "losses",
     "models",
     "serving",
     "simulation",
+    "tasks",
     "training",
 )
 

@@ -1,0 +1,259 @@
+"""Labelled images from phantoms: organs to segment, lesions to find.
+
+Everything follows from the seeds of the patients: their anatomy, their exact labels,
+the lesions and the noise. Noise is added to whole slices (see
+`ct_keras.simulation.DoseSimulator`) and `denoise` is applied to whole slices, before
+anything is cut out of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from ct_keras.hu import to_network
+from ct_keras.progress import track
+from ct_keras.simulation import LABELS, REGIONS, DoseSimulator, make_phantom
+from ct_keras.simulation.lesions import add_lesions
+from ct_keras.simulation.painter import BLUR_MM
+
+#: Organ -> tissues of the phantoms that make it up. Class 0 is all that is left.
+ORGANS: dict[str, tuple[str, ...]] = {
+    "lung": ("lung", "airway", "lung_vessel", "lung_nodule"),
+    "heart": ("heart", "blood"),
+    "aorta": ("aorta",),
+    "liver": ("liver", "liver_vessel", "liver_lesion"),
+    "spleen": ("spleen",),
+    "kidney": ("kidney_cortex", "kidney_medulla"),
+    "bone": ("cortical_bone", "trabecular_bone"),
+}
+#: Incident photons per ray at full dose for slices of 5 mm.
+PHOTONS = 8e5
+FIELD_OF_VIEW_MM = 400.0
+#: Half as many as `DoseSimulator` takes otherwise, enough for pixels of 1.5 mm; the
+#: dose is the same.
+_VIEWS = 360
+_NOISE_SEED, _LESION_SEED = 11, 12
+
+
+@dataclass(frozen=True, eq=False)
+class TaskData:
+    """Images with the truth about them.
+
+    Attributes:
+        hu: float32 (n, rows, columns), HU.
+        truth: uint8: class numbers (n, rows, columns), or present (1) and absent (0)
+            (n,).
+        dose: float32 (n,), fraction of the full dose.
+        patient: int64 (n,), seed of the patient.
+        names: Names of the classes from class 1 on.
+    """
+
+    hu: np.ndarray
+    truth: np.ndarray
+    dose: np.ndarray
+    patient: np.ndarray
+    names: tuple[str, ...]
+
+    def __len__(self) -> int:
+        return len(self.hu)
+
+    @property
+    def inputs(self) -> np.ndarray:
+        """What the networks see: float32 (n, rows, columns, 1), network units."""
+        return to_network(self.hu)[..., None]
+
+    def at_dose(self, dose: float) -> TaskData:
+        """The images of one dose."""
+        rows = np.isclose(self.dose, dose)
+        arrays = {
+            name: getattr(self, name)[rows]
+            for name in ("hu", "truth", "dose", "patient")
+        }
+        return replace(self, **arrays)
+
+
+def organ_classes(labels: np.ndarray) -> np.ndarray:
+    """Turns a phantom's label volume into class numbers of `ORGANS`.
+
+    Args:
+        labels: uint8, any shape; `ct_keras.simulation.LABELS` names the numbers.
+
+    Returns:
+        uint8 of the same shape; 0 is background.
+    """
+    table = np.zeros(256, np.uint8)
+    for number, tissues in enumerate(ORGANS.values(), start=1):
+        table[[LABELS[tissue] for tissue in tissues]] = number
+    return table[labels]
+
+
+def organ_slices(
+    seeds: Iterable[int],
+    *,
+    doses: Sequence[float] = (1.0,),
+    slices: int = 10,
+    pixels: int = 128,
+    slice_mm: float = 10.0,
+    denoise: Callable[[np.ndarray], np.ndarray] | None = None,
+    progress: bool = False,
+) -> TaskData:
+    """Whole slices of thorax and abdomen with the organ in every pixel.
+
+    Args:
+        seeds: One patient each; both regions of every patient are used.
+        doses: Fractions of the full dose; every slice appears at each of them.
+        slices: Slices of each region.
+        pixels: Rows and columns; the field of view is 400 mm.
+        slice_mm: Thickness and distance of slices. The noise is that of 5 mm.
+        denoise: Applied to each slice, (rows, columns) HU to HU.
+        progress: Whether a bar is shown.
+
+    Returns:
+        Patients one after another, for each slice all doses.
+    """
+    simulator = _simulator(pixels)
+    spacing_mm = (slice_mm, FIELD_OF_VIEW_MM / pixels, FIELD_OF_VIEW_MM / pixels)
+    rows = _Rows(doses, denoise)
+    for seed in track(list(seeds), "Phantom patients", enabled=progress):
+        for number, region in enumerate(REGIONS):
+            phantom = make_phantom(
+                seed,
+                region=region,
+                shape=(slices, pixels, pixels),
+                spacing_mm=spacing_mm,
+            )
+            classes = organ_classes(phantom.labels)
+            for index in range(slices):
+                place = slices * number + index
+                for noisy in rows.scans(simulator, phantom.hu[index], seed, place):
+                    rows.add(noisy, classes[index], seed)
+    return rows.data(tuple(ORGANS))
+
+
+def lesion_crops(
+    seeds: Iterable[int],
+    *,
+    doses: Sequence[float] = (1.0,),
+    contrast_hu: float = 12.0,
+    draws: int = 3,
+    pixels: int = 256,
+    crop: int = 32,
+    slices: int = 10,
+    jitter: int = 4,
+    denoise: Callable[[np.ndarray], np.ndarray] | None = None,
+    progress: bool = False,
+) -> TaskData:
+    """Pieces of the liver, half of them with a lesion in it.
+
+    Each lesion gives two slices of the same patient: one with it and one without, cut
+    at the same place around it, each with noise of its own. So neither place nor
+    anatomy tells them apart, only the lesion. Lesions have the sizes and signs that the
+    phantoms give them (radius 3.5 to 14 mm, four of five dark) but are all faded to one
+    contrast.
+
+    Args:
+        seeds: One patient each.
+        doses: Fractions of the full dose; every piece appears at each of them.
+        contrast_hu: How far lesions stand out from the liver, HU.
+        draws: Sets of lesions drawn for each patient.
+        pixels: Rows and columns of a slice; the field of view is 400 mm.
+        crop: Rows and columns of a piece.
+        slices: Slices of 5 mm searched for room for lesions.
+        jitter: Greatest distance of a lesion from the middle of its piece, in pixels
+            along each axis.
+        denoise: Applied to each slice, (rows, columns) HU to HU.
+        progress: Whether a bar is shown.
+
+    Returns:
+        Present and absent in turn, for each of them all doses.
+    """
+    simulator = _simulator(pixels)
+    spacing_mm = (5.0, FIELD_OF_VIEW_MM / pixels, FIELD_OF_VIEW_MM / pixels)
+    rows = _Rows(doses, denoise)
+    for seed in track(list(seeds), "Phantom patients", enabled=progress):
+        patient = make_phantom(
+            seed,
+            region="abdomen",
+            shape=(slices, pixels, pixels),
+            spacing_mm=spacing_mm,
+            lesions=False,
+        )
+        for draw in range(draws):
+            rng = np.random.default_rng([seed, _LESION_SEED, draw])
+            hu, labels = patient.hu.copy(), patient.labels.copy()
+            lesions = add_lesions(hu, labels, spacing_mm, blur_mm=BLUR_MM, rng=rng)
+            for number, lesion in enumerate(lesions):
+                if lesion.organ != "liver":
+                    continue
+                index = int(lesion.center[0])
+                absent = patient.hu[index]
+                fade = np.float32(contrast_hu / abs(lesion.contrast_hu))
+                present = absent + fade * (hu[index] - absent)
+                window = _window(lesion.center[1:], crop, jitter, pixels, rng)
+                for truth, plane in ((1, present), (0, absent)):
+                    place = 100 * draw + 2 * number + truth
+                    for noisy in rows.scans(simulator, plane, seed, place):
+                        rows.add(noisy[window], truth, seed)
+    return rows.data(("lesion",))
+
+
+class _Rows:
+    """Collects images at all doses, with what is known about each.
+
+    Args:
+        doses: Fractions of the full dose.
+        denoise: Applied to each slice, or None.
+    """
+
+    def __init__(self, doses: Sequence[float], denoise):
+        self.doses, self.denoise = tuple(doses), denoise
+        self._hu, self._truth, self._patient = [], [], []
+
+    def scans(self, simulator, plane, seed: int, place: int) -> list[np.ndarray]:
+        """The slice at every dose, denoised if that was asked for."""
+        noise_seed = _NOISE_SEED * 10**6 + seed
+        noisy = simulator.low_doses(
+            plane, self.doses, seed=noise_seed, slice_index=place
+        )
+        if self.denoise is None:
+            return noisy
+        return [np.asarray(self.denoise(image), np.float32) for image in noisy]
+
+    def add(self, image: np.ndarray, truth, patient: int) -> None:
+        """Takes one image; calls for the doses of a slice follow each other."""
+        self._hu.append(image)
+        self._truth.append(truth)
+        self._patient.append(patient)
+
+    def data(self, names: tuple[str, ...]) -> TaskData:
+        """Everything that was added."""
+        repeats = len(self._hu) // len(self.doses)
+        return TaskData(
+            np.stack(self._hu),
+            np.array(self._truth, np.uint8),
+            np.tile(np.array(self.doses, np.float32), repeats),
+            np.array(self._patient, np.int64),
+            names,
+        )
+
+
+def _simulator(pixels: int) -> DoseSimulator:
+    pixel_mm = FIELD_OF_VIEW_MM / pixels
+    return DoseSimulator(
+        (pixels, pixels),
+        (pixel_mm, pixel_mm),
+        photons=PHOTONS,
+        noise_free=True,
+        views=_VIEWS,
+    )
+
+
+def _window(center, crop: int, jitter: int, pixels: int, rng) -> tuple[slice, slice]:
+    """A square around a place, moved at random and kept inside the slice."""
+    corner = np.round(center).astype(int) - crop // 2
+    corner += rng.integers(-jitter, jitter + 1, 2)
+    corner = np.clip(corner, 0, pixels - crop)
+    return tuple(slice(start, start + crop) for start in corner)

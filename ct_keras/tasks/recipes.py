@@ -1,0 +1,110 @@
+"""What is known about a task network, and how it is trained, as plain values."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field, replace
+
+import keras
+
+from ct_keras.errors import CtKerasError
+
+#: Soft tissue and bone of the trunk: where the organs differ.
+ORGAN_WINDOW = (-200.0, 400.0)
+#: Patients for `organ_slices`; no seed is in both.
+ORGAN_DATA = {"train": (1000, 1024), "test": (9000, 9012), "doses": (1.0,)}
+#: Patients for `lesion_crops`.
+LESION_DATA = {"train": (2000, 2050), "test": (9100, 9130)}
+
+
+@dataclass(frozen=True)
+class TaskRecipe:
+    """How a task network is trained.
+
+    Attributes:
+        name: "report" (the seed document), "paper" or "quick".
+        description: Where the values come from and what is different here.
+        batch_size: Images a step.
+        epochs: Passes over the training images; always all of them.
+        learning_rate: At the start.
+        options: Arguments of the builder.
+        data: "train" and "test" are ranges of patients' seeds; the rest are arguments
+            of `organ_slices` or `lesion_crops`.
+        test_doses: Doses at which the held-out patients are measured.
+        loss: Arguments of `ct_keras.losses.SegmentationLoss`; classifiers have the
+            cross-entropy of the two classes.
+        final_learning_rate: Reached on a cosine at the last step, or None.
+        momentum: None for Adam, else SGD with this momentum.
+        weight_decay: Of kernels, as an L2 penalty in the gradient.
+        augment: "none", "mirror", "flips" (mirror images and half turns) or "turns"
+            (all eight positions of a square).
+    """
+
+    name: str
+    description: str
+    batch_size: int
+    epochs: int
+    learning_rate: float
+    options: Mapping[str, object] = field(default_factory=dict)
+    data: Mapping[str, object] = field(default_factory=dict)
+    test_doses: tuple[float, ...] = (1.0, 0.05)
+    loss: Mapping[str, object] = field(default_factory=dict)
+    final_learning_rate: float | None = None
+    momentum: float | None = None
+    weight_decay: float = 0.0
+    augment: str = "none"
+
+    def changed(self, **values) -> TaskRecipe:
+        """The same recipe with other values; mappings are merged, None changes nothing.
+
+        Args:
+            **values: Attributes of this class.
+        """
+        given = {name: value for name, value in values.items() if value is not None}
+        for name in ("options", "data", "loss"):
+            if name in given:
+                given[name] = dict(getattr(self, name)) | dict(given[name])
+        return replace(self, **given)
+
+    def to_json(self) -> dict:
+        """Plain values for a JSON file."""
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class TaskSpec:
+    """One task network.
+
+    Attributes:
+        name: The key in the registry.
+        builder: Returns an untrained `keras.Model` in network units.
+        kind: "segmentation" or "classification".
+        title: What it is, in a few words.
+        paper: Citation with DOI, or where it comes from.
+        file: Where it lies in this project.
+        recipes: Named recipes, empty where the source gives none.
+    """
+
+    name: str
+    builder: Callable[..., keras.Model]
+    kind: str
+    title: str
+    paper: str
+    file: str
+    recipes: tuple[TaskRecipe, ...] = ()
+
+    def recipe(self, name: str) -> TaskRecipe:
+        """Returns a recipe by name.
+
+        Raises:
+            CtKerasError: CTK-E084, if there is none of that name.
+        """
+        for recipe in self.recipes:
+            if recipe.name == name:
+                return recipe
+        raise CtKerasError(
+            "CTK-E084",
+            f"{self.name} has no such recipe",
+            received=name,
+            expected=", ".join(recipe.name for recipe in self.recipes) or "none at all",
+        )
