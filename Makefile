@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 DEMO ?= demo
 
-.PHONY: demo test lint format bench clean
+.PHONY: demo test lint format bench notebooks clean
 
 demo: .venv/installed
 	$(BIN)/ct-keras demo --out $(DEMO) --overwrite
@@ -21,6 +21,9 @@ format: .venv/installed
 
 bench: .venv/installed
 	$(BIN)/python benchmarks/run.py
+
+notebooks: .venv/installed
+	$(BIN)/python colab/build.py
 
 clean:
 	rm -rf .venv build dist *.egg-info demo
