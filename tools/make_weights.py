@@ -1,16 +1,17 @@
-"""Makes published weights, from real CT and phantoms to the model card.
+"""Makes the published weights, from real CT and phantoms to the model cards.
 
-    python tools/make_weights.py NAME CT WORK
+    python tools/make_weights.py CT WORK [NAME...]
 
-NAME is a network of the zoo; CT is a folder of normal-dose CT series with the
-sub-folders train/, val/ and test/ (one folder a patient); WORK keeps the intermediate
-steps, and several names can share it. A step that is done is not done again, and
-training resumes, so the same command goes on after a kill.
+CT is a folder of normal-dose CT series with the sub-folders train/, val/ and test/ (one
+folder a patient); WORK keeps the intermediate steps; NAME is a network of weights.json,
+all of them by default. A step that is done is not done again, and training resumes, so
+the same command goes on after a kill. The networks are measured together, in one table.
 """
 
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
 import logging
 import shutil
@@ -31,46 +32,51 @@ PHANTOMS = ((11, "abdomen", "B30f"), (12, "thorax", "B45f"), (13, "abdomen", "D4
 METHODS = ("input", "filter:gaussian", "filter:median", "filter:nlm")
 #: What each network's training and card have of their own, and what all share.
 NOTES = Path(__file__).with_name("weights.json")
+SAVED_MODELS = Path(__file__).resolve().parents[1] / "saved_models"
 
 
 def main() -> None:
     """Runs all steps."""
     notes = json.loads(NOTES.read_text())
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("name", choices=sorted(notes["networks"]))
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("ct", type=Path)
     parser.add_argument("work", type=Path)
+    parser.add_argument("names", nargs="*", metavar="NAME")
     arguments = parser.parse_args()
+    names = arguments.names or list(notes["networks"])
+    if unknown := set(names) - set(notes["networks"]):
+        parser.error(f"not in {NOTES.name}: {', '.join(sorted(unknown))}")
     logging.basicConfig(format="%(message)s", level=logging.INFO)
-    name, work = arguments.name, arguments.work
+    work = arguments.work
     collect(arguments.ct, work / "collection")
-    convert(
-        work / "collection",
-        work / "records",
-        layout="single",
-        split="folders",
-        doses=DOSES,
-    )
-    own = notes["networks"][name]
-    result = train(
-        name,
-        work / "records",
-        out=work / "runs" / name,
-        make_denoiser=ct_keras.Denoiser,
-        resume=True,
-        **own["training"],
-    )
-    methods = {name: ct_keras.load(result.run)}
-    methods |= {other: get_method(other) for other in METHODS}
-    metrics = measure(
-        methods,
-        work / "records",
-        split="test",
-        out=work / "evaluations" / name,
-        tune=True,
-    )
-    target = Path(__file__).resolve().parents[1] / "saved_models" / name
-    publish(result.run, metrics, notes["shared"] | own["card"], target)
+    records = work / "records"
+    convert(work / "collection", records, layout="single", split="folders", doses=DOSES)
+    runs = {}
+    for name in names:
+        runs[name] = train(
+            name,
+            records,
+            out=work / "runs" / name,
+            make_denoiser=ct_keras.Denoiser,
+            resume=True,
+            **notes["networks"][name]["training"],
+        ).run
+    metrics = evaluate(runs, records, work / "evaluations")
+    for name, run in runs.items():
+        card = notes["shared"] | notes["networks"][name]["card"]
+        publish(run, metrics, card, SAVED_MODELS / name)
+
+
+def evaluate(runs: dict[str, Path], records: Path, out: Path) -> dict:
+    """Measures the runs and the filters, unless just these weights were measured."""
+    weights = [(run / "best.json").read_text() for run in runs.values()]
+    digest = hashlib.sha256("".join(weights).encode()).hexdigest()
+    folder = out / digest[:12]
+    if (folder / "metrics.json").is_file():
+        return json.loads((folder / "metrics.json").read_text())
+    methods = {other: get_method(other) for other in METHODS}
+    methods |= {name: ct_keras.load(run) for name, run in runs.items()}
+    return measure(methods, records, split="test", out=folder, tune=True)
 
 
 def collect(ct: Path, folder: Path) -> None:

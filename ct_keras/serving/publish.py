@@ -20,8 +20,8 @@ from ct_keras.serving.loading import load
 from ct_keras.serving.savedmodel import NOTICE, export_savedmodel
 from ct_keras.simulation import DoseSimulator, make_phantom
 
-#: The phantom slice of golden.npz.
-GOLDEN_SEED, GOLDEN_SIZE = 900, 96
+#: The phantom of golden.npz: a slice, or as many as this for a network of volumes.
+GOLDEN_SEED, GOLDEN_SIZE, GOLDEN_SLICES = 900, 96, 6
 
 
 def publish(
@@ -34,7 +34,7 @@ def publish(
         metrics: The document of `ct_keras.evaluation.evaluate_models` on test patients;
             the row named like the network is quoted.
         notes: What only people know: description, licence, attribution, data,
-            intended_use, contraindications, ranges.
+            intended_use, contraindications, and training_command.
         out: The folder to make or to replace, named like the model.
         version: Counts up when weights change.
 
@@ -69,12 +69,21 @@ def publish(
 
 def _golden(denoiser: Denoiser) -> tuple[np.ndarray, np.ndarray]:
     size = GOLDEN_SIZE
+    slices = GOLDEN_SLICES if denoiser.dimensions == 3 else 1
     phantom = make_phantom(
-        GOLDEN_SEED, region="abdomen", shape=(1, size, size), spacing_mm=(5, 4, 4)
+        GOLDEN_SEED, region="abdomen", shape=(slices, size, size), spacing_mm=(5, 4, 4)
     )
     simulator = DoseSimulator((size, size), (4, 4), noise_free=True)
-    low_hu = np.rint(simulator.low_dose(phantom.hu[0], 0.25, seed=GOLDEN_SEED))
-    return low_hu.astype(np.int16), denoiser(low_hu)
+    low_hu = np.stack(
+        [
+            simulator.low_dose(phantom.hu[index], 0.25, seed=GOLDEN_SEED + index)
+            for index in range(slices)
+        ]
+    )
+    low_hu = np.rint(low_hu).astype(np.int16)
+    if denoiser.dimensions == 2:
+        low_hu = low_hu[0]
+    return low_hu, denoiser(low_hu)
 
 
 def _card(
@@ -84,6 +93,8 @@ def _card(
     config = json.loads((run / "config.json").read_text())
     rows = {row["model"]: row for row in metrics["rows"]}
     mine, before = rows[denoiser.name], rows["input"]
+    axes = "rows, columns" if denoiser.dimensions == 2 else "slices, rows, columns"
+    best = json.loads((run / "best.json").read_text())
     return {
         "name": denoiser.name,
         "version": str(version),
@@ -92,7 +103,7 @@ def _card(
         "parameters": denoiser.network.count_params(),
         "gmac_per_slice": count_macs(denoiser.network) / 1e9,
         "network_data_format": {
-            "inputs": "low_dose_hu, float32 (batch, rows, columns, 1), any size",
+            "inputs": f"low_dose_hu, float32 (batch, {axes}, 1), any size",
             "outputs": "denoised_hu, the same",
             "format": "hounsfield",
             "value_range": "any; below -1024 HU returned as it came",
@@ -108,9 +119,10 @@ def _card(
             ],
         },
         "training": {
-            "best": json.loads((run / "best.json").read_text()),
+            "best": best,
             "recipe": config["recipe"],
             "seed": config["seed"],
+            "validation_slices": config["validation_slices"],
             "versions": config["versions"],
             "ct_keras": ct_keras.__version__,
         },
@@ -129,9 +141,9 @@ def _readme(card: dict) -> str:
         "tags: [ct, denoising, low-dose-ct, keras]\n---",
         f"# {card['name']}, version {card['version']}",
         f"**{card['notice']}**",
-        card["description"],
+        f"{card['description']} {_against_filters(card)}",
         f"Paper: {card['paper']}. {card['parameters']:,} parameters, "
-        f"{card['gmac_per_slice']:.1f} GMAC for a 512x512 slice.",
+        f"{card['gmac_per_slice']:.1f} GMAC for 512x512 pixels or as many voxels.",
         "## Use",
         "```python\nimport ct_keras\n\n"
         f'denoised_hu = ct_keras.load("{card["name"]}")(low_dose_hu)\n```',
@@ -145,10 +157,41 @@ def _readme(card: dict) -> str:
         f"## Intended use\n\n{card['intended_use']}",
         f"## Do not use\n\n{card['contraindications']}",
         f"## Data\n\n{card['data']}",
-        f"## How it was trained\n\n{card['training_notes']}",
+        f"## How it was trained\n\n{_training(card)}",
         f"## Attribution\n\n{card['attribution']}",
     ]
     return "\n\n".join(lines) + "\n"
+
+
+def _against_filters(card: dict) -> str:
+    """Which of input and filters it beats in PSNR, dose by dose."""
+    doses: dict[float, dict[str, float]] = {}
+    for row in card["metrics"]["by_dose"]:
+        doses.setdefault(row["dose_fraction"], {})[row["model"]] = row["psnr"]
+    parts = []
+    for dose, psnr in doses.items():
+        mine = psnr.pop(card["name"])
+        best = max(psnr, key=psnr.get)
+        parts.append(f"{mine - psnr[best]:+.2f} dB at {dose:.0%} ({best})")
+    return (
+        "PSNR on the test patient against the best of input and tuned filters: "
+        f"{', '.join(parts)} of the dose."
+    )
+
+
+def _training(card: dict) -> str:
+    """What was run, by the recipe that the run kept."""
+    training = card["training"]
+    recipe, best = training["recipe"], training["best"]
+    values = recipe["options"] | recipe["training"]
+    changed = ", ".join(f"{name} {value}" for name, value in values.items())
+    return (
+        f"`{card['training_command']}`. Recipe {recipe['name']}: "
+        f"{recipe['description']} Here with {changed}; {recipe['epochs']} epochs of "
+        f"{recipe['steps_per_epoch']} steps, seed {training['seed']}. Kept was epoch "
+        f"{best['epoch']}, the best in validation PSNR ({best['val_psnr']:.2f} dB on "
+        f"{training['validation_slices']} whole slices)."
+    )
 
 
 def _table(rows: list[dict], *keys: str) -> str:

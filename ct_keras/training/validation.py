@@ -5,6 +5,7 @@ A network of volumes is measured on consecutive slices, as it needs their neighb
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -75,7 +76,8 @@ def fixed_volumes(records, split: str, count: int, depth: int) -> list[VolumePai
         for run in runs
         for start in range(0, max(1, len(run) - depth + 1), depth)
     ]
-    wanted = min(max(2, -(-count // depth)), len(stacks))
+    mean_length = sum(map(len, stacks)) / len(stacks)
+    wanted = min(max(2, math.ceil(count / mean_length)), len(stacks))
     chosen = np.linspace(0, len(stacks) - 1, wanted).round().astype(int)
     numbers = {number for index in chosen for number in stacks[index]}
     pairs = {
