@@ -275,8 +275,7 @@ validation = list(ct_keras.data.iterate_pairs(WORK / "records", "val"))[::3]
 methods = {f"RED-CNN, {LENGTH['epochs'] * LENGTH['steps']} steps": denoiser}
 for name in ("gaussian", "nlm"):
     methods[f"{name}, tuned"] = ct_keras.filters.tune(ct_keras.filters.get(name), validation)
-for name in ct_keras.serving.list_published():
-    methods[f"{name}, published"] = ct_keras.load(name)
+methods["red_cnn, published"] = ct_keras.load()
 
 outputs = {"low dose": low.hu} | {name: method(low.hu) for name, method in methods.items()}
 print(
@@ -297,8 +296,8 @@ show_errors({name: output[SLICE] for name, output in outputs.items()}, series.hu
 # The Gaussian filter does not help: what a blur does to skin, bone and table (edges of 1000 HU, see the errors) costs more than the noise
 # that it takes, even with the smallest sigma of its grid.
 #
-# Published weights, where the table has them, were trained on other patients, pixel sizes and doses; the network of this notebook was trained on
-# just this kind of image. Read their model card before you compare, and try both on your own series.
+# The published weights were trained on other patients, pixel sizes and doses; the network of this notebook was trained on
+# just this kind of image. Read their model card before you compare, and try both on your own series. `ct-keras models` lists the others.
 #
 # The reference is a *scan*: it has noise of its own, which no method can or should
 # reproduce. For a phantom the truth is known. What was denoised well is nearer to the truth

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import click
 
 from ct_keras.cli.output import NOTICE, emit_json, note, say
-from ct_keras.errors import ExitCode
+from ct_keras.errors import CtKerasError, ExitCode
 
 
 @click.command()
@@ -20,11 +21,19 @@ from ct_keras.errors import ExitCode
 @click.option("--epochs", type=click.IntRange(1), help="Instead of the recipe's.")
 @click.option("--steps", type=click.IntRange(1), help="Steps per epoch.")
 @click.option("--width", type=click.IntRange(1), help="Feature maps of the network.")
+@click.option(
+    "--set",
+    "settings",
+    metavar="NAME=VALUE",
+    multiple=True,
+    help="A setting of the network's own training algorithm, such as "
+    "lambda_l1=1 or feature_extractor=vgg19.h5; can be repeated.",
+)
 @click.option("--seed", default=0, show_default=True, help="Of weights and patches.")
 @click.option("--resume", is_flag=True, help="Go on where a run in --out stopped.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 def command(
-    model, records, out, recipe, epochs, steps, width, seed, resume, as_json
+    model, records, out, recipe, epochs, steps, width, settings, seed, resume, as_json
 ) -> int:
     """Trains MODEL on RECORDS and keeps its best weights.
 
@@ -44,6 +53,7 @@ def command(
         epochs=epochs,
         steps=steps,
         options={"width": width} if width else None,
+        training=dict(_setting(text) for text in settings),
         seed=seed,
         resume=resume,
         progress=True,
@@ -70,3 +80,16 @@ def command(
         note("CTK-W088 the best weights are not better than the noisy input")
         return ExitCode.GUARD
     return ExitCode.DONE
+
+
+def _setting(text: str) -> tuple[str, object]:
+    """Splits NAME=VALUE; numbers, lists, true, false and null are read as such."""
+    name, equals, value = text.partition("=")
+    if not (name and equals):
+        raise CtKerasError(
+            "CTK-E000", "no setting", received=text, expected="NAME=VALUE"
+        )
+    try:
+        return name, json.loads(value)
+    except json.JSONDecodeError:
+        return name, value

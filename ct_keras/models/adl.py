@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 
 import keras
 from keras import ops
@@ -284,6 +284,10 @@ class Adl(TrainingSystem):
         return cross_entropy_to_real(real_logits) + cross_entropy_to_fake(fake_logits)
 
 
+#: See `make_system`.
+TRAINING_SETTINGS = tuple(setting.name for setting in fields(AdlSettings))
+
+
 def make_system(recipe: Recipe, *, dimensions: int = 2) -> Adl:
     """Builds and compiles what a recipe trains.
 
@@ -347,6 +351,7 @@ SPEC = ModelSpec(
     receptive_field=93,
     halo=48,
     make_system=make_system,
+    training_settings=TRAINING_SETTINGS,
     recipes=(
         Recipe(
             name="report",
@@ -412,6 +417,7 @@ SPEC_3D = ModelSpec(
     receptive_field=SPEC.receptive_field,
     halo=SPEC.halo,
     make_system=functools.partial(make_system, dimensions=3),
+    training_settings=TRAINING_SETTINGS,
     dimensions=3,
     recipes=(
         replace(

@@ -309,6 +309,7 @@ SPEC = ModelSpec(
     receptive_field=None,
     halo=None,
     make_system=make_system,
+    training_settings=("lambda_l1", "receptive_field", "discriminator_width"),
     recipes=(
         Recipe(
             name="report",

@@ -42,6 +42,7 @@ class ModelSpec:
         recipes: Named training recipes.
         make_system: For a network with a training algorithm of its own: builds it from
             a recipe, compiled. None: `fit` with the recipe's loss.
+        training_settings: What `Recipe.training` may hold for that algorithm.
         dimensions: 2, or 3 for a network of volumes.
     """
 
@@ -55,6 +56,7 @@ class ModelSpec:
     halo: int | None
     recipes: tuple[Recipe, ...]
     make_system: Callable[[Recipe], TrainingSystem] | None = None
+    training_settings: tuple[str, ...] = ()
     dimensions: int = 2
 
     def recipe(self, name: str) -> Recipe:

@@ -19,6 +19,7 @@ import keras
 import numpy as np
 from keras import layers, ops
 
+from ct_keras.errors import CtKerasError
 from ct_keras.models.recipes import Recipe, make_optimizer
 from ct_keras.models.registry import ModelSpec, SizeRule
 from ct_keras.models.systems import TrainingSystem
@@ -282,9 +283,20 @@ def _make_system(recipe: Recipe) -> TrainingSystem:
 
     Recipe.training: "algorithm" is "dilated" (with "proportion" and "decay", see
     `decay_rate`) or "autodiff"; "optimizer" is "seo" (`SeoAdam`) or "adam".
+
+    Raises:
+        CtKerasError: CTK-E000 for another algorithm or optimizer.
     """
     settings = dict(recipe.training)
     algorithm, name = settings.pop("algorithm"), settings.pop("optimizer")
+    for value, known in ((algorithm, ("dilated", "autodiff")), (name, ("seo", "adam"))):
+        if value not in known:
+            raise CtKerasError(
+                "CTK-E000",
+                "Seo's ResNet cannot be trained so",
+                received=value,
+                expected=", ".join(known),
+            )
     optimizer = make_optimizer(recipe)
     if name == "seo":
         optimizer = SeoAdam.from_config(optimizer.get_config())
@@ -381,4 +393,5 @@ SPEC = ModelSpec(
         ),
     ),
     make_system=_make_system,
+    training_settings=("algorithm", "proportion", "decay", "optimizer"),
 )

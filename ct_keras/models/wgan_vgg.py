@@ -440,6 +440,22 @@ def make_system(recipe: Recipe) -> WganVgg:
     return system
 
 
+#: See `make_system`.
+TRAINING_SETTINGS = (
+    "critic_width",
+    "critic_initializer",
+    "critic_learning_rate",
+    "padding",
+    "perceptual_weight",
+    "pixel_weight",
+    "feature_extractor",
+    "window_hu",
+    "constraint",
+    "gradient_penalty",
+    "clip_value",
+    "critic_steps",
+)
+
 SPEC = ModelSpec(
     name="wgan_vgg",
     builder=WganVggGenerator,
@@ -450,6 +466,7 @@ SPEC = ModelSpec(
     receptive_field=17,
     halo=8,
     make_system=make_system,
+    training_settings=TRAINING_SETTINGS,
     recipes=(
         Recipe(
             name="report",

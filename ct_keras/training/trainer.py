@@ -66,6 +66,7 @@ def train(
     epochs: int | None = None,
     steps: int | None = None,
     options: dict | None = None,
+    training: dict | None = None,
     seed: int = 0,
     resume: bool = False,
     validation_slices: int = 16,
@@ -90,6 +91,9 @@ def train(
         epochs: Instead of the recipe's.
         steps: Steps per epoch instead of the recipe's.
         options: Arguments of the builder that replace the recipe's, e.g. `width`.
+        training: Settings of the network's own training algorithm that replace the
+            recipe's, e.g. `feature_extractor` of WGAN-VGG;
+            `get_spec(name).training_settings` lists them.
         seed: Of the initial weights and of the patches.
         resume: Go on from the newest intact checkpoint in `out`, if there is one.
         validation_slices: Slices of the split val used after each epoch; for a network
@@ -103,24 +107,32 @@ def train(
     Raises:
         CtKerasError: CTK-E071 if `out` holds something and `resume` is false, CTK-E084
             for an unknown recipe or a missing split, CTK-E080 for damaged records,
+            CTK-E000 for a setting that the training algorithm does not have,
             CTK-E087 if the run to resume had other settings,
             CTK-E092 for an unknown network, CTK-E089 if training diverges.
     """
     spec = get_spec(name)
-    chosen = _with_options(spec.recipe(recipe).with_length(epochs, steps), options)
+    chosen = spec.recipe(recipe).with_length(epochs, steps)
+    chosen = _with_values(spec, chosen, options or {}, training or {})
     run = Path(out)
     manifest = read_manifest(records)
     for split in ("train", "val"):
         shard_paths(manifest, split)  # refuses damaged shards before anything is made
     config = _configuration(spec, chosen, records, seed, validation_slices)
-    _prepare_run(run, config, resume=resume)
+    resume = resume and _can_resume(run, config)
+    if not resume:
+        check_output_folder(run)
 
     if chosen.depth is None:
         pairs = fixed_slices(records, "val", validation_slices)
     else:
         pairs = fixed_volumes(records, "val", validation_slices, chosen.depth)
     model = _compiled_model(spec, chosen, seed, deterministic)
-    state = _restore_latest(run, model) if resume else {}
+    state = {}
+    if resume:
+        state = _restore_latest(run, model)
+    else:
+        write_text(run / "config.json", json.dumps(config, indent=1) + "\n")
     untreated = validate(lambda low_hu: low_hu, pairs)
     logger.info("noisy input: validation PSNR %.2f dB", untreated.psnr)
 
@@ -202,8 +214,23 @@ def _compiled_model(
     return model
 
 
-def _with_options(recipe: Recipe, options: dict | None) -> Recipe:
-    return replace(recipe, options=dict(recipe.options) | (options or {}))
+def _with_values(
+    spec: ModelSpec, recipe: Recipe, options: dict, training: dict
+) -> Recipe:
+    """The recipe with other arguments of the builder and settings of the training."""
+    known = spec.training_settings
+    if unknown := sorted(set(training) - set(known)):
+        raise CtKerasError(
+            "CTK-E000",
+            f"the training of {spec.name} has no such setting",
+            received=", ".join(unknown),
+            expected=", ".join(known) or "none: it is trained by its loss alone",
+        )
+    return replace(
+        recipe,
+        options=dict(recipe.options) | options,
+        training=dict(recipe.training) | training,
+    )
 
 
 def _configuration(
@@ -213,10 +240,12 @@ def _configuration(
     seed: int,
     validation_slices: int,
 ) -> dict:
-    """Everything that decides the result, without a path."""
+    """Everything that decides the result; files by name and content, not by path."""
+    plain = recipe.to_json()
+    plain["training"] = {key: _named(value) for key, value in plain["training"].items()}
     return {
         "model": spec.name,
-        "recipe": recipe.to_json(),
+        "recipe": plain,
         "seed": seed,
         "validation_slices": validation_slices,
         "manifest_sha256": sha256_of(Path(records) / MANIFEST),
@@ -228,24 +257,30 @@ def _configuration(
     }
 
 
-def _prepare_run(run: Path, config: dict, *, resume: bool) -> None:
-    """Writes config.json, or checks that the run to resume had the same."""
+def _named(value):
+    """A setting for config.json: a file by its name and hash."""
+    if isinstance(value, str | Path) and Path(value).is_file():
+        return f"{Path(value).name} (sha256 {sha256_of(Path(value))})"
+    return value
+
+
+def _can_resume(run: Path, config: dict) -> bool:
+    """Whether there is a run to resume; refuses one that had other settings."""
     path = run / "config.json"
-    if resume and path.is_file():
-        before = _settings(json.loads(path.read_text()))
-        config = _settings(json.loads(json.dumps(config)))
-        different = [key for key in config if config[key] != before.get(key)]
-        if different:
-            raise CtKerasError(
-                "CTK-E087",
-                "the run to resume was started with other settings",
-                received=", ".join(different),
-                fix="repeat the options and records of the first call, or train into "
-                "a new folder",
-            )
-        return
-    check_output_folder(run)
-    write_text(path, json.dumps(config, indent=1) + "\n")
+    if not path.is_file():
+        return False
+    before = _settings(json.loads(path.read_text()))
+    config = _settings(json.loads(json.dumps(config)))
+    different = [key for key in config if config[key] != before.get(key)]
+    if different:
+        raise CtKerasError(
+            "CTK-E087",
+            "the run to resume was started with other settings",
+            received=", ".join(different),
+            fix="repeat the options and records of the first call, or train into a new "
+            "folder",
+        )
+    return True
 
 
 def _settings(config: dict) -> dict:

@@ -244,6 +244,28 @@ def test_train_reports_and_resumes(capsys, phantom_records, tmp_path):
     _refused(capsys, "CTK-E071", 6, *arguments)
 
 
+def test_train_sets_values_of_the_training_algorithm(capsys, phantom_records, tmp_path):
+    arguments = (
+        *("train", "seo_resnet", phantom_records, "--recipe", "quick"),
+        *("--epochs", "1", "--steps", "1", "--set", "algorithm=dilated"),
+    )
+    out = tmp_path / "RUN"
+    status, _, _ = _run(capsys, *arguments, "--out", out, "--set", "proportion=0.5")
+    assert status in (0, 9)
+    training = json.loads((out / "config.json").read_text())["recipe"]["training"]
+    assert training == {
+        "algorithm": "dilated",
+        "optimizer": "adam",
+        "proportion": 0.5,
+    }
+    other = tmp_path / "OTHER"
+    for wrong in ("rho=1", "proportion", "optimizer=sgd"):
+        refused = (*arguments, "--out", other, "--set", wrong)
+        _refused(capsys, "CTK-E000", 3, *refused, out=other)
+    red_cnn = ("train", "red_cnn", phantom_records, "--out", other, "--set", "a=1")
+    assert "its loss alone" in _refused(capsys, "CTK-E000", 3, *red_cnn, out=other)
+
+
 def _mr_file(folder: Path, source: Path) -> Path:
     dataset = pydicom.dcmread(next(source.iterdir()))
     dataset.Modality = "MR"

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import keras
@@ -16,9 +17,10 @@ import pytest
 
 import ct_keras
 from ct_keras.errors import CtKerasError
-from ct_keras.models import RedCNN
+from ct_keras.models import RedCNN, get_spec
 from ct_keras.training import train
 from ct_keras.training.checkpoints import latest_state, restore, save_checkpoint
+from ct_keras.training.trainer import _configuration
 from ct_keras.training.validation import fixed_slices, validate
 
 SMALL = {"recipe": "quick", "options": {"width": 4}, "validation_slices": 2}
@@ -40,6 +42,21 @@ def _arrays(run: Path) -> dict[str, np.ndarray]:
 def _same(first: Path, second: Path) -> bool:
     a, b = _arrays(first), _arrays(second)
     return a.keys() == b.keys() and all(np.array_equal(a[k], b[k]) for k in a)
+
+
+def test_config_names_files_by_content(tmp_path):
+    weights = tmp_path / "vgg19.h5"
+    weights.write_bytes(b"abc")
+    spec = get_spec("wgan_vgg")
+    recipe = spec.recipe("quick")
+    settings = recipe.training | {"feature_extractor": str(weights)}
+    manifest = tmp_path / "manifest.json"
+    manifest.write_text("{}")
+    config = _configuration(spec, replace(recipe, training=settings), tmp_path, 0, 1)
+    assert config["recipe"]["training"] == settings | {
+        "feature_extractor": "vgg19.h5 (sha256 ba7816bf8f01cfea414140de5dae2223"
+        "b00361a396177a9cb410ff61f20015ad)"
+    }
 
 
 @pytest.fixture(scope="module")
