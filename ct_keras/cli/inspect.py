@@ -22,6 +22,7 @@ _COLUMNS = (
     "mA",
     "mAs",
     "noise HU",
+    "noise 1/cm",
 )
 #: What a kernel name, which is free text, may not bring to the screen.
 _SAFE = re.compile(r"[^\w+./\\ -]")
@@ -30,9 +31,15 @@ _SAFE = re.compile(r"[^\w+./\\ -]")
 @click.command()
 @click.argument("folder", type=click.Path(path_type=Path))
 @click.option("--force-hu", is_flag=True, help="Accept values that look unlike HU.")
+@click.option(
+    "--model", help="Compare with what this model was trained on: a name or a run."
+)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
-def command(folder, force_hu, as_json) -> int:
+def command(folder, force_hu, model, as_json) -> int:
     """Lists the CT series in FOLDER: geometry, kernel, dose tags and noise.
+
+    Noise is the global noise index in HU and the mean frequency of its power spectrum
+    in 1/cm. With --model, the guards of `denoise` say what they would say.
 
     Findings (CTK-I, CTK-W) and refusals (CTK-E) go to standard error. Names, ids, dates
     and paths are never printed. Ends with 8 if some series are refused and others not.
@@ -42,6 +49,7 @@ def command(folder, force_hu, as_json) -> int:
 
     scan = scan_folder(folder, progress=True, force_hu=force_hu)
     facts = [_facts(number, series) for number, series in enumerate(scan.series, 1)]
+    guarded = _guarded(scan.series, facts, model)
     if as_json:
         emit_json(_document(scan, facts))
     elif facts:
@@ -50,6 +58,8 @@ def command(folder, force_hu, as_json) -> int:
     for number, series in enumerate(scan.series, 1):
         for finding in series.findings:
             note(f"series {number}: {finding}")
+        for text in guarded[number - 1]:
+            note(f"series {number}: {text}")
     if not scan.series:
         for refusal in scan.refusals[1:]:
             note(str(refusal.error))
@@ -61,6 +71,7 @@ def command(folder, force_hu, as_json) -> int:
 
 def _facts(number: int, series) -> dict:
     from ct_keras.dicom import noise_level_hu
+    from ct_keras.dicom.noise_texture import noise_frequency
 
     slices, rows, columns = series.shape
     slice_mm, row_mm, column_mm = series.spacing_mm
@@ -78,10 +89,31 @@ def _facts(number: int, series) -> dict:
         "tube_current_ma": _rounded(series.tube_current_ma),
         "exposure_mas": _rounded(series.exposure_mas),
         "noise_hu": _rounded(noise_level_hu(series)),
+        "noise_frequency_per_cm": _rounded(
+            noise_frequency([first.hu], (row_mm, column_mm))
+        ),
         "padding_share": _rounded(float(first.padding.mean())),
         "denoised": series.denoised,
         "findings": [str(finding) for finding in series.findings],
     }
+
+
+def _guarded(found, facts: list[dict], model: str | None) -> list[list[str]]:
+    """What the guards say of each series; they are added to the facts too."""
+    if model is None:
+        return [[] for _ in found]
+    from ct_keras.serving import load
+    from ct_keras.serving.guards import check_series
+
+    denoiser = load(model)
+    texts = []
+    for series, fact in zip(found, facts, strict=True):
+        entrance = check_series(
+            series, denoiser.card.get("ranges"), model=denoiser.name, override=True
+        )
+        texts.append([*map(str, entrance.findings), *entrance.overridden])
+        fact["guards"] = texts[-1]
+    return texts
 
 
 def _rounded(value: float | None) -> float | None:
@@ -128,6 +160,7 @@ def _print_table(facts: list[dict]) -> None:
                 _number(fact["tube_current_ma"]),
                 _number(fact["exposure_mas"]),
                 _number(fact["noise_hu"]),
+                _number(fact["noise_frequency_per_cm"]),
             ]
         )
     echo_table("CT series", _COLUMNS, rows)

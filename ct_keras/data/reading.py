@@ -65,24 +65,51 @@ def iterate_pairs(records: str | os.PathLike, split: str) -> Iterator[SlicePair]
 
 
 def _pairs(manifest: Manifest, split: str) -> Iterator[SlicePair]:
-    from ct_keras.data.records import decode
-
     for shard in manifest.of_split(split):
         for serialized in _serialized(manifest, shard):
-            record = decode(serialized)
-            yield SlicePair(
-                low_hu=_hu(record.low, record),
-                full_hu=_hu(record.full, record),
-                case=record.case,
-                series=record.series,
-                slice_index=record.slice_index,
-                dose_fraction=_tidy(record.dose_fraction) or None,
-                spacing_mm=tuple(map(_tidy, record.spacing_mm))
-                if all(record.spacing_mm)
-                else None,
-                slice_thickness_mm=_tidy(record.slice_thickness_mm) or None,
-                kernel=record.kernel or None,
-            )
+            yield _pair(serialized)
+
+
+def read_some_pairs(manifest: Manifest, split: str, count: int) -> Iterator[SlicePair]:
+    """Yields about `count` slice pairs spread over a split, reading little more.
+
+    Args:
+        manifest: Of the records.
+        split: train, val or test.
+        count: How many pairs are wanted.
+
+    Raises:
+        CtKerasError: As `iterate_pairs`.
+    """
+    shard_paths(manifest, split)
+    shards = manifest.of_split(split)
+    chosen = np.linspace(0, len(shards) - 1, min(len(shards), count)).round()
+    each = -(-count // len(chosen))
+    for shard in (shards[int(index)] for index in chosen):
+        wanted = np.linspace(0, shard.records - 1, min(shard.records, each)).round()
+        wanted = set(wanted.astype(int))
+        for number, serialized in enumerate(_serialized(manifest, shard)):
+            if number in wanted:
+                yield _pair(serialized)
+
+
+def _pair(serialized: bytes) -> SlicePair:
+    from ct_keras.data.records import decode
+
+    record = decode(serialized)
+    return SlicePair(
+        low_hu=_hu(record.low, record),
+        full_hu=_hu(record.full, record),
+        case=record.case,
+        series=record.series,
+        slice_index=record.slice_index,
+        dose_fraction=_tidy(record.dose_fraction) or None,
+        spacing_mm=tuple(map(_tidy, record.spacing_mm))
+        if all(record.spacing_mm)
+        else None,
+        slice_thickness_mm=_tidy(record.slice_thickness_mm) or None,
+        kernel=record.kernel or None,
+    )
 
 
 def _serialized(manifest: Manifest, shard: Shard) -> Iterator[bytes]:

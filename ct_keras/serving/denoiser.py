@@ -68,7 +68,8 @@ class Denoiser:
         dimensions: 2 for a network of images, 3 for one of volumes.
         tiling: How volumes are cut into blocks; None for a network of images.
         identity: See above.
-        card: The model card of published weights (metadata.json), else an empty dict.
+        card: The model card of published weights (metadata.json); of a run only the
+            `ranges` of what it was trained on; else an empty dict.
 
     Example:
         >>> denoiser = Denoiser(ct_keras.models.build("red_cnn", width=8))

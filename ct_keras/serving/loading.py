@@ -89,7 +89,10 @@ def _load_run(folder: Path) -> Denoiser:
     path = folder / "best.keras"
     _check_hash(path, best["sha256"])
     model = load_keras(path)
-    return Denoiser(model, identity=Identity(model.name, weights_sha256=best["sha256"]))
+    identity = Identity(model.name, weights_sha256=best["sha256"])
+    ranges = folder / "ranges.json"
+    card = {"ranges": json.loads(ranges.read_text())} if ranges.is_file() else {}
+    return Denoiser(model, identity=identity, card=card)
 
 
 def _check_hash(path: Path, expected: str) -> None:

@@ -108,6 +108,7 @@ def _card(
             "format": "hounsfield",
             "value_range": "any; below -1024 HU returned as it came",
         },
+        "ranges": json.loads((run / "ranges.json").read_text()),
         "reached": f"{mine['psnr']:.2f} dB PSNR against {before['psnr']:.2f} dB of the "
         f"input ({mine['cases']} test patient, {mine['slices']} slice pairs)",
         "metrics": {

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
 from ct_keras.dicom import Derivation, Series, SeriesWriter
+from ct_keras.errors import Finding
+from ct_keras.files import check_output_folder
 from ct_keras.progress import track
 from ct_keras.serving.denoiser import Denoiser, check_strength
+from ct_keras.serving.guards import Audit, check_series, write_quality_control
 from ct_keras.serving.methods import FilterDenoiser, Untreated
 
 
@@ -22,10 +25,12 @@ class DenoisedSeries:
     Attributes:
         slices: How many were written.
         clipped_pixels: Values outside the stored range, clipped and counted.
+        findings: What the guards noticed, before and after.
     """
 
     slices: int
     clipped_pixels: int
+    findings: tuple[Finding, ...] = ()
 
 
 def denoise_series(
@@ -36,6 +41,8 @@ def denoise_series(
     strength: float = 1.0,
     overwrite: bool = False,
     allow_repeat: bool = False,
+    override_guards: bool = False,
+    quality_control: str | Path | None = None,
     progress: bool = False,
 ) -> DenoisedSeries:
     """Writes the denoised series as a derived DICOM series.
@@ -51,13 +58,24 @@ def denoise_series(
         strength: 0 gives every stored pixel back bit for bit.
         overwrite: Replace a folder with content.
         allow_repeat: Accept a series that ct_keras denoised before.
+        override_guards: Denoise what the guards refuse; the derived series says so.
+        quality_control: A folder to make for qc.json and qc.png.
         progress: Show a bar.
 
     Raises:
-        CtKerasError: As the denoiser, and CTK-E050, CTK-E071, CTK-E073 as the writer.
+        CtKerasError: As the denoiser, CTK-E050, CTK-E071, CTK-E073 as the writer, and
+            CTK-E044, CTK-E061 as `ct_keras.serving.guards.check_series`.
     """
     check_strength(strength)
+    if quality_control is not None:
+        check_output_folder(Path(quality_control), overwrite=overwrite)
+    name, ranges = denoiser.identity.name, getattr(denoiser, "card", {}).get("ranges")
+    entrance = check_series(series, ranges, model=name, override=override_guards)
+    audit = Audit(series.spacing_mm[1:])
     derivation = derivation_of(denoiser, strength)
+    if entrance.overridden:
+        parameters = derivation.parameters | {"guards_overridden": True}
+        derivation = replace(derivation, parameters=parameters)
     writer = SeriesWriter(
         series,
         out,
@@ -69,16 +87,33 @@ def denoise_series(
     with writer:
         slices = _denoised(denoiser, series, strength)
         bar = track(slices, "Denoising", total=len(series), enabled=progress)
-        for index, hu in enumerate(bar):
+        for index, (low, hu) in enumerate(bar):
             writer.write(index, hu)
-    return DenoisedSeries(len(series), writer.clipped)
+            audit.look(index, low, hu)
+    if quality_control is not None:
+        write_quality_control(
+            quality_control,
+            entrance,
+            audit,
+            model=name,
+            ranges=ranges,
+            strength=strength,
+            overwrite=overwrite,
+        )
+    findings = (*entrance.findings, *audit.result().findings)
+    return DenoisedSeries(len(series), writer.clipped, findings)
 
 
-def _denoised(denoiser, series: Series, strength: float) -> Iterator[np.ndarray]:
+def _denoised(
+    denoiser, series: Series, strength: float
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Yields each slice before and after."""
     slices = _read_ahead(series)
     if _needs_neighbours(denoiser):
-        return denoiser.denoise_slices(slices, series.shape, strength=strength)
-    return (denoiser(hu, strength=strength) for hu in slices)
+        results = denoiser.denoise_slices(slices, series.shape, strength=strength)
+        # Kept in memory, the slices around a block would grow with its depth.
+        return ((series.read(index).hu, hu) for index, hu in enumerate(results))
+    return ((hu, denoiser(hu, strength=strength)) for hu in slices)
 
 
 def _read_ahead(series: Series) -> Iterator[np.ndarray]:

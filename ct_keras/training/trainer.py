@@ -10,7 +10,12 @@ from pathlib import Path
 import keras
 
 import ct_keras
-from ct_keras.data import read_manifest, training_patches, training_volumes
+from ct_keras.data import (
+    read_manifest,
+    training_patches,
+    training_ranges,
+    training_volumes,
+)
 from ct_keras.data.manifest import MANIFEST, shard_paths
 from ct_keras.errors import CtKerasError
 from ct_keras.files import check_output_folder, sha256_of, write_text
@@ -83,8 +88,8 @@ def train(
     Args:
         name: One of `ct_keras.models.list_models()`.
         records: A folder of TFRecords with the splits train and val.
-        out: The folder of the run: config.json, history.csv, best.keras, best.json,
-            checkpoints/, tensorboard/.
+        out: The folder of the run: config.json, ranges.json (what the guards compare a
+            scan with), history.csv, best.keras, best.json, checkpoints/, tensorboard/.
         make_denoiser: Turns the network into a callable from HU to HU that has a
             `model` to save: `ct_keras.Denoiser`.
         recipe: "quick", "report" or "paper".
@@ -132,6 +137,8 @@ def train(
     if resume:
         state = _restore_latest(run, model)
     else:
+        ranges = json.dumps(training_ranges(records), indent=1)
+        write_text(run / "ranges.json", ranges + "\n")
         write_text(run / "config.json", json.dumps(config, indent=1) + "\n")
     untreated = validate(lambda low_hu: low_hu, pairs)
     logger.info("noisy input: validation PSNR %.2f dB", untreated.psnr)

@@ -120,11 +120,14 @@ def test_models_as_table_and_as_json(capsys):
 
 
 def test_denoise_writes_a_derived_series(capsys, one_patient, run, tmp_path):
-    status, text, _ = _run(
-        capsys, "denoise", one_patient, tmp_path / "OUT", "--model", run, "--json"
-    )
+    options = ("--model", run, "--qc", tmp_path / "QC", "--json")
+    status, text, _ = _run(capsys, "denoise", one_patient, tmp_path / "OUT", *options)
     assert status == 0
-    assert json.loads(text)["series"][0]["slices"] == 3
+    (row,) = json.loads(text)["series"]
+    assert row["slices"] == 3
+    control = json.loads((tmp_path / "QC/qc.json").read_text())
+    assert control["trained_on"]["slice_thickness_mm"]
+    assert len(control["findings"]) == len(row["findings"])
     before = pydicom.dcmread(sorted(one_patient.iterdir())[0])
     after = pydicom.dcmread(sorted((tmp_path / "OUT").iterdir())[0])
     assert after.ImageType[0] == "DERIVED"

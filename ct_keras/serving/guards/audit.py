@@ -1,0 +1,247 @@
+"""What did the model take away? Noise has no structure; anatomy and inventions have.
+
+Every slice is looked at, at about 1.5 mm a pixel, which is enough to find what a reader
+could mistake for a lesion and costs a few milliseconds.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import cv2
+import numpy as np
+
+from ct_keras.errors import Finding
+from ct_keras.hu import FLOOR_HU
+
+#: Pixel of the audit in mm, and the blobs that are looked for (Gaussian SD in mm).
+PIXEL_MM = 1.5
+BLOBS_MM = (2.4, 4.0)
+#: A change that stands out of the removed noise by more than this is structure.
+PEAK_LIMIT = 7.0
+#: Of the size of what was removed with the edges that are left.
+CORRELATION_LIMIT = 0.2
+#: Mean change of a kind of tissue in HU.
+BIAS_LIMIT_HU = 2.0
+#: Share of pixels that may change by more than five local standard deviations.
+FAR_SHARE_LIMIT = 1e-3
+FAR_SIGMAS = 5.0
+TISSUES = {
+    "air": (-1024, -900),
+    "lung": (-900, -500),
+    "fat": (-150, -30),
+    "soft": (-30, 120),
+    "bone": (200, 3072),
+}
+_FLAT_HU_PER_PIXEL = 12.0
+_LOCAL_MM = 30.0
+_FEWEST_PIXELS = 500
+
+
+@dataclass(frozen=True)
+class AuditResult:
+    """What was found in all slices.
+
+    Attributes:
+        peaks: For each slice the strongest blob in what was removed, in standard
+            deviations; about 4 for noise.
+        correlation: Mean over slices of the correlation of removed and left edges.
+        bias_hu: Mean change of each kind of tissue, None where there is none.
+        far_share: Share of pixels that changed by more than five local deviations.
+        noise_left: Standard deviation of the output over that of the input in flat
+            parts; None where nothing is flat.
+        worst_slice: Where the highest peak lies.
+        worst_place: (row, column) of it, full resolution.
+        findings: CTK-W064 and CTK-W065.
+    """
+
+    peaks: list[float]
+    correlation: float
+    bias_hu: dict[str, float | None]
+    far_share: float
+    noise_left: float | None
+    worst_slice: int
+    worst_place: tuple[int, int]
+    findings: list[Finding] = field(default_factory=list)
+
+
+class Audit:
+    """Looks at each slice as it is denoised; memory does not grow with their number.
+
+    Args:
+        spacing_mm: Row and column spacing of the slices.
+    """
+
+    def __init__(self, spacing_mm: tuple[float, float]):
+        self._pixel_mm = float(np.mean(spacing_mm))
+        self._factor = max(1, round(PIXEL_MM / self._pixel_mm))
+        self._pixel_mm *= self._factor
+        self._peaks: list[float] = []
+        self._correlations: list[float] = []
+        self._changes = {name: [0.0, 0] for name in TISSUES}
+        self._far = [0, 0]
+        self._ratios: list[float] = []
+        self._worst = (-1.0, 0, (0, 0))
+        #: Slice, input and output of the highest peak so far, HU.
+        self.worst_images: tuple[int, np.ndarray, np.ndarray] | None = None
+
+    def look(self, index: int, low_hu: np.ndarray, denoised_hu: np.ndarray) -> None:
+        """Takes a slice before and after, (rows, columns) in HU."""
+        low, out = (self._small(hu) for hu in (low_hu, denoised_hu))
+        removed = low - out
+        self._count_changes(out, removed)
+        body = cv2.erode((out > -500).astype(np.uint8), np.ones((3, 3))) > 0
+        if body.sum() < _FEWEST_PIXELS:
+            self._peaks.append(0.0)
+            return
+        edges = _gradient(out, 1.0)
+        size = cv2.GaussianBlur(np.abs(removed), (0, 0), 1.5)
+        if size[body].std() > 0 and edges[body].std() > 0:
+            self._correlations.append(np.corrcoef(size[body], edges[body])[0, 1])
+        flat = self._flat(out) & body
+        peak, place = self._strongest_blob(removed, flat)
+        self._peaks.append(peak)
+        if flat.any():
+            self._ratios.append(_roughness(out, flat) / _roughness(low, flat))
+        if peak > self._worst[0]:
+            self._worst = (peak, index, place)
+            self.worst_images = (index, low_hu.copy(), denoised_hu.copy())
+
+    def result(self) -> AuditResult:
+        """What was found in the slices so far."""
+        correlation = float(np.mean(self._correlations)) if self._correlations else 0.0
+        bias = {
+            name: total / count if count >= _FEWEST_PIXELS else None
+            for name, (total, count) in self._changes.items()
+        }
+        _, worst_slice, (row, column) = self._worst
+        far_share = self._far[0] / max(1, self._far[1])
+        noise_left = float(np.median(self._ratios)) if self._ratios else None
+        return AuditResult(
+            peaks=self._peaks,
+            correlation=correlation,
+            bias_hu=bias,
+            far_share=far_share,
+            noise_left=noise_left,
+            worst_slice=worst_slice,
+            worst_place=(row * self._factor, column * self._factor),
+            findings=[
+                *_structure(self._peaks, correlation),
+                *_sanity(bias, far_share, noise_left),
+            ],
+        )
+
+    def _small(self, hu: np.ndarray) -> np.ndarray:
+        hu = np.maximum(hu, FLOOR_HU).astype(np.float32)
+        if self._factor == 1:
+            return hu
+        size = tuple(max(1, length // self._factor) for length in hu.shape[::-1])
+        return cv2.resize(hu, size, interpolation=cv2.INTER_AREA)
+
+    def _flat(self, out: np.ndarray) -> np.ndarray:
+        """Soft tissue and lung away from edges, where only noise should be removed."""
+        steep = (_gradient(out, 1.2) > _FLAT_HU_PER_PIXEL).astype(np.uint8)
+        return (cv2.dilate(steep, np.ones((5, 5))) == 0) & (out < 300)
+
+    def _strongest_blob(
+        self, removed: np.ndarray, flat: np.ndarray
+    ) -> tuple[float, tuple[int, int]]:
+        """The removed blob that stands out most, in standard deviations, and where.
+
+        Matched filters of two sizes over the local noise; their own spread in this
+        slice is the unit, so that the correlation of CT noise does not matter.
+        """
+        if flat.sum() < _FEWEST_PIXELS:
+            return 0.0, (0, 0)
+        weight = flat.astype(np.float32)
+        reach = _LOCAL_MM / self._pixel_mm
+        covered = np.maximum(_blur(weight, reach), 1e-3)
+        sigma = np.sqrt(_blur(removed * removed * weight, reach) / covered)
+        sigma = np.maximum(sigma, 0.2 * float(np.median(sigma[flat])) + 1e-3)
+        best, place = 0.0, (0, 0)
+        for blob_mm in BLOBS_MM:
+            response = np.abs(_blur(removed, blob_mm / self._pixel_mm)) / sigma
+            unit = float(np.median(response[flat])) / 0.6745
+            score = np.where(flat, response / max(unit, 1e-6), 0.0)
+            if score.max() > best:
+                best = float(score.max())
+                row, column = np.unravel_index(int(score.argmax()), score.shape)
+                place = (int(row), int(column))
+        return best, place
+
+    def _count_changes(self, out: np.ndarray, removed: np.ndarray) -> None:
+        smooth = cv2.GaussianBlur(out, (0, 0), 1.0)
+        for name, (low, high) in TISSUES.items():
+            inside = ((smooth >= low) & (smooth < high)).astype(np.uint8)
+            inside = cv2.erode(inside, np.ones((3, 3))) > 0
+            self._changes[name][0] -= float(removed[inside].sum())
+            self._changes[name][1] += int(inside.sum())
+        mean = cv2.blur(out + removed, (7, 7))
+        square = cv2.blur((out + removed) ** 2, (7, 7))
+        sigma = np.sqrt(np.maximum(square - mean * mean, 1.0))
+        self._far[0] += int((np.abs(removed) > FAR_SIGMAS * sigma).sum())
+        self._far[1] += removed.size
+
+
+def _gradient(image: np.ndarray, sigma: float) -> np.ndarray:
+    smooth = cv2.GaussianBlur(image, (0, 0), sigma)
+    return cv2.magnitude(
+        cv2.Sobel(smooth, cv2.CV_32F, 1, 0, scale=1 / 8),
+        cv2.Sobel(smooth, cv2.CV_32F, 0, 1, scale=1 / 8),
+    )
+
+
+def _blur(image: np.ndarray, sigma: float) -> np.ndarray:
+    return cv2.GaussianBlur(
+        image.astype(np.float32), (0, 0), sigma, borderType=cv2.BORDER_REFLECT
+    )
+
+
+def _roughness(image: np.ndarray, flat: np.ndarray) -> float:
+    """Standard deviation of what a small blur takes away."""
+    return float((image - cv2.blur(image, (5, 5)))[flat].std()) + 1e-6
+
+
+def _structure(peaks: list[float], correlation: float) -> list[Finding]:
+    slices = [index for index, peak in enumerate(peaks) if peak > PEAK_LIMIT]
+    findings = []
+    if slices:
+        shown = ", ".join(map(str, slices[:5])) + (", ..." if len(slices) > 5 else "")
+        findings.append(
+            Finding(
+                "CTK-W065",
+                f"removed noise shows structure: blobs of up to {max(peaks):.0f} "
+                f"standard deviations in {len(slices)} slices ({shown})",
+            )
+        )
+    if correlation > CORRELATION_LIMIT:
+        findings.append(
+            Finding(
+                "CTK-W065",
+                "removed noise shows structure: it follows edges (correlation "
+                f"{correlation:.2f})",
+            )
+        )
+    return findings
+
+
+def _sanity(
+    bias: dict[str, float | None], far_share: float, noise_left: float | None
+) -> list[Finding]:
+    findings = [
+        Finding("CTK-W064", f"mean of {name} changed by {change:+.1f} HU")
+        for name, change in bias.items()
+        if change is not None and abs(change) > BIAS_LIMIT_HU
+    ]
+    if far_share > FAR_SHARE_LIMIT:
+        findings.append(
+            Finding(
+                "CTK-W064",
+                f"{far_share:.2%} of the voxels changed by more than 5 local SD",
+            )
+        )
+    if noise_left is not None and noise_left > 1.0:
+        findings.append(
+            Finding("CTK-W064", f"noise rose to {noise_left:.0%} of the input's")
+        )
+    return findings

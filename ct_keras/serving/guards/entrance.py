@@ -1,0 +1,166 @@
+"""Is a series what the model was trained on?
+
+The ranges are those of the model card (`ct_keras.data.training_ranges`). For a filter,
+or a model without them, only the values are checked: are they Hounsfield units?
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from ct_keras.dicom import Series, noise_level_hu
+from ct_keras.dicom.noise_texture import noise_frequency
+from ct_keras.errors import CtKerasError, Finding
+
+#: Estimates and headers this far outside a range still count as inside.
+TOLERANCE = 0.25
+#: A noise index above the range by more than this factor is refused. One far below is
+#: not: the worst that happens to a quiet scan is a little blur.
+REFUSED_FACTOR = 2.0
+AIR_PEAK_HU = (-1100.0, -900.0)
+SOFT_HU = (-150.0, 150.0)
+FEWEST_SOFT = 0.01
+_SLICES = 3
+_BIN_HU = 10.0
+
+
+@dataclass(frozen=True)
+class Entrance:
+    """What was measured of a series before it was denoised.
+
+    Attributes:
+        noise_index_hu: Global noise index, None where there is too little soft tissue.
+        noise_frequency_per_cm: Mean frequency of the noise, None as before.
+        findings: What lies outside the model card.
+        overridden: Refusals that were overridden, as text.
+    """
+
+    noise_index_hu: float | None
+    noise_frequency_per_cm: float | None
+    findings: list[Finding] = field(default_factory=list)
+    overridden: list[str] = field(default_factory=list)
+
+
+def check_series(
+    series: Series, ranges: dict | None, *, model: str, override: bool = False
+) -> Entrance:
+    """Compares a series with what a model was trained on.
+
+    Args:
+        series: Any CT series.
+        ranges: From the model card; None if nothing is known.
+        model: Name of the model, for the findings.
+        override: Note refusals instead of raising them.
+
+    Returns:
+        Measures and findings: CTK-W060 (header), W061 (noise level), W062 (texture).
+
+    Raises:
+        CtKerasError: CTK-E044, if the values cannot be HU (no peak of air within 100 HU
+            of -1000, or next to no soft tissue); CTK-E061, if the noise index is above
+            twice the upper end of the range.
+    """
+    count = len(series)
+    indices = sorted({count // 4, count // 2, 3 * count // 4})[:_SLICES]
+    slices = [series.read(index).hu for index in indices]
+    refusals = [_not_hounsfield(slices)]
+    noise = noise_level_hu(series)
+    texture = noise_frequency(slices, series.spacing_mm[1:])
+    findings = []
+    if ranges:
+        findings += _header(series, ranges, model)
+        refusals.append(_noise_far_off(noise, ranges.get("noise_index_hu"), model))
+        findings += _noise(noise, ranges.get("noise_index_hu"), model)
+        findings += _texture(texture, ranges.get("noise_frequency_per_cm"), model)
+    refusals = [refusal for refusal in refusals if refusal]
+    if refusals and not override:
+        raise refusals[0]
+    return Entrance(noise, texture, findings, [str(refusal) for refusal in refusals])
+
+
+def _not_hounsfield(slices: list[np.ndarray]) -> CtKerasError | None:
+    """The peak of air, where there is air, and some soft tissue."""
+    values = np.concatenate([hu.ravel() for hu in slices])
+    # Pixels outside the reconstruction circle are no air.
+    low = values[(values > -1500) & (values < -500)]
+    soft = np.mean((values > SOFT_HU[0]) & (values < SOFT_HU[1]))
+    peak = None
+    if len(low):
+        counts, edges = np.histogram(low, np.arange(-1500, -500 + _BIN_HU, _BIN_HU))
+        peak = float(edges[np.argmax(counts)] + _BIN_HU / 2)
+    air_is_right = peak is not None and AIR_PEAK_HU[0] <= peak <= AIR_PEAK_HU[1]
+    # A field of view inside the body shows lung, or a little gas.
+    little_air = 0 < len(low) < 0.05 * len(values)
+    if soft >= FEWEST_SOFT and (air_is_right or little_air or _lung(low)):
+        return None
+    shown = "no air" if peak is None else f"most frequent value of air {peak:.0f}"
+    return CtKerasError(
+        "CTK-E044",
+        "voxel values are not Hounsfield units",
+        received=f"{shown}, {soft:.1%} of the voxels from -150 to 150",
+        expected="air near -1000 HU, and soft tissue",
+        fix="check the rescale values of the series",
+    )
+
+
+def _lung(low: np.ndarray) -> bool:
+    return bool(len(low)) and bool(np.mean((low > -950) & (low < -600)) > 0.5)
+
+
+def _noise_far_off(noise, known, model: str) -> CtKerasError | None:
+    if noise is None or not known:
+        return None
+    if noise <= known[1] * REFUSED_FACTOR:
+        return None
+    return CtKerasError(
+        "CTK-E061",
+        f"the noise is far above what {model} was trained on",
+        received=f"noise index {noise:.0f} HU",
+        expected=f"{known[0]:.0f} to {known[1]:.0f} HU",
+        fix="choose another model, or override the guards and look at every slice",
+    )
+
+
+def _noise(noise, known, model: str) -> list[Finding]:
+    if noise is None or not known or _inside(noise, known):
+        return []
+    text = f"noise index {noise:.0f} HU is outside {known[0]:.0f}-{known[1]:.0f} HU, "
+    text += f"the training range of {model}"
+    if noise < known[0]:
+        text += ": already low noise, denoising may only blur"
+    return [Finding("CTK-W061", text)]
+
+
+def _texture(frequency, known, model: str) -> list[Finding]:
+    if frequency is None or not known or _inside(frequency, known):
+        return []
+    return [
+        Finding(
+            "CTK-W062",
+            f"noise texture differs from training (kernel?): mean frequency "
+            f"{frequency:.1f} per cm is outside {known[0]:.1f}-{known[1]:.1f}, the "
+            f"training range of {model}",
+        )
+    ]
+
+
+def _header(series: Series, ranges: dict, model: str) -> list[Finding]:
+    values = (
+        ("pixel spacing", series.spacing_mm[1], "pixel_spacing_mm"),
+        ("slice thickness", series.slice_thickness_mm, "slice_thickness_mm"),
+    )
+    return [
+        Finding(
+            "CTK-W060",
+            f"{name} {value:.4g} mm is outside {ranges[key][0]:.4g}-"
+            f"{ranges[key][1]:.4g} mm, the training range of {model}",
+        )
+        for name, value, key in values
+        if value and ranges.get(key) and not _inside(value, ranges[key])
+    ]
+
+
+def _inside(value: float, known: list[float]) -> bool:
+    return known[0] * (1 - TOLERANCE) <= value <= known[1] * (1 + TOLERANCE)
