@@ -113,10 +113,10 @@ def _card(
         f"input ({mine['cases']} test patient, {mine['slices']} slice pairs)",
         "metrics": {
             "protocol": "report: window [-160, 240] HU, range 400 HU",
-            "rows": [_quoted(row) for row in metrics["rows"]],
+            "rows": [_quoted(row) for row in _of_interest(metrics["rows"], denoiser)],
             "by_dose": [
                 _quoted(row) | {"dose_fraction": row["dose_fraction"]}
-                for row in metrics["by_dose"]
+                for row in _of_interest(metrics["by_dose"], denoiser)
             ],
         },
         "training": {
@@ -128,6 +128,16 @@ def _card(
             "ct_keras": ct_keras.__version__,
         },
     } | notes
+
+
+def _of_interest(rows: list[dict], denoiser: Denoiser) -> list[dict]:
+    """The rows of this network, the input and the filters."""
+    names = (denoiser.name, "input")
+    return [
+        row
+        for row in rows
+        if row["model"] in names or row["model"].startswith("filter:")
+    ]
 
 
 def _quoted(row: dict) -> dict:
@@ -165,7 +175,7 @@ def _readme(card: dict) -> str:
 
 
 def _against_filters(card: dict) -> str:
-    """Which of input and filters it beats in PSNR, dose by dose."""
+    """Its PSNR against the best of input and filters, dose by dose."""
     doses: dict[float, dict[str, float]] = {}
     for row in card["metrics"]["by_dose"]:
         doses.setdefault(row["dose_fraction"], {})[row["model"]] = row["psnr"]

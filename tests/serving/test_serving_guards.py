@@ -10,9 +10,10 @@ from scipy import ndimage
 
 import ct_keras
 from ct_keras.data import training_ranges
-from ct_keras.dicom import noise_level_hu, read_series
+from ct_keras.dicom import find_series, noise_level_hu, read_series
 from ct_keras.dicom.noise_texture import noise_frequency
 from ct_keras.errors import CtKerasError
+from ct_keras.serving import read_card
 from ct_keras.serving.denoiser import Identity
 from ct_keras.serving.guards import Audit, check_series
 from ct_keras.serving.series import denoise_series
@@ -142,6 +143,14 @@ def test_ranges_are_those_of_the_records(phantom_records, phantom_patients):
     assert ranges["kernels"] == [series.kernel]
     if ranges["noise_index_hu"] and noise_level_hu(series):
         assert ranges["noise_index_hu"][0] > noise_level_hu(series)
+
+
+@pytest.mark.parametrize("split", ["train", "val", "test"])
+def test_real_scans_pass_in_silence(shared_ct, split):
+    ranges = read_card("red_cnn")["ranges"]
+    for series in find_series(shared_ct / split):
+        entrance = check_series(series, ranges, model="red_cnn")
+        assert (entrance.findings, entrance.overridden) == ([], [])
 
 
 def noisy_and_clean(sigma=20.0, texture="ct"):
