@@ -56,6 +56,7 @@ setup(
         "scikit-image>=0.24",
         "scikit-learn",
         "scipy>=1.11",
+        "threadpoolctl>=3.1",
         "click>=8.1",
         "rich>=13",
         "matplotlib",

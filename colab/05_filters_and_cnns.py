@@ -262,7 +262,7 @@ for name in ["input", *ct_keras.filters.list_filters()]:
     )
 
 # %%
-CHOSEN = list(outputs)[:6]
+CHOSEN = ["low dose", "gaussian", "bilateral", "nlm", "bm3d", "ksvd"]
 show(
     {name: outputs[name] for name in CHOSEN} | {"truth": truth_hu},
     "Classical filters, tuned",

@@ -9,7 +9,6 @@ import numpy as np
 
 from ct_keras import hu
 from ct_keras.errors import CtKerasError
-from ct_keras.filters import smoothing
 
 
 @dataclass(frozen=True)
@@ -25,6 +24,9 @@ class Filter:
         function: Filters one float32 (rows, columns) image in HU.
         parameters: Keyword arguments of the function.
         grid: Values of each parameter among which tuning chooses.
+        meanings: What each parameter is, with its unit.
+        hu_preserving: Whether the output is HU. What is not is for display: `clahe`
+            and `outline` are refused where HU are expected.
 
     Example:
         >>> get("median", size=3)(np.zeros((8, 8))).shape
@@ -34,8 +36,10 @@ class Filter:
     name: str
     title: str
     function: Callable[..., np.ndarray]
-    parameters: Mapping[str, float] = field(default_factory=dict)
+    parameters: Mapping[str, float | None] = field(default_factory=dict)
     grid: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
+    meanings: Mapping[str, str] = field(default_factory=dict)
+    hu_preserving: bool = True
 
     def __call__(self, hu_in: np.ndarray) -> np.ndarray:
         """Filters an image or a volume; see the class."""
@@ -55,7 +59,7 @@ class Filter:
         filtered = self.function(floored, **self.parameters)
         return np.where(image < hu.FLOOR_HU, image, filtered).astype(np.float32)
 
-    def with_parameters(self, **parameters: float) -> Filter:
+    def with_parameters(self, **parameters: float | None) -> Filter:
         """The same filter with some parameters replaced.
 
         Raises:
@@ -67,62 +71,72 @@ class Filter:
                 "CTK-E000",
                 f"the {self.name} filter has no such parameter",
                 received=", ".join(sorted(unknown)),
-                expected=", ".join(self.parameters),
+                expected=", ".join(self.parameters) or "no parameters",
             )
         return replace(self, parameters=dict(self.parameters) | parameters)
 
 
-_FILTERS = {
-    entry.name: entry
-    for entry in (
-        Filter(
-            "gaussian",
-            "Gaussian smoothing",
-            smoothing.gaussian,
-            {"sigma": 1.0},
-            {"sigma": (0.5, 0.75, 1.0, 1.25, 1.5, 2.0)},
-        ),
-        Filter(
-            "median",
-            "Median of a square window",
-            smoothing.median,
-            {"size": 3},
-            {"size": (3, 5)},
-        ),
-        Filter(
-            "nlm",
-            "Non-local means",
-            smoothing.nlm,
-            {"h": 0.8, "patch_size": 5, "patch_distance": 6},
-            {"h": (0.4, 0.6, 0.8, 1.0, 1.3), "patch_size": (3, 5)},
-        ),
-    )
-}
-
-
-def list_filters() -> list[str]:
-    """Returns the names of all filters."""
-    return list(_FILTERS)
-
-
-def get(name: str, **parameters: float) -> Filter:
-    """Returns a classical denoiser.
+def list_filters(*, hu_preserving: bool | None = True) -> list[str]:
+    """Returns names of filters.
 
     Args:
-        name: One of `list_filters()`.
+        hu_preserving: True for the denoisers, False for those that are for display
+            only, None for both.
+    """
+    return [
+        entry.name
+        for entry in _catalogue().values()
+        if hu_preserving in (None, entry.hu_preserving)
+    ]
+
+
+def get(name: str, **parameters: float | None) -> Filter:
+    """Returns a filter; see its `hu_preserving` for whether it gives HU.
+
+    Args:
+        name: One of `list_filters(hu_preserving=None)`.
         **parameters: Instead of the defaults.
 
     Returns:
-        A callable from HU to HU.
+        A callable on HU.
 
     Raises:
         CtKerasError: CTK-E092 for an unknown name, CTK-E000 for an unknown parameter.
     """
-    if name not in _FILTERS:
+    catalogue = _catalogue()
+    if name not in catalogue:
         raise CtKerasError(
             "CTK-E092",
             "no filter of that name",
             received=name,
-            expected=", ".join(_FILTERS),
+            expected=", ".join(catalogue),
         )
-    return _FILTERS[name].with_parameters(**parameters)
+    return catalogue[name].with_parameters(**parameters)
+
+
+def get_denoiser(name: str, **parameters: float | None) -> Filter:
+    """Returns a filter from HU to HU, for all that writes or measures HU.
+
+    Raises:
+        CtKerasError: CTK-E000 for one that is for display only; else as `get`.
+    """
+    return require_hu(get(name, **parameters))
+
+
+def require_hu(chosen: Filter) -> Filter:
+    """Returns the filter, or refuses it where its output is no HU (CTK-E000)."""
+    if not chosen.hu_preserving:
+        raise CtKerasError(
+            "CTK-E000",
+            f"the {chosen.name} filter is for display only, its output is no HU",
+            received=chosen.name,
+            expected=", ".join(list_filters()),
+            fix=f'ct_keras.filters.get("{chosen.name}")(hu) gives an image to look at',
+        )
+    return chosen
+
+
+def _catalogue() -> Mapping[str, Filter]:
+    from ct_keras.filters.catalogue import FILTERS
+
+    return FILTERS

@@ -1,11 +1,27 @@
-"""Filters of one image: Gaussian, median, non-local means."""
+"""Averages over a fixed window, and over pixels whose surroundings look alike."""
 
 from __future__ import annotations
 
 import cv2
 import numpy as np
 
-from ct_keras.dicom.noise_level import deviation_mode, soft_tissue_deviations
+from ct_keras.filters.lecture import inside
+from ct_keras.filters.noise import given_or_estimated
+from ct_keras.filters.windows import odd
+
+
+def mean(image: np.ndarray, size: int, *, valid: bool = False) -> np.ndarray:
+    """Takes the mean of a square window, borders mirrored.
+
+    Args:
+        image: (rows, columns), HU.
+        size: Side of the window in pixels, odd.
+        valid: Only windows that lie inside the image, so the result is smaller.
+    """
+    size = odd(size)
+    image = np.ascontiguousarray(image, np.float32)
+    result = cv2.blur(image, (size, size), borderType=cv2.BORDER_REFLECT)
+    return inside(result, size, size) if valid else result
 
 
 def gaussian(image: np.ndarray, sigma: float) -> np.ndarray:
@@ -20,28 +36,28 @@ def gaussian(image: np.ndarray, sigma: float) -> np.ndarray:
     return cv2.GaussianBlur(image, size, sigma, borderType=cv2.BORDER_REFLECT)
 
 
-def median(image: np.ndarray, size: int) -> np.ndarray:
-    """Takes the median of a square window of `size` pixels (3 or 5)."""
-    return cv2.medianBlur(np.ascontiguousarray(image, np.float32), int(size))
-
-
 def nlm(
-    image: np.ndarray, h: float, patch_size: int, patch_distance: int
+    image: np.ndarray,
+    h: float,
+    patch_size: int,
+    patch_distance: int,
+    noise_sd: float | None = None,
 ) -> np.ndarray:
     """Averages pixels whose surroundings look alike.
 
     Args:
         image: float32 (rows, columns), HU.
-        h: How different patches may be, in units of the image's own noise level.
+        h: How different patches may be, in noise standard deviations.
         patch_size: Side of a patch in pixels.
         patch_distance: How far to look, in pixels.
+        noise_sd: Standard deviation of the noise in HU; None estimates it.
 
     Reference:
         Buades et al. 2005, https://doi.org/10.1109/CVPR.2005.38
     """
     from skimage.restoration import denoise_nl_means
 
-    sigma = noise_sd(image)
+    sigma = given_or_estimated(image, noise_sd)
     if sigma == 0:
         return image
     return denoise_nl_means(
@@ -52,19 +68,3 @@ def nlm(
         fast_mode=True,
         preserve_range=True,
     )
-
-
-def noise_sd(image: np.ndarray) -> float:
-    """Estimates the standard deviation of the noise of one image, in HU.
-
-    The most frequent local deviation in soft tissue; where there is too little of it,
-    the median absolute difference of neighbours, which is right for white noise.
-    """
-    unknown_spacing = (np.nan, np.nan)
-    mode = deviation_mode(soft_tissue_deviations(image, unknown_spacing))
-    if mode is not None:
-        return mode
-    differences = np.diff(image, axis=-1)
-    if differences.size == 0:
-        return 0.0
-    return float(np.median(np.abs(differences)) / 0.6745 / np.sqrt(2))

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ct_keras.errors import CtKerasError
-from ct_keras.filters.registry import Filter
+from ct_keras.filters.registry import Filter, require_hu
 from ct_keras.progress import track
 
 if TYPE_CHECKING:  # reading records needs TensorFlow, filtering does not
@@ -29,8 +29,10 @@ def tune(
         progress: Show a bar.
 
     Raises:
-        CtKerasError: CTK-E084, if there are no pairs.
+        CtKerasError: CTK-E084, if there are no pairs; CTK-E000 for a filter that is for
+            display only.
     """
+    require_hu(chosen)
     if not pairs:
         raise CtKerasError("CTK-E084", "no validation slices to tune a filter on")
     names = list(chosen.grid)

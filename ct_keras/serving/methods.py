@@ -1,7 +1,8 @@
 """Anything that can be asked to denoise, by the text that names it.
 
-`input` (do nothing), `filter:NAME`, published weights, a run, or a `.keras` file: all
-become something with the call and the `identity` of a `Denoiser`.
+`input` (do nothing), `filter:NAME`, `recon:NAME` (baselines of the projection domain),
+published weights, a run, or a `.keras` file: all become something with the call and the
+`identity` of a `Denoiser`.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import numpy as np
 
 from ct_keras import filters
+from ct_keras.filters import projection_domain
 from ct_keras.serving.denoiser import Denoiser, Identity, apply_slicewise
 from ct_keras.serving.loading import load
 
@@ -23,15 +25,28 @@ class FilterDenoiser:
         chosen: From `ct_keras.filters.get`, or tuned.
     """
 
+    prefix = FILTER_PREFIX
+
     def __init__(self, chosen: filters.Filter):
         self.filter = chosen
-        self.identity = Identity(
-            FILTER_PREFIX + chosen.name, parameters=dict(chosen.parameters)
-        )
+        given = {
+            key: value for key, value in chosen.parameters.items() if value is not None
+        }
+        self.identity = Identity(self.prefix + chosen.name, parameters=given)
 
     def __call__(self, hu: np.ndarray, *, strength: float = 1.0) -> np.ndarray:
         """Filters HU; see `Denoiser.__call__`."""
         return apply_slicewise(self.filter, hu, strength=strength)
+
+
+class ReconstructionDenoiser(FilterDenoiser):
+    """A projection-domain baseline with the call of a `Denoiser`.
+
+    Args:
+        chosen: From `ct_keras.filters.projection_domain.get_reconstruction`, or tuned.
+    """
+
+    prefix = ""  # it is part of the name already
 
 
 class Untreated:
@@ -53,5 +68,8 @@ def get_method(text: str) -> Denoiser | FilterDenoiser | Untreated:
     if text == INPUT:
         return Untreated()
     if text.startswith(FILTER_PREFIX):
-        return FilterDenoiser(filters.get(text.removeprefix(FILTER_PREFIX)))
+        return FilterDenoiser(filters.get_denoiser(text.removeprefix(FILTER_PREFIX)))
+    if text.startswith(projection_domain.PREFIX):
+        name = text.removeprefix(projection_domain.PREFIX)
+        return ReconstructionDenoiser(projection_domain.get_reconstruction(name))
     return load(text)

@@ -7,6 +7,7 @@ from ct_keras.simulation.calibration import (
     soft_tissue,
 )
 from ct_keras.simulation.dose import DoseSimulator, check_dose
+from ct_keras.simulation.iterative import Reconstruction, reconstruct_tv, sart
 from ct_keras.simulation.kernels import (
     APERTURE_MM,
     KERNELS,
@@ -25,7 +26,15 @@ from ct_keras.simulation.phantoms import (
     write_phantom,
 )
 from ct_keras.simulation.projection import ParallelBeam, fbp, radon
+from ct_keras.simulation.rays import (
+    Rays,
+    estimate_rays,
+    hounsfield,
+    reprojected_rays,
+    scan_rays,
+)
 from ct_keras.simulation.scan import Calibration, SeriesSimulator, simulate_dose
+from ct_keras.simulation.sinogram_filters import smooth_adaptive, smooth_penalised
 
 __all__ = [
     "APERTURE_MM",
@@ -39,6 +48,8 @@ __all__ = [
     "ParallelBeam",
     "Phantom",
     "REGIONS",
+    "Rays",
+    "Reconstruction",
     "SeriesSimulator",
     "add_gaussian_noise",
     "add_uniform_noise",
@@ -46,12 +57,20 @@ __all__ = [
     "check_dose",
     "estimate_kernel",
     "estimate_noise",
+    "estimate_rays",
     "fbp",
     "get_kernel",
+    "hounsfield",
     "kernel_by_name",
     "make_phantom",
     "radon",
+    "reconstruct_tv",
+    "reprojected_rays",
+    "sart",
+    "scan_rays",
     "simulate_dose",
+    "smooth_adaptive",
+    "smooth_penalised",
     "soft_tissue",
     "write_phantom",
 ]

@@ -30,7 +30,7 @@ class PolarGrid:
 
     Positions are counted from the middle of the image: x to the right, y upwards. The
     coefficient ``(i, v)`` belongs to the frequency ``i * step`` in direction
-    ``pi * v / views``.
+    ``pi * (first + v) / views``.
 
     Args:
         shape: (rows, columns) of the image.
@@ -38,12 +38,26 @@ class PolarGrid:
         frequencies: Number of radial frequencies, zero included.
         step: Radial frequency step in cycles per mm.
         views: Number of directions over half a turn.
+        first: Direction of the first view, in steps between views.
+
+    Attributes:
+        pixel: float32 (frequencies, views), the transform of a single pixel of constant
+            value, mm^2.
     """
 
-    def __init__(self, shape, spacing_mm, *, frequencies: int, step: float, views: int):
+    def __init__(
+        self,
+        shape,
+        spacing_mm,
+        *,
+        frequencies: int,
+        step: float,
+        views: int,
+        first: float = 0.0,
+    ):
         self.shape = tuple(int(size) for size in shape)
         radius = np.arange(frequencies)[:, None] * step
-        angle = np.arange(views) * (np.pi / views)
+        angle = (np.arange(views) + first) * (np.pi / views)
         # Cycles per pixel along rows (downwards) and columns (to the right).
         along_rows = (radius * -np.sin(angle) * spacing_mm[0]).ravel()
         along_columns = (radius * np.cos(angle) * spacing_mm[1]).ravel()
@@ -57,7 +71,8 @@ class PolarGrid:
         turns = along_rows * offset[0] + along_columns * offset[1]
         self._phase = np.exp(2j * np.pi * turns).astype(np.complex64)
         pixel = np.sinc(along_rows) * np.sinc(along_columns)
-        self._pixel = (pixel * spacing_mm[0] * spacing_mm[1]).astype(np.float32)
+        pixel *= spacing_mm[0] * spacing_mm[1]
+        self.pixel = pixel.astype(np.float32).reshape(frequencies, views)
         correction = np.outer(
             _kernel_transform(rows, self._grid[0]),
             _kernel_transform(columns, self._grid[1]),
@@ -86,8 +101,9 @@ class PolarGrid:
         parts = spectrum.astype(np.complex64, copy=False).reshape(-1, 1)
         polar = (self._matrix.T @ parts.view(np.float32)).view(np.complex64)[:, 0]
         polar *= self._phase.conj()
-        polar *= self._pixel
-        return polar.reshape(self._polar_shape)
+        polar = polar.reshape(self._polar_shape)
+        polar *= self.pixel
+        return polar
 
     def to_images(self, coefficients: list[np.ndarray]) -> list[np.ndarray]:
         """Sums the waves of polar coefficients at the pixel centres.

@@ -29,6 +29,7 @@ class ParallelBeam:
         spacing_mm: (row, column) distance of pixels in mm; need not be equal.
         views: Number of views over half a turn.
         bin_mm: Detector pitch in mm.
+        first_view: Direction of the first view, in steps between views.
 
     Attributes:
         bins: Number of detector bins; they cover the image's diagonal.
@@ -43,11 +44,13 @@ class ParallelBeam:
         *,
         views: int = VIEWS,
         bin_mm: float = BIN_MM,
+        first_view: float = 0.0,
     ):
         self.shape = tuple(shape)
         self.spacing_mm = tuple(float(value) for value in spacing_mm)
         self.views = int(views)
         self.bin_mm = float(bin_mm)
+        self.first_view = float(first_view)
         diagonal = np.hypot(*np.multiply(self.shape, self.spacing_mm))
         # Four bins of margin, so that the two ends of a view do not touch.
         self.bins = scipy.fft.next_fast_len(int(diagonal / bin_mm) + 5, real=True)
@@ -59,9 +62,25 @@ class ParallelBeam:
             frequencies=self.frequency_mm.size,
             step=1 / (self.bins * self.bin_mm),
             views=self.views,
+            first=first_view,
         )
         middle = 2j * np.pi * self.frequency_mm * self.position_mm[0]
         self._to_middle = np.exp(-middle).astype(np.complex64)[:, None]
+
+    def subset(self, index: int, count: int) -> ParallelBeam:
+        """Returns the geometry of every `count`-th view from view `index` on.
+
+        Args:
+            index: First view, below `count`.
+            count: A divisor of the number of views.
+        """
+        return ParallelBeam(
+            self.shape,
+            self.spacing_mm,
+            views=self.views // count,
+            bin_mm=self.bin_mm,
+            first_view=(self.first_view + index) / count,
+        )
 
     def project(self, image: np.ndarray, *, aperture_mm: float = 0.0) -> np.ndarray:
         """Returns the line integrals through an image of constant pixels.
@@ -77,6 +96,24 @@ class ParallelBeam:
         blur = np.sinc(self.frequency_mm * aperture_mm) / self.bin_mm
         spectrum *= blur.astype(np.float32)[:, None]
         return scipy.fft.irfft(spectrum, self.bins, axis=0, workers=_WORKERS)
+
+    def adjoint(self, sinogram: np.ndarray, *, aperture_mm: float = 0.0) -> np.ndarray:
+        """Applies the transpose of `project`, as iterative reconstruction needs it.
+
+        For all images and sinograms the sum of ``project(image) * sinogram`` is that of
+        ``image * adjoint(sinogram)``.
+
+        Args:
+            sinogram: (bins, views).
+            aperture_mm: As for `project`.
+
+        Returns:
+            float32 (rows, columns), units of the sinogram times mm.
+        """
+        blur = np.sinc(self.frequency_mm * aperture_mm) / self.bin_mm
+        return self._back_project(
+            [sinogram], blur * (self.views / np.pi), pixel=self._polar.pixel
+        )[0]
 
     def response(self, kernel: Kernel) -> np.ndarray:
         """Returns the ramp times the kernel's window at `frequency_mm` (float64)."""
@@ -143,14 +180,19 @@ class ParallelBeam:
             [filtered[: self.bins]], np.ones(self.frequency_mm.size)
         )[0]
 
-    def _back_project(self, sinograms, response) -> list[np.ndarray]:
-        """Returns the sum over views of the sinograms filtered by a response."""
+    def _back_project(self, sinograms, response, *, pixel=None) -> list[np.ndarray]:
+        """Returns the sum over views of the sinograms filtered by a response.
+
+        Values are those at the pixel centres, with `pixel` the means over the pixels.
+        """
         # Negative frequencies are the conjugates of the positive ones.
         weight = np.full(self.frequency_mm.size, 2 * np.pi / self.views / self.bins)
         weight[0] /= 2
         if self.bins % 2 == 0:
             weight[-1] /= 2
         factor = (weight * response).astype(np.float32)[:, None] * self._to_middle
+        if pixel is not None:
+            factor = factor * pixel
         spectra = []
         for sinogram in sinograms:
             sinogram = np.asarray(sinogram, np.float32)

@@ -79,7 +79,7 @@ def test_any_size_and_volumes_slice_by_slice(name, shape):
 
 
 def test_noise_sd_is_that_of_the_noise():
-    from ct_keras.filters.smoothing import noise_sd
+    from ct_keras.filters.noise import noise_sd
 
     assert noise_sd(_noisy((256, 256), 17)) == pytest.approx(17, rel=0.1)
     lung = _noisy((256, 256), 17) - 800
@@ -103,11 +103,91 @@ def test_tuning_finds_the_grid_value_with_the_least_error():
     assert len(set(errors.values())) == len(errors)
 
 
+ALL = filters.list_filters(hu_preserving=None)
+
+
+def test_all_filters_of_the_survey_are_there():
+    assert set(filters.list_filters()) == {
+        *("mean", "gaussian", "gaussian_5x5", "blur", "median", "sigma", "wiener"),
+        *("bilateral", "tv", "wavelet", "nlm", "bm3d", "ksvd"),
+    }
+    assert set(ALL) - set(filters.list_filters()) == {"clahe", "outline"}
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_every_parameter_is_documented_and_tuning_stays_among_them(name):
+    chosen = filters.get(name)
+    assert set(chosen.meanings) == set(chosen.parameters)
+    assert all(len(meaning) > 10 for meaning in chosen.meanings.values())
+    assert set(chosen.grid) <= set(chosen.parameters)
+    assert chosen.title
+
+
+WITH_NOISE_LEVEL = [
+    name
+    for name in filters.list_filters()
+    if "noise_sd" in filters.get(name).parameters
+]
+
+
+def test_filters_that_need_a_noise_level_take_one():
+    needs = {"sigma", "wiener", "bilateral", "tv", "wavelet", "nlm", "bm3d", "ksvd"}
+    assert set(WITH_NOISE_LEVEL) == needs
+
+
+@pytest.mark.parametrize("name", WITH_NOISE_LEVEL)
+def test_the_noise_level_is_estimated_unless_given(name):
+    from ct_keras.filters.noise import noise_sd
+
+    image = _noisy((60, 60), 20)
+    image[20:40, 20:40] += 40
+    alone = filters.get(name)(image)
+    given = filters.get(name, noise_sd=noise_sd(image))(image)
+    assert np.array_equal(alone, given)
+    weak = filters.get(name, noise_sd=2)(image)
+    assert np.abs(weak - image).mean() < 0.7 * np.abs(alone - image).mean()
+    assert filters.get(name, noise_sd=0)(image) == pytest.approx(image, abs=1e-3)
+
+
+@pytest.mark.parametrize("name", ["mean", "gaussian", "median", "nlm", "bm3d", "tv"])
+def test_less_noise_remains_and_the_mean_stays(name):
+    image = _noisy((64, 64), 20)
+    filtered = filters.get(name)(image)
+    assert filtered.std() < 0.6 * image.std()
+    assert filtered.mean() == pytest.approx(image.mean(), abs=1)
+
+
+@pytest.mark.parametrize("name", ["clahe", "outline"])
+def test_what_gives_no_hu_is_refused_where_hu_are_expected(name):
+    from ct_keras.serving.methods import get_method
+
+    assert filters.get(name)(_noisy()).shape == (64, 64)
+    for call in (
+        lambda: filters.get_denoiser(name),
+        lambda: filters.tune(filters.get(name), [None]),
+        lambda: get_method(f"filter:{name}"),
+    ):
+        with pytest.raises(CtKerasError, match="display only") as caught:
+            call()
+        assert caught.value.code == "CTK-E000"
+
+
+@pytest.mark.parametrize("name", filters.list_filters())
+def test_every_denoiser_goes_by_its_name_on_the_command_line(name):
+    from ct_keras.serving.methods import get_method
+
+    image = _noisy((24, 30))
+    method = get_method(f"filter:{name}")
+    assert method.identity.name == f"filter:{name}"
+    assert np.array_equal(method(image), filters.get(name)(image))
+
+
 def test_what_does_not_exist_is_refused():
     for call in (
         lambda: filters.get("bm4d"),
         lambda: filters.get("median", sigma=1),
         lambda: filters.get("median")(np.zeros(4)),
+        lambda: filters.get("bm3d", noise_sd=-1)(np.zeros((9, 9))),
         lambda: filters.tune(filters.get("median"), []),
     ):
         with pytest.raises(CtKerasError):

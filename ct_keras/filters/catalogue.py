@@ -1,0 +1,178 @@
+"""Every filter with its parameters, their units, and what tuning tries."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+
+from ct_keras.filters import (
+    bm3d,
+    contrast,
+    ksvd,
+    lecture,
+    local,
+    rank,
+    smoothing,
+    wavelet,
+)
+from ct_keras.filters.registry import Filter
+
+
+class Parameter(NamedTuple):
+    """One parameter of a filter.
+
+    Attributes:
+        default: Its value unless another is given.
+        meaning: What it is, with its unit.
+        grid: What tuning tries; nothing if it stays as it is.
+    """
+
+    default: float | None
+    meaning: str
+    grid: tuple[float, ...] = ()
+
+
+NOISE_SD = Parameter(
+    None, "noise standard deviation, HU; None estimates it for each slice"
+)
+
+
+def _entry(
+    name: str,
+    title: str,
+    function: Callable[..., np.ndarray],
+    *,
+    hu_preserving: bool = True,
+    **parameters: Parameter,
+) -> Filter:
+    return Filter(
+        name,
+        title,
+        function,
+        {key: parameter.default for key, parameter in parameters.items()},
+        {
+            key: parameter.grid
+            for key, parameter in parameters.items()
+            if parameter.grid
+        },
+        {key: parameter.meaning for key, parameter in parameters.items()},
+        hu_preserving,
+    )
+
+
+def _size(default: int, *grid: int) -> Parameter:
+    return Parameter(default, "side of the window, pixels, odd", grid)
+
+
+def _strength(*grid: float) -> Parameter:
+    return Parameter(1.0, "factor on the noise level", grid)
+
+
+_ENTRIES = (
+    _entry("mean", "Mean of a square window", smoothing.mean, size=_size(3, 3, 5, 7)),
+    _entry(
+        "gaussian",
+        "Gaussian smoothing",
+        smoothing.gaussian,
+        sigma=Parameter(
+            1.0, "standard deviation, pixels", (0.5, 0.75, 1.0, 1.25, 1.5, 2.0)
+        ),
+    ),
+    _entry("blur", "The lecture's 3 x 3 blur", lecture.blur),
+    _entry("gaussian_5x5", "The lecture's 5 x 5 Gaussian", lecture.gaussian_5x5),
+    _entry("median", "Median of a square window", rank.median, size=_size(3, 3, 5)),
+    _entry(
+        "sigma",
+        "Sigma filter (Lee)",
+        rank.sigma,
+        size=_size(7, 5, 7, 9),
+        reach=Parameter(
+            2.0, "how far a pixel may be off, noise deviations", (1.5, 2.0, 3.0)
+        ),
+        fewest=Parameter(3, "a pixel is a spike if no more are like it, pixels"),
+        noise_sd=NOISE_SD,
+    ),
+    _entry(
+        "wiener",
+        "Local Wiener filter",
+        local.wiener,
+        size=_size(5, 3, 5, 7, 9),
+        strength=_strength(0.75, 1.0, 1.25, 1.5),
+        noise_sd=NOISE_SD,
+    ),
+    _entry(
+        "bilateral",
+        "Bilateral filter",
+        local.bilateral,
+        sigma=Parameter(
+            1.5, "standard deviation in the plane, pixels", (1.0, 1.5, 2.5)
+        ),
+        reach=Parameter(
+            2.0, "standard deviation of HU, noise deviations", (1.5, 2.0, 3.0, 4.0)
+        ),
+        noise_sd=NOISE_SD,
+    ),
+    _entry(
+        "tv",
+        "Total variation (Chambolle)",
+        local.tv,
+        weight=Parameter(
+            1.0, "of the total variation, noise deviations", (0.5, 0.75, 1.0, 1.5, 2.0)
+        ),
+        noise_sd=NOISE_SD,
+        iterations=Parameter(100, "of the projection"),
+    ),
+    _entry(
+        "wavelet",
+        "Undecimated wavelet, thresholds by local variance",
+        wavelet.wavelet,
+        levels=Parameter(4, "how often the low-pass part is split"),
+        strength=_strength(0.75, 1.0, 1.25, 1.5, 2.0),
+        noise_sd=NOISE_SD,
+    ),
+    _entry(
+        "nlm",
+        "Non-local means",
+        smoothing.nlm,
+        h=Parameter(
+            0.8,
+            "how different patches may be, noise deviations",
+            (0.4, 0.6, 0.8, 1.0, 1.3),
+        ),
+        patch_size=Parameter(5, "side of a patch, pixels", (3, 5)),
+        patch_distance=Parameter(6, "how far to look, pixels"),
+        noise_sd=NOISE_SD,
+    ),
+    _entry(
+        "bm3d",
+        "BM3D, block matching and 3-D filtering",
+        bm3d.bm3d,
+        strength=_strength(0.75, 1.0, 1.25, 1.5, 2.0),
+        noise_sd=NOISE_SD,
+    ),
+    _entry(
+        "ksvd",
+        "K-SVD, dictionary learned from the image",
+        ksvd.ksvd,
+        strength=_strength(0.5, 0.75, 1.0, 1.25),
+        iterations=Parameter(10, "of sparse coding and dictionary update"),
+        noise_sd=NOISE_SD,
+    ),
+    _entry(
+        "outline",
+        "The lecture's outline kernel",
+        lecture.outline,
+        hu_preserving=False,
+    ),
+    _entry(
+        "clahe",
+        "Contrast-limited adaptive histogram equalisation",
+        contrast.clahe,
+        hu_preserving=False,
+        tiles=Parameter(8, "tiles along each axis"),
+        clip_limit=Parameter(0.01, "share of pixels that one grey value may have"),
+    ),
+)
+FILTERS = {entry.name: entry for entry in _ENTRIES}

@@ -1,0 +1,45 @@
+"""The noise level that a filter works with: given, or estimated from the image."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ct_keras.dicom.noise_level import deviation_mode, soft_tissue_deviations
+from ct_keras.errors import CtKerasError
+
+#: Median of |x| for a standard normal x.
+MEDIAN_ABSOLUTE = 0.6745
+
+
+def noise_sd(image: np.ndarray) -> float:
+    """Estimates the standard deviation of the noise of one image, in HU.
+
+    The most frequent local deviation in soft tissue; where there is too little of it,
+    the median absolute difference of neighbours, which is right for white noise.
+    """
+    unknown_spacing = (np.nan, np.nan)
+    mode = deviation_mode(soft_tissue_deviations(image, unknown_spacing))
+    if mode is not None:
+        return mode
+    differences = np.diff(image, axis=-1)
+    if differences.size == 0:
+        return 0.0
+    return float(np.median(np.abs(differences)) / MEDIAN_ABSOLUTE / np.sqrt(2))
+
+
+def given_or_estimated(image: np.ndarray, given: float | None) -> float:
+    """Returns `given`, or the estimate for the image if it is None; both in HU.
+
+    Raises:
+        CtKerasError: CTK-E000 for a negative level or one that is not finite.
+    """
+    if given is None:
+        return noise_sd(image)
+    if not (np.isfinite(given) and given >= 0):
+        raise CtKerasError(
+            "CTK-E000",
+            "this is no noise level",
+            received=given,
+            expected="a standard deviation in HU, or None to have it estimated",
+        )
+    return float(given)

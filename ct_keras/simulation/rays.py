@@ -1,0 +1,176 @@
+"""What a scanner measures before it reconstructs: line integrals and their noise.
+
+Either an object is scanned here, so that the counts are known, or the rays are
+estimated from a finished image: it is projected again, and its noise tells how many
+photons there were.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from functools import lru_cache
+
+import numpy as np
+
+from ct_keras.errors import CtKerasError
+from ct_keras.simulation import photons as physics
+from ct_keras.simulation.calibration import estimate_kernel, estimate_noise
+from ct_keras.simulation.dose import DoseSimulator, check_dose
+from ct_keras.simulation.kernels import APERTURE_MM
+from ct_keras.simulation.projection import BIN_MM, VIEWS, ParallelBeam
+
+#: Readings below this count are raised to it before the logarithm.
+_LEAST_COUNT = 0.5
+#: Line integrals above this (nothing of which is left) count as this.
+_LONGEST = 60.0
+
+
+@dataclass(frozen=True, eq=False)
+class Rays:
+    """Line integrals of one slice with the variance of their noise.
+
+    Attributes:
+        beam: The geometry.
+        integrals: float32 (bins, views), no unit.
+        variance: float32 (bins, views), noise variance of the integrals.
+        aperture_mm: Width over which a detector bin averages.
+    """
+
+    beam: ParallelBeam
+    integrals: np.ndarray
+    variance: np.ndarray
+    aperture_mm: float = 0.0
+
+
+def hounsfield(mu: np.ndarray) -> np.ndarray:
+    """Returns HU (float32) of attenuation per mm, the inverse of `attenuation`."""
+    return np.asarray(mu, np.float32) * np.float32(1000 / physics.MU_WATER_MM) - 1000
+
+
+def scan_rays(
+    simulator: DoseSimulator,
+    hu: np.ndarray,
+    dose: float = 1.0,
+    *,
+    seed: int,
+    slice_index: int = 0,
+) -> Rays:
+    """Scans an object without noise: Poisson counts, electronic noise, logarithm.
+
+    The variance is that which the measured counts tell, ``1/N + e^2/N^2``. The object
+    consists of pixels, those that a reconstruction on the same grid looks for; no real
+    body does, which flatters iterative methods a little.
+
+    Args:
+        simulator: Its grid, photons, bowtie, modulation and electronic noise are used.
+        hu: (rows, columns), HU of the object.
+        dose: Fraction of the photons of the simulator.
+        seed: With `slice_index` it decides the noise.
+        slice_index: Place of the slice in its series.
+
+    Raises:
+        CtKerasError: CTK-E000, if the dose is impossible.
+    """
+    beam, spread = simulator.beam, simulator.electronic_noise
+    mu = physics.attenuation(hu)
+    integrals = beam.project(mu, aperture_mm=APERTURE_MM)
+    incident = simulator.counts(hu) * np.exp(beam.project(mu)) * check_dose(dose)
+    rng = np.random.default_rng([abs(int(seed)), int(seed < 0), int(slice_index)])
+    counts = rng.poisson(incident * np.exp(-integrals)).astype(np.float32)
+    counts += np.float32(spread) * rng.standard_normal(counts.shape, np.float32)
+    counts = np.maximum(counts, np.float32(_LEAST_COUNT))
+    variance = 1 / counts + (spread / counts) ** 2
+    measured = np.log(incident / counts)
+    return Rays(
+        beam, measured.astype(np.float32), variance.astype(np.float32), APERTURE_MM
+    )
+
+
+def reprojected_rays(hu: np.ndarray, pixel_mm: float) -> Rays:
+    """Projects an image again; a detector bin is as wide as a pixel.
+
+    The integrals agree with each other as measured ones never do: what the kernel took
+    away, detail and noise, is gone from them too.
+
+    Args:
+        hu: (rows, columns), HU.
+        pixel_mm: Distance of pixels in mm, the same for rows and columns.
+
+    Returns:
+        Rays of equal variance.
+    """
+    image = np.asarray(hu, np.float32)
+    beam = _beam(image.shape, _check_pixel(pixel_mm))
+    integrals = beam.project(physics.attenuation(image))
+    return Rays(beam, integrals, np.ones_like(integrals))
+
+
+def estimate_rays(hu: np.ndarray, pixel_mm: float) -> Rays:
+    """Projects an image again and estimates the noise of its rays.
+
+    The kernel is found by the texture and the photons by the strength of the noise in
+    soft tissue (`calibration`); in an image without enough of it, by the median
+    difference of neighbouring pixels, for the kernel B30.
+
+    Args:
+        hu: (rows, columns), HU.
+        pixel_mm: Distance of pixels in mm, the same for rows and columns.
+
+    Returns:
+        As `reprojected_rays`, with variances; an image without noise gets zeros.
+
+    Raises:
+        CtKerasError: CTK-E000, if the pixel distance is impossible.
+    """
+    rays = reprojected_rays(hu, pixel_mm)
+    image = np.asarray(hu, np.float32)
+    photons = _photons(image.tobytes(), image.shape, float(pixel_mm))
+    photons *= (rays.beam.bin_mm / BIN_MM) * (VIEWS / rays.beam.views)
+    incident = physics.bowtie(rays.beam.position_mm)[:, None] * photons
+    variance = np.exp(np.minimum(rays.integrals, _LONGEST)) / incident
+    return replace(rays, variance=variance.astype(np.float32))
+
+
+# Tuning comes back to the same few images for every setting.
+@lru_cache(maxsize=16)
+def _photons(data: bytes, shape: tuple[int, int], pixel_mm: float) -> float:
+    """Returns incident photons per ray of a `DoseSimulator`, inf without noise."""
+    image = np.frombuffer(data, np.float32).reshape(shape)
+    scanner = _scanner(image.shape, pixel_mm)
+    kernel = estimate_kernel(scanner, image)
+    if kernel is not None:
+        scanner = scanner.tuned(kernel=kernel)
+    estimate = estimate_noise(scanner, image)
+    if estimate is not None:
+        return estimate.photons
+    known = scanner.low_dose(image, 1.0, seed=0) - image
+    ratio = _difference(image) / max(_difference(known), 1e-6)
+    return scanner.photons / ratio**2 if ratio else np.inf
+
+
+def _difference(image: np.ndarray) -> float:
+    differences = np.abs(np.diff(image, axis=-1))
+    return float(np.median(differences)) if differences.size else 0.0
+
+
+def _check_pixel(pixel_mm) -> float:
+    if not 0 < pixel_mm < 100:
+        raise CtKerasError(
+            "CTK-E000",
+            "impossible pixel distance",
+            received=pixel_mm,
+            expected="between 0 and 100 mm",
+        )
+    return float(pixel_mm)
+
+
+@lru_cache(maxsize=2)
+def _beam(shape: tuple[int, int], pixel_mm: float) -> ParallelBeam:
+    return ParallelBeam(shape, (pixel_mm, pixel_mm), bin_mm=pixel_mm)
+
+
+@lru_cache(maxsize=2)
+def _scanner(shape: tuple[int, int], pixel_mm: float) -> DoseSimulator:
+    return DoseSimulator(
+        shape, (pixel_mm, pixel_mm), noise_free=True, electronic_noise=0.0
+    )
