@@ -23,21 +23,33 @@ from ct_keras.errors import CtKerasError
     default=None,
     help="Fit the filters to the split val first (default: if there is one).",
 )
+@click.option(
+    "--quality",
+    type=click.Path(path_type=Path),
+    help="quality.json of `ct-keras quality`; the page shows its curves too.",
+)
 @click.option("--seed", default=0, show_default=True, help="Of the bootstrap.")
 @click.option("--overwrite", is_flag=True, help="Replace OUT.")
 @click.option("--json", "as_json", is_flag=True, help="Print metrics.json.")
 def command(
-    models, records, split, low, full, out, tune, seed, overwrite, as_json
+    models, records, split, low, full, out, tune, quality, seed, overwrite, as_json
 ) -> None:
     """Measures each MODEL on slice pairs: every protocol, intervals, a report page.
 
-    MODEL is the name of published weights, a run, a .keras file, filter:NAME or input.
+    MODEL is the name of published weights, a run, a .keras file, filter:NAME,
+    recon:NAME (sinogram, adaptive, sart, tv: baselines of the projection domain) or
+    input.
     OUT gets metrics.json, slices.csv and report.html. The pairs come from --records, or
     from one pair of DICOM series, --low and --full.
     """
     from ct_keras.files import check_output_folder
 
     check_output_folder(out, overwrite=overwrite)
+    curves = None
+    if quality is not None:
+        from ct_keras.evaluation.quality_curves import read_quality
+
+        curves = read_quality(quality)
     pairs = None if records is not None else _series_pairs(low, full)
     from ct_keras.serving.methods import get_method
 
@@ -49,6 +61,7 @@ def command(
         split=split,
         out=out,
         tune=tune,
+        curves=curves,
         seed=seed,
         command=" ".join(["ct-keras", *_public_arguments(sys.argv[1:])]),
     )
@@ -82,6 +95,7 @@ def measure(
     out: Path,
     pairs=None,
     tune: bool | None = None,
+    curves: dict | None = None,
     seed: int = 0,
     command: str | None = None,
 ) -> dict:
@@ -94,6 +108,7 @@ def measure(
         out: The folder that gets metrics.json, slices.csv and report.html.
         pairs: Slice pairs, instead of records.
         tune: Fit filters to the split val; None does so if there is one.
+        curves: Curves of image quality that the page shows besides.
         seed: Of the bootstrap.
         command: What the report says was run.
 
@@ -115,6 +130,7 @@ def measure(
         split=split,
         costs={label: _cost(method) for label, method in methods.items()},
         command=command,
+        curves=curves,
         seed=seed,
         total=total,
         progress=True,
@@ -150,7 +166,8 @@ def _tuned(methods: dict, records, split: str, tune: bool | None) -> dict:
     tuned = {}
     for label, method in methods.items():
         if isinstance(method, FilterDenoiser):
-            method = FilterDenoiser(tune_filter(method.filter, pairs, progress=True))
+            tuned_filter = tune_filter(method.filter, pairs, progress=True)
+            method = type(method)(tuned_filter)
             settings = method.identity.parameters
             note(f"{label} tuned on the split val: {settings}")
         tuned[label] = method

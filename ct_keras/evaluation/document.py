@@ -20,7 +20,7 @@ INPUT = "input"
 MAIN_METRICS = {"psnr": True, "ssim": True, "rmse_hu": False}
 #: What a record holds beside its metrics.
 SLICE_KEYS = ("model", "case", "series", "slice_index", "dose_fraction")
-_LIBRARIES = ("ct_keras", "numpy", "opencv-python", "scipy")
+_LIBRARIES = ("ct_keras", "keras", "tensorflow", "numpy", "opencv-python", "scipy")
 
 
 def metric_names(records: Sequence[Mapping]) -> list[str]:

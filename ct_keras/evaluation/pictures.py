@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import base64
+import math
+import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -11,7 +14,10 @@ PICTURES = 4
 #: Patients and doses that are kept as candidates while slices pass by.
 _GROUPS = 2 * PICTURES
 #: Slices kept for each of them: those nearest to the median so far.
-_CANDIDATES = 3
+_CANDIDATES = 2
+#: Slices kept besides, evenly spread over those seen so far.
+_FEWEST_SPREAD = 4
+_VERY_LARGE = float(np.finfo(float).max)
 
 
 @dataclass(frozen=True)
@@ -43,6 +49,14 @@ class _Group:
     dose: float | None
     scores: list[float] = field(default_factory=list)
     candidates: list[tuple[float, int, Picture]] = field(default_factory=list)
+    spread: list[tuple[int, Picture]] = field(default_factory=list)
+    stride: int = 1
+
+    def thin(self, most: int) -> None:
+        """Drops every second slice of the spread ones while there are too many."""
+        while len(self.spread) > most:
+            self.spread = self.spread[::2]
+            self.stride *= 2
 
 
 class PictureChooser:
@@ -50,6 +64,8 @@ class PictureChooser:
 
     Only a few slices per patient and dose stay in memory, the ones nearest to the
     median of those seen so far, so the choice is the median slice or close to it.
+    Where there are fewer patients and doses than wanted slices, others of the same
+    series join, evenly spread.
 
     Args:
         limit: How many slices are wanted; patients come before doses.
@@ -77,17 +93,22 @@ class PictureChooser:
             if not self._limit or len(self._groups) >= _GROUPS:
                 return
             self._groups[key] = _Group(*key)
+            for group in self._groups.values():
+                group.thin(self._most_spread())
         group = self._groups[key]
-        score = float(score) if np.isfinite(score) else np.finfo(float).max
-        group.scores.append(score)
-        median = float(np.median(group.scores))
-        distances = [abs(kept[0] - median) for kept in group.candidates]
-        if len(distances) == _CANDIDATES:
-            farthest = int(np.argmax(distances))
-            if distances[farthest] <= abs(score - median):
-                return
-            del group.candidates[farthest]
-        group.candidates.append((score, len(group.scores), _picture(pair, outputs)))
+        place = len(group.scores)
+        group.scores.append(float(score) if np.isfinite(score) else _VERY_LARGE)
+        near = _is_near(group)
+        spread = place % group.stride == 0
+        if not (near or spread):
+            return
+        picture = _picture(pair, outputs)
+        if near:
+            group.candidates.append((group.scores[-1], place, picture))
+            _forget_farthest(group)
+        if spread:
+            group.spread.append((place, picture))
+            group.thin(self._most_spread())
 
     def chosen(self) -> list[Picture]:
         """Returns the pictures, as many different patients and doses as possible."""
@@ -102,8 +123,50 @@ class PictureChooser:
             )
             waiting.remove(best)
             taken.append(best)
-        order = list(self._groups.values())
-        return [_median_picture(group) for group in sorted(taken, key=order.index)]
+        taken = [group for group in self._groups.values() if group in taken]
+        share, rest = divmod(self._limit, len(taken) or 1)
+        chosen = [
+            _pictures_of(group, share + (number < rest))
+            for number, group in enumerate(taken)
+        ]
+        return [picture for pictures in chosen for picture in pictures]
+
+    def _most_spread(self) -> int:
+        """How many spread slices a group keeps: twice as many as it may show.
+
+        A few always, for a series whose PSNR drifts: there the slices nearest to the
+        median so far are not near the final one.
+        """
+        return max(2 * (math.ceil(self._limit / len(self._groups)) - 1), _FEWEST_SPREAD)
+
+
+def pack_image(hu: np.ndarray) -> str:
+    """Packs whole HU losslessly for `decode.js`: small numbers, then deflate.
+
+    A browser decodes a PNG to 8 bits, so the samples travel as bytes instead, which
+    every current browser inflates itself (``DecompressionStream``).
+
+    Args:
+        hu: int16 (rows, columns).
+
+    Returns:
+        base64 of the deflated low bytes, then high bytes, of the differences d of
+        neighbours along the flattened image (modulo 65,536, the first against 0), each
+        folded to 2d or, below 0, to -2d - 1: so the high bytes are nearly all 0.
+    """
+    values = np.ascontiguousarray(hu, np.int16).ravel()
+    steps = np.diff(values, prepend=np.int16(0))
+    folded = ((steps << 1) ^ (steps >> 15)).astype("<i2")
+    planes = folded.view(np.uint8).reshape(-1, 2).T
+    return base64.b64encode(zlib.compress(planes.tobytes(), 9)).decode("ascii")
+
+
+def unpack_image(data: str, shape: tuple[int, int]) -> np.ndarray:
+    """Reads back what `pack_image` wrote (int16, the given shape)."""
+    planes = np.frombuffer(zlib.decompress(base64.b64decode(data)), np.uint8)
+    folded = np.ascontiguousarray(planes.reshape(2, -1).T).view("<u2").ravel()
+    steps = (folded >> 1).view(np.int16) ^ -(folded & 1).view(np.int16)
+    return np.cumsum(steps, dtype=np.int16).reshape(shape)
 
 
 def dose_of(pair) -> float | None:
@@ -112,10 +175,32 @@ def dose_of(pair) -> float | None:
     return None if dose is None else round(float(dose), 6)
 
 
-def _median_picture(group: _Group) -> Picture:
+def _is_near(group: _Group) -> bool:
+    """Whether the last slice belongs to those nearest to the median."""
+    if len(group.candidates) < _CANDIDATES:
+        return True
     median = float(np.median(group.scores))
-    nearest = min(group.candidates, key=lambda kept: (abs(kept[0] - median), kept[1]))
-    return nearest[2]
+    farthest = max(abs(score - median) for score, *_ in group.candidates)
+    return abs(group.scores[-1] - median) < farthest
+
+
+def _forget_farthest(group: _Group) -> None:
+    if len(group.candidates) > _CANDIDATES:
+        median = float(np.median(group.scores))
+        distances = [abs(score - median) for score, *_ in group.candidates]
+        del group.candidates[int(np.argmax(distances))]
+
+
+def _pictures_of(group: _Group, count: int) -> list[Picture]:
+    """The slice nearest to the median and spread ones, in their order."""
+    kept = {place: picture for _, place, picture in group.candidates}
+    kept |= dict(group.spread)
+    median = float(np.median(group.scores))
+    chosen = min(kept, key=lambda place: (abs(group.scores[place] - median), place))
+    others = [place for place, _ in group.spread if place != chosen]
+    wanted = min(count - 1, len(others))
+    steps = [int((number + 0.5) * len(others) / wanted) for number in range(wanted)]
+    return [kept[place] for place in sorted([chosen, *(others[n] for n in steps)])]
 
 
 def _picture(pair, outputs: Mapping[str, np.ndarray]) -> Picture:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -11,16 +12,27 @@ from ct_keras.evaluation.tables import dose_label, short_name
 WIDTH, HEIGHT = 1200, 300
 _LEFT, _RIGHT, _TOP, _BOTTOM = 46, 8, 26, 40
 _GAP = 14
+_COLOURS = 7
 #: Below this many pixels a group of slices gets no text of its own.
 _LABEL_WIDTH = 110
 
 
 @dataclass(frozen=True)
-class Line:
-    """One model in one group: SVG points, and the dots where there are few."""
+class Piece:
+    """A line without gaps: SVG points, and the values that they stand for."""
 
-    model: int
     points: str
+    x: str
+    y: str
+
+
+@dataclass(frozen=True)
+class Line:
+    """One model in one plot: its pieces, and the dots where there are few."""
+
+    index: int
+    name: str
+    pieces: tuple[Piece, ...]
     dots: tuple[tuple[float, float], ...]
 
 
@@ -92,19 +104,64 @@ def psnr_plot(records: Sequence[Mapping], models: Sequence[str]) -> Plot | None:
     )
 
 
-def nice_ticks(low: float, high: float) -> list[float]:
+def nice_ticks(low: float, high: float, *, least: float = 0.5) -> list[float]:
     """Returns three to eight round numbers that enclose low to high.
+
+    Args:
+        low: The smallest value.
+        high: The largest value.
+        least: The shortest span of the ticks.
 
     Example:
         >>> nice_ticks(21.3, 34.9)
         [20.0, 25.0, 30.0, 35.0]
     """
-    span = max(high - low, 0.5)
+    span = max(high - low, least)
     power = 10.0 ** math.floor(math.log10(span / 4))
     step = next(power * m for m in (1, 2, 5, 10) if span / (power * m) <= 5)
+    digits = max(6, 2 - math.floor(math.log10(step)))
     first = math.floor(low / step)
     last = max(math.ceil(high / step), first + 1)
-    return [round(index * step, 6) for index in range(first, last + 1)]
+    return [round(index * step, digits) for index in range(first, last + 1)]
+
+
+def series_class(index: int) -> str:
+    """Returns the style of a line: 0 is the input, then seven colours, three times.
+
+    Example:
+        >>> series_class(0), series_class(7), series_class(8)
+        ('s0', 's7', 's1 again1')
+    """
+    if index == 0:
+        return "s0"
+    turn, colour = divmod(index - 1, _COLOURS)
+    return f"s{colour + 1}" + (f" again{min(turn, 2)}" if turn else "")
+
+
+def pieces_of(
+    points: Sequence[tuple[float, float] | None], values: Sequence[tuple[str, str]]
+) -> tuple[Piece, ...]:
+    """Cuts a line where a point is missing.
+
+    Args:
+        points: SVG coordinates, or None.
+        values: x and y of every point, as text without spaces.
+
+    Returns:
+        The lines between the gaps.
+    """
+    pairs = zip(points, values, strict=True)
+    runs = itertools.groupby(pairs, key=lambda pair: pair[0] is None)
+    pieces = []
+    for _, run in ((gap, list(run)) for gap, run in runs if not gap):
+        pieces.append(
+            Piece(
+                points=" ".join(f"{x},{y}" for (x, y), _ in run),
+                x=" ".join(x for _, (x, _) in run),
+                y=" ".join(y for _, (_, y) in run),
+            )
+        )
+    return tuple(pieces)
 
 
 def _groups(records: Sequence[Mapping]) -> dict[tuple, list[tuple]]:
@@ -126,13 +183,19 @@ def _facet(head, group, models, left, width, y_of) -> Facet:
     start = left if len(group) > 1 else left + width / 2
     lines = []
     for index, model in enumerate(models):
+        values = [found.get(model, math.nan) for _, found in group]
         points = [
-            (round(start + step * place, 1), y_of(found[model]))
-            for place, (_, found) in enumerate(group)
-            if math.isfinite(found.get(model, math.nan))
+            (round(start + step * place, 1), y_of(value))
+            if math.isfinite(value)
+            else None
+            for place, value in enumerate(values)
         ]
-        text = " ".join(f"{x},{y}" for x, y in points)
-        lines.append(Line(index, text, tuple(points) if step > 12 else ()))
+        texts = [
+            (str(where[1]), f"{value:.2f}")
+            for (where, _), value in zip(group, values, strict=True)
+        ]
+        dots = tuple(filter(None, points)) if step > 12 else ()
+        lines.append(Line(index, model, pieces_of(points, texts), dots))
     slices = [where[1] for where, _ in group]
     return Facet(
         label=f"{short_name(case)}, {dose_label(dose)}",

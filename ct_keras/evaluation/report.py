@@ -6,8 +6,6 @@ reader changes window and level in the page itself.
 
 from __future__ import annotations
 
-import base64
-import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -17,18 +15,21 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from ct_keras import hu
 from ct_keras.evaluation import plots, tables
+from ct_keras.evaluation.curves import curve_groups
 from ct_keras.evaluation.document import INPUT, NOTICE, to_json
 from ct_keras.evaluation.metrics import body_mask
-from ct_keras.evaluation.pictures import Picture
+from ct_keras.evaluation.pictures import Picture, pack_image
 from ct_keras.evaluation.protocols import PROTOCOLS
 
 #: What the embedded images may weigh in the page, in characters.
-IMAGE_BUDGET = 11_000_000
+IMAGE_BUDGET = 36_000_000
 #: Pixels kept around the body.
 MARGIN_PIXELS = 10
 #: The difference maps span plus and minus one of these, in HU.
 DIFFERENCE_RANGES_HU = (10, 25, 50, 100, 200, 400)
 REFERENCE = "reference"
+#: What keys 1 to 5 choose.
+WINDOWS = (*hu.WINDOWS.values(), hu.Window("wide", 0, 2000))
 
 
 @dataclass(frozen=True)
@@ -41,7 +42,11 @@ class Scope:
 
 
 def render_report(
-    document: Mapping, records: Sequence[Mapping], pictures: Sequence[Picture]
+    document: Mapping,
+    records: Sequence[Mapping],
+    pictures: Sequence[Picture],
+    *,
+    curves: Mapping[str, Mapping] | None = None,
 ) -> str:
     """Renders the report page.
 
@@ -49,9 +54,14 @@ def render_report(
         document: What ``metrics.json`` holds.
         records: One per slice and model, as `build_document` takes them.
         pictures: The slices to show; those beyond the page's budget are left out.
+        curves: Name -> a curve of image quality, as `ct_keras.evaluation.curves`
+            takes them (NPS, TTF, AUC, ...); each becomes a plot.
 
     Returns:
         HTML that needs no other file.
+
+    Raises:
+        CtKerasError: CTK-E005, if a curve is not what it should be.
     """
     models = [row["model"] for row in document["rows"]]
     shown, payloads = embed_pictures(pictures, records)
@@ -68,6 +78,7 @@ def render_report(
         "dose_label": tables.dose_label,
         "best_models": tables.best_models,
         "gain": tables.gain,
+        "series_class": plots.series_class,
     }
     return environment.get_template("report.html.j2").render(
         document=document,
@@ -78,6 +89,8 @@ def render_report(
         sheets=tables.sheets(),
         protocols=[tables.describe_protocol(each) for each in PROTOCOLS.values()],
         plot=plots.psnr_plot(records, models),
+        entries=list(enumerate(models)),
+        curve_groups=curve_groups(document, models, curves or {}),
         lead=lead(document),
         metric_labels={"psnr": "PSNR (dB)", "ssim": "SSIM", "rmse_hu": "RMSE (HU)"},
         metric_digits={"psnr": 2, "ssim": 4, "rmse_hu": 2},
@@ -86,9 +99,10 @@ def render_report(
             "methods": models,
             "windows": [
                 {"name": window.name, "center": window.center, "width": window.width}
-                for window in hu.WINDOWS.values()
+                for window in WINDOWS
             ],
             "ranges": list(DIFFERENCE_RANGES_HU),
+            "pair": {"first": INPUT, "second": best_method(document) or REFERENCE},
         },
         payloads=payloads,
     )
@@ -97,14 +111,10 @@ def render_report(
 def lead(document: Mapping) -> str:
     """Says in one or two sentences what came out."""
     rows = document["rows"]
-    methods = [
-        row
-        for row in rows
-        if row["model"] != INPUT and isinstance(row["psnr"], int | float)
-    ]
-    if not methods:
+    name = best_method(document)
+    if name is None:
         return "Only the low-dose input was measured."
-    best = max(methods, key=lambda row: row["psnr"])
+    best = next(row for row in rows if row["model"] == name)
     text = f"{best['model']} has the highest PSNR of the methods"
     text += f" at {tables.number(best['psnr'], 2)} dB"
     gained = tables.gain(best, rows, "psnr")
@@ -117,6 +127,16 @@ def lead(document: Mapping) -> str:
         share = "No slice" if worse == 0 else f"{100 * worse:.3g} % of the slices"
         text += f" {share} came out worse than the input."
     return text
+
+
+def best_method(document: Mapping) -> str | None:
+    """Returns the method with the highest finite PSNR, or None without methods."""
+    methods = [
+        row
+        for row in document["rows"]
+        if row["model"] != INPUT and isinstance(row["psnr"], int | float)
+    ]
+    return max(methods, key=lambda row: row["psnr"])["model"] if methods else None
 
 
 def embed_pictures(
@@ -165,29 +185,6 @@ def embed_pictures(
         )
         payloads += packed
     return shown, payloads
-
-
-def pack_image(hu: np.ndarray) -> str:
-    """Packs whole HU losslessly: differences, byte planes, deflate, base64.
-
-    Args:
-        hu: int16 (rows, columns).
-
-    Returns:
-        base64 of the deflated low bytes, then high bytes, of the differences of
-        neighbours along the flattened image (modulo 65,536, the first against 0).
-    """
-    values = np.ascontiguousarray(hu, np.int16).ravel().view(np.uint16)
-    steps = np.diff(values, prepend=np.uint16(0)).astype("<u2")
-    planes = steps.view(np.uint8).reshape(-1, 2).T
-    return base64.b64encode(zlib.compress(planes.tobytes(), 9)).decode("ascii")
-
-
-def unpack_image(data: str, shape: tuple[int, int]) -> np.ndarray:
-    """Reads back what `pack_image` wrote (int16, the given shape)."""
-    planes = np.frombuffer(zlib.decompress(base64.b64decode(data)), np.uint8)
-    steps = np.ascontiguousarray(planes.reshape(2, -1).T).view("<u2").ravel()
-    return np.cumsum(steps, dtype=np.uint16).view(np.int16).reshape(shape)
 
 
 def difference_range(reference: np.ndarray, low_dose: np.ndarray) -> int:

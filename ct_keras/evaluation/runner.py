@@ -41,6 +41,7 @@ def evaluate_models(
     command: str | None = None,
     baseline: str | None = BASELINE,
     pictures: int = PICTURES,
+    curves: Mapping[str, Mapping] | None = None,
     seed: int = 0,
     total: int | None = None,
     progress: bool = False,
@@ -65,6 +66,8 @@ def evaluate_models(
         baseline: A model that the others are tested against besides the input; left
             out where `models` does not hold it.
         pictures: How many slices the report shows.
+        curves: Name -> a curve of image quality that the report shows besides, as
+            `ct_keras.evaluation.curves` describes it.
         seed: Of the bootstrap.
         total: How many pairs there are, for the bar.
         progress: Whether to show a bar on standard error.
@@ -101,7 +104,8 @@ def evaluate_models(
     ]
     out = Path(out)
     write_text(out / "slices.csv", _csv(records))
-    write_text(out / "report.html", render_report(document, records, chosen))
+    page = render_report(document, records, chosen, curves=curves)
+    write_text(out / "report.html", page)
     text = json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False)
     write_text(out / "metrics.json", text + "\n")
     return document

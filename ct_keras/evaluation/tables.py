@@ -37,12 +37,16 @@ class Column:
 
 @dataclass(frozen=True)
 class Sheet:
-    """One protocol's table: its id, title, what it means, and its columns."""
+    """One protocol's table: its id, title, what it means, and its columns.
+
+    A wide one holds one metric of all protocols and nothing else.
+    """
 
     id: str
     title: str
     text: str
     columns: tuple[Column, ...]
+    wide: bool = False
 
 
 def number(value: object, digits: int, *, signed: bool = False) -> str:
@@ -87,7 +91,9 @@ def short_name(name: str) -> str:
 
 def sheets() -> list[Sheet]:
     """Returns the tables of all protocols, the main one first."""
-    return [*map(_protocol_sheet, PROTOCOLS.values()), _vif_sheet(), _hu_sheet()]
+    main, *others = map(_protocol_sheet, PROTOCOLS.values())
+    wide = [_wide_sheet("psnr", "PSNR", 2), _wide_sheet("ssim", "SSIM", 4)]
+    return [main, *wide, *others, _vif_sheet(), _hu_sheet()]
 
 
 def best_models(rows: Sequence[Mapping], column: Column) -> set[str]:
@@ -180,6 +186,20 @@ def _protocol_sheet(protocol: Protocol) -> Sheet:
         f"Both images clipped to {words['window']} HU, PSNR range {words['range']}, "
         f"SSIM {words['ssim']}. Used by {words['source']}.",
         tuple(columns),
+    )
+
+
+def _wide_sheet(metric: str, label: str, digits: int) -> Sheet:
+    return Sheet(
+        f"all-{metric}",
+        f"all protocols: {label}",
+        f"{label} by every protocol side by side. The columns measure the same images "
+        "and cannot be compared with each other, only down.",
+        tuple(
+            Column(protocol.key(metric), protocol.id, digits, "high")
+            for protocol in PROTOCOLS.values()
+        ),
+        wide=True,
     )
 
 

@@ -1,22 +1,19 @@
 """The report page: complete in itself, safe, and right in a real browser."""
 
-import html
 import re
-import shutil
-import subprocess
+from importlib import resources
 from types import SimpleNamespace
 
 import cv2
 import numpy as np
 import pytest
 
-from ct_keras.evaluation import evaluate_models
+from ct_keras.evaluation import PROTOCOLS, evaluate_models
 from ct_keras.evaluation import report as report_module
-from ct_keras.evaluation.plots import nice_ticks, psnr_plot
-from ct_keras.evaluation.report import difference_range, pack_image, unpack_image
-from ct_keras.evaluation.tables import Column, best_models, number
-
-BROWSERS = ("chromium", "chromium-browser", "google-chrome")
+from ct_keras.evaluation.pictures import PictureChooser, pack_image, unpack_image
+from ct_keras.evaluation.plots import nice_ticks, psnr_plot, series_class
+from ct_keras.evaluation.report import difference_range
+from ct_keras.evaluation.tables import Column, best_models, number, sheets
 
 
 def make_pair(slice_index=0, dose=0.25, edge=64):
@@ -71,6 +68,12 @@ def test_images_survive_packing(shape):
     np.testing.assert_array_equal(unpack_image(pack_image(image), shape), image)
 
 
+def test_thirteen_methods_on_four_slices_fit_into_the_page():
+    noise = np.random.default_rng(0).normal(40, 50, (512, 512))
+    size = len(pack_image(np.rint(noise).astype(np.int16)))
+    assert 4 * (13 + 2) * size < report_module.IMAGE_BUDGET < 39e6
+
+
 def test_page_keeps_its_budget(monkeypatch, tmp_path):
     pairs = [make_pair(n, dose) for n in range(2) for dose in (0.1, 0.25)]
     monkeypatch.setattr(report_module, "IMAGE_BUDGET", 1)
@@ -112,7 +115,7 @@ def test_plot_scales():
     plot = psnr_plot(records, ["m"])
     (facet,) = plot.facets
     first, last = (
-        tuple(map(float, p.split(","))) for p in facet.lines[0].points.split()
+        tuple(map(float, p.split(","))) for p in facet.lines[0].pieces[0].points.split()
     )
     assert first[0] < last[0]
     assert first[1] == plot.bottom
@@ -120,61 +123,94 @@ def test_plot_scales():
     assert psnr_plot([base | {"slice_index": 0, "psnr": float("inf")}], ["m"]) is None
 
 
-def dump(page, tmp_path):
-    browser = next(filter(None, map(shutil.which, BROWSERS)), None)
-    if browser is None:
-        pytest.skip("no Chromium to open the report in")
-    command = [
-        browser,
-        "--headless",
-        "--no-sandbox",
-        "--disable-gpu",
-        "--disable-quic",
-        "--no-first-run",
-        "--disable-background-networking",
-        "--disable-component-update",
-        "--disable-sync",
-        f"--user-data-dir={tmp_path / 'profile'}",
-        "--virtual-time-budget=8000",
-        "--dump-dom",
-        page.as_uri(),
+def test_every_line_of_a_plot_has_its_own_style():
+    assert len({series_class(index) for index in range(22)}) == 22
+    colours = [series_class(index).split()[0] for index in range(1, 22)]
+    assert "s0" not in colours
+    css = styles()
+    for name in {part for index in range(22) for part in series_class(index).split()}:
+        assert f".{name} {{" in css
+
+
+def test_a_line_is_cut_where_a_value_is_missing():
+    base = {"model": "m", "case": "a", "series": "1", "dose_fraction": None}
+    values = [20.0, 21.0, float("inf"), 30.0]
+    records = [base | {"slice_index": n, "psnr": v} for n, v in enumerate(values)]
+    (facet,) = psnr_plot(records, ["m"]).facets
+    pieces = facet.lines[0].pieces
+    assert [(piece.x, piece.y) for piece in pieces] == [
+        ("0 1", "20.00 21.00"),
+        ("3", "30.00"),
     ]
-    return subprocess.run(
-        command, capture_output=True, text=True, check=True, timeout=50
-    ).stdout
 
 
-def test_a_browser_decodes_the_right_pixels(page, tmp_path):
-    dom = dump(page, tmp_path)
-    body = re.search(r"<body[^>]*>", dom)[0]
-    assert 'data-ready="true"' in body
-    assert "data-error" not in body
-    figures = {
-        html.unescape(name): (float(mean), float(sd))
-        for name, mean, sd in re.findall(
-            r'<figure data-name="([^"]*)" data-mean="([^"]*)" data-sd="([^"]*)"', dom
-        )
-    }
-    assert list(figures) == ["input", "smooth", "<b>odd</b>", "reference"]
-    label = re.search(r'<option value="0"[^>]*>[^<]*slice (\d), 10 % dose', dom)
-    pair = make_pair(int(label[1]), 0.1)
-    for name, hu in (
-        ("input", pair.low_hu),
-        ("smooth", smooth(pair.low_hu)),
-        ("reference", pair.full_hu),
-    ):
-        mean, sd = figures[name]
-        box = np.rint(box_of(pair, hu))
-        assert mean == pytest.approx(box.mean(), abs=1e-3)
-        assert sd == pytest.approx(box.std(), abs=1e-3)
-    assert "abdomen, W 400 L 40, −160 to 240 HU" in dom
+def test_wide_sheets_hold_every_protocol():
+    wide = {sheet.id: sheet.columns for sheet in sheets() if sheet.wide}
+    for metric in ("psnr", "ssim"):
+        keys = [column.key for column in wide[f"all-{metric}"]]
+        assert keys == [protocol.key(metric) for protocol in PROTOCOLS.values()]
+    assert {sheet.id for sheet in sheets()} >= {*PROTOCOLS, "vif", "hu"}
 
 
-def box_of(pair, hu):
-    """The box that the page starts with: a square in the middle of the crop."""
-    top, bottom, left, right = report_module._box(np.rint(pair.full_hu))
-    rows, columns = bottom - top, right - left
-    side = min(rows, columns, max(24, round(min(rows, columns) / 4)))
-    top += (rows - side) // 2
-    left += (columns - side) // 2
-    return hu[top : top + side, left : left + side]
+def offered(limit, counts, score=lambda place: float(place)):
+    chooser = PictureChooser(limit)
+    for case, count in counts.items():
+        for place in range(count):
+            pair = SimpleNamespace(
+                case=case,
+                series="1",
+                slice_index=place,
+                dose_fraction=None,
+                spacing_mm=None,
+                full_hu=np.zeros((2, 2), np.float32),
+            )
+            chooser.offer(pair, {"input": pair.full_hu}, score(place))
+    return [(picture.case, picture.slice_index) for picture in chooser.chosen()]
+
+
+def test_slices_of_one_series_are_spread():
+    found = [place for _, place in offered(4, {"a": 100})]
+    assert len(set(found)) == 4 and found == sorted(found)
+    assert found[0] < 34 and found[-1] > 60
+    noisy = np.random.default_rng(0).permutation(100.0 + np.arange(100))
+    found = [place for _, place in offered(4, {"a": 100}, lambda n: noisy[n])]
+    assert min(abs(noisy[place] - 149.5) for place in found) <= 3
+    (drifting,) = offered(1, {"a": 100})
+    assert 25 <= drifting[1] <= 75
+    assert offered(4, {"a": 2}) == [("a", 0), ("a", 1)]
+    two = offered(4, {"a": 40, "b": 40})
+    assert [case for case, _ in two] == ["a", "a", "b", "b"]
+    assert len(set(two)) == 4
+    many = offered(4, dict.fromkeys("abcdef", 9))
+    assert [case for case, _ in many] == list("abcd")
+
+
+def styles():
+    folder = resources.files("ct_keras.evaluation") / "templates"
+    names = ("report", "tables", "plots", "viewer")
+    return "\n".join((folder / f"{name}.css").read_text() for name in names)
+
+
+def luminance(colour):
+    parts = np.array([int(colour[n : n + 2], 16) for n in (1, 3, 5)]) / 255
+    linear = np.where(parts <= 0.04045, parts / 12.92, ((parts + 0.055) / 1.055) ** 2.4)
+    return float(linear @ [0.2126, 0.7152, 0.0722])
+
+
+def contrast(one, other):
+    high, low = sorted(map(luminance, (one, other)), reverse=True)
+    return (high + 0.05) / (low + 0.05)
+
+
+@pytest.mark.parametrize("scheme", [0, 1], ids=["light", "dark"])
+def test_colours_have_the_contrast_of_wcag_aa(scheme):
+    assert contrast("#000000", "#ffffff") == pytest.approx(21)
+    block = re.findall(r":root \{(.*?)\}", styles(), re.DOTALL)[scheme]
+    colours = dict(re.findall(r"--([a-z0-9-]+): (#[0-9a-f]{6})", block))
+    for paper in ("paper", "raised"):
+        for ink in ("ink", "soft", "accent", "best", "warn"):
+            assert contrast(colours[ink], colours[paper]) >= 4.5, (ink, paper)
+        for edge in ("edge", *(f"s{index}" for index in range(8))):
+            assert contrast(colours[edge], colours[paper]) >= 3, (edge, paper)
+    assert contrast(colours["warn"], colours["warn-soft"]) >= 4.5
+    assert contrast(colours["accent"], colours["accent-soft"]) >= 4.5

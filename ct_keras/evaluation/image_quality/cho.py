@@ -1,0 +1,244 @@
+"""Channelised Hotelling observer: can a signal known exactly be seen in the images?
+
+It is trained on one half of the images and judged on the other, over many random
+halves: training and judging on the same images is biased upwards, the more the fewer
+images there are. It needs no linear system, only images with and without the signal.
+
+Reference:
+    Barrett et al., Proc Natl Acad Sci 90(21), 9758-9765, 1993,
+    doi:10.1073/pnas.90.21.9758.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from ct_keras.errors import CtKerasError
+
+SPLITS, RESAMPLES, CONFIDENCE = 200, 500, 0.95
+#: Random halves per bootstrap sample: their spread is small beside that of the images.
+_SPLITS_PER_RESAMPLE = 10
+_CHUNK = 128
+
+
+@dataclass(frozen=True, eq=False)
+class ObserverResult:
+    """How well an observer tells images with a signal from those without.
+
+    Attributes:
+        auc: Area under the ROC curve, the mean over random halves.
+        auc_interval: Its 95 % bootstrap interval over images.
+        dprime: d' of the decision variable, the mean over random halves.
+        dprime_interval: Its interval.
+        images: Number of images (present, absent).
+        replicates: AUC of every bootstrap sample. With the same seed and number of
+            images the samples of two methods are the same, so that their difference
+            can be judged pairwise; see `auc_difference`.
+    """
+
+    auc: float
+    auc_interval: tuple[float, float]
+    dprime: float
+    dprime_interval: tuple[float, float]
+    images: tuple[int, int]
+    replicates: np.ndarray = field(repr=False)
+
+
+def hotelling_template(present: np.ndarray, absent: np.ndarray) -> np.ndarray:
+    """Returns w = S^-1 (mean present - mean absent) of channel responses.
+
+    Args:
+        present: (images, channels) responses to images with the signal.
+        absent: (images, channels) responses to images without.
+    """
+    ones = [np.ones((1, len(values))) for values in (present, absent)]
+    return _templates(present, absent, *ones)[0]
+
+
+def mann_whitney_auc(present: np.ndarray, absent: np.ndarray) -> float:
+    """Returns the share of (present, absent) pairs that are ordered rightly.
+
+    Ties count half.
+    """
+    present, absent = np.asarray(present)[:, None], np.asarray(absent)
+    return float(np.mean((present > absent) + 0.5 * (present == absent)))
+
+
+def cho(
+    present: np.ndarray,
+    absent: np.ndarray,
+    channels: np.ndarray,
+    *,
+    splits: int = SPLITS,
+    resamples: int = RESAMPLES,
+    subtract_mean: bool = True,
+    seed: int = 0,
+) -> ObserverResult:
+    """Runs a channelised Hotelling observer.
+
+    The interval is a bootstrap over images, for training and judging alike: copies of
+    an image stay in the same half. A sample holds fewer different images than there
+    are, which lowers its AUC, so its spread is taken around the estimate.
+
+    Args:
+        present: (images, rows, columns) HU, with the signal.
+        absent: (images, rows, columns) HU, without.
+        channels: (rows * columns, channels); see `get_channels`.
+        splits: Number of random halves.
+        resamples: Number of bootstrap samples.
+        subtract_mean: Whether every region loses its mean first, as LCD-CT does.
+        seed: Of the halves and of the bootstrap.
+
+    Raises:
+        CtKerasError: CTK-E041, for shapes that do not match or fewer than four images.
+    """
+    _check(present, absent, channels)
+    responses = [
+        _respond(images, channels, subtract_mean) for images in (present, absent)
+    ]
+    sizes = (len(present), len(absent))
+    generator = np.random.default_rng([int(seed), *sizes])
+    halves = [_random_halves(count, splits, generator) for count in sizes]
+    counts = [np.ones((splits, count)) for count in sizes]
+    judged = _judge(responses, halves, counts)
+    auc, dprime = (_mean(values[None])[0] for values in judged)
+    repeats = _SPLITS_PER_RESAMPLE
+    halves = [_random_halves(count, resamples * repeats, generator) for count in sizes]
+    counts = [
+        np.repeat(
+            generator.multinomial(count, np.full(count, 1 / count), size=resamples),
+            repeats,
+            axis=0,
+        )
+        for count in sizes
+    ]
+    found = _judge(responses, halves, counts)
+    aucs, dprimes = (_mean(values.reshape(resamples, -1)) for values in found)
+    aucs = np.clip(aucs + auc - _mean(aucs[None]), 0, 1)
+    dprimes = dprimes + dprime - _mean(dprimes[None])
+    return ObserverResult(
+        float(auc), _interval(aucs), float(dprime), _interval(dprimes), sizes, aucs
+    )
+
+
+def auc_difference(
+    ours: ObserverResult, theirs: ObserverResult
+) -> tuple[float, tuple[float, float]]:
+    """Returns the difference of two AUC on the same images and its interval.
+
+    Raises:
+        CtKerasError: CTK-E041, if the observers did not see equally many images.
+    """
+    same = ours.images == theirs.images
+    if not same or ours.replicates.shape != theirs.replicates.shape:
+        raise CtKerasError(
+            "CTK-E041",
+            "two observers saw different numbers of images",
+            received=ours.images,
+            expected=theirs.images,
+        )
+    return ours.auc - theirs.auc, _interval(ours.replicates - theirs.replicates)
+
+
+def _check(present, absent, channels) -> None:
+    shapes = (np.shape(present), np.shape(absent), np.shape(channels))
+    images = all(len(shape) == 3 and shape[0] >= 4 for shape in shapes[:2])
+    if (
+        images
+        and shapes[0][1:] == shapes[1][1:]
+        and shapes[2][:1] == (np.prod(shapes[0][1:]),)
+    ):
+        return
+    raise CtKerasError(
+        "CTK-E041",
+        "an observer needs regions of one size with and without the signal",
+        received=shapes,
+        expected="(4 or more, rows, columns) twice and (rows * columns, channels)",
+    )
+
+
+def _respond(images, channels, subtract_mean: bool) -> np.ndarray:
+    flat = np.asarray(images, np.float64).reshape(len(images), -1)
+    if subtract_mean:
+        flat = flat - flat.mean(axis=1, keepdims=True)
+    return flat @ channels
+
+
+def _random_halves(count: int, runs: int, generator) -> np.ndarray:
+    """Returns bool (runs, count), True for the images to train on."""
+    halves = np.tile(np.arange(count) < count // 2, (runs, 1))
+    return generator.permuted(halves, axis=1)
+
+
+def _judge(responses, halves, counts) -> tuple[np.ndarray, np.ndarray]:
+    """Returns the AUC and d' of every run; NaN where a half came out empty."""
+    found = []
+    for start in range(0, len(halves[0]), _CHUNK):
+        part = slice(start, start + _CHUNK)
+        train = [c[part] * h[part] for c, h in zip(counts, halves, strict=True)]
+        test = [c[part] * ~h[part] for c, h in zip(counts, halves, strict=True)]
+        templates = _templates(*responses, *train)
+        scores = [templates @ values.T for values in responses]
+        found.append((_weighted_auc(*scores, *test), _weighted_dprime(scores, test)))
+    return tuple(np.concatenate(values) for values in zip(*found, strict=True))
+
+
+def _templates(present, absent, present_counts, absent_counts) -> np.ndarray:
+    """Returns (runs, channels) templates; counts (runs, images) are frequencies."""
+    means, covariances = [], []
+    for values, counts in ((present, present_counts), (absent, absent_counts)):
+        total = np.maximum(counts.sum(axis=1), 2)[:, None]
+        mean = counts @ values / total
+        centred = values[None] - mean[:, None]
+        weighted = (centred * counts[:, :, None]).transpose(0, 2, 1) @ centred
+        covariances.append(weighted / (total[:, :, None] - 1))
+        means.append(mean)
+    pooled = (covariances[0] + covariances[1]) / 2
+    # Few images: the covariance may be singular.
+    inverse = np.linalg.pinv(
+        pooled, rcond=pooled.shape[-1] * np.finfo(float).eps, hermitian=True
+    )
+    return np.einsum("rij,rj->ri", inverse, means[0] - means[1])
+
+
+def _weighted_auc(present, absent, present_counts, absent_counts) -> np.ndarray:
+    """Returns (runs,) the share of ordered pairs, each pair as often as it is drawn."""
+    right = (present[:, :, None] > absent[:, None]).astype(np.float64)
+    right += 0.5 * (present[:, :, None] == absent[:, None])
+    ordered = np.einsum("rij,ri,rj->r", right, present_counts, absent_counts)
+    pairs = present_counts.sum(axis=1) * absent_counts.sum(axis=1)
+    return np.divide(ordered, pairs, out=np.full(len(pairs), np.nan), where=pairs > 0)
+
+
+def _weighted_dprime(scores, counts) -> np.ndarray:
+    """Returns (runs,) the d' of the decision variable."""
+    means, variances = [], []
+    for values, weight in zip(scores, counts, strict=True):
+        total = weight.sum(axis=1)
+        mean = (weight * values).sum(axis=1) / np.maximum(total, 1)
+        spread = (weight * (values - mean[:, None]) ** 2).sum(axis=1)
+        variances.append(np.where(total > 1, spread / np.maximum(total - 1, 1), np.nan))
+        means.append(mean)
+    pooled = (variances[0] + variances[1]) / 2
+    positive = pooled > 0
+    noise = np.sqrt(np.where(positive, pooled, 1))
+    return np.where(positive, (means[0] - means[1]) / noise, np.nan)
+
+
+def _mean(values: np.ndarray) -> np.ndarray:
+    """Returns the mean of every row over what is not NaN; NaN for a row of NaN."""
+    known = ~np.isnan(values)
+    count = known.sum(axis=1)
+    total = np.where(known, values, 0).sum(axis=1)
+    return np.divide(total, count, out=np.full(len(values), np.nan), where=count > 0)
+
+
+def _interval(values: np.ndarray) -> tuple[float, float]:
+    known = values[~np.isnan(values)]
+    if known.size == 0:
+        return np.nan, np.nan
+    tail = 100 * (1 - CONFIDENCE) / 2
+    low, high = np.percentile(known, [tail, 100 - tail])
+    return float(low), float(high)

@@ -1,0 +1,119 @@
+"""Low-contrast discs through every observer."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from ct_keras.evaluation.image_quality import observers
+from ct_keras.evaluation.image_quality.channels import get_channels
+from ct_keras.evaluation.image_quality.cho import ObserverResult, cho
+from ct_keras.evaluation.image_quality.nps import NoisePower, squares
+from ct_keras.evaluation.image_quality.ttf import TaskTransfer
+from ct_keras.simulation.quality_phantoms import Insert, QualityPhantom
+
+#: Width of the regions over the diameter of the largest disc.
+_REGION_SHARE = 2.4
+_SAMPLES = 2000
+
+
+def observe(
+    phantom: QualityPhantom,
+    present: np.ndarray,
+    absent: np.ndarray,
+    *,
+    names: Sequence[str],
+    seed: int = 0,
+) -> dict[tuple[str, str], ObserverResult]:
+    """Runs the channelised Hotelling observer on every disc.
+
+    Discs of one kind in one image count as images of their own: their noise is
+    independent at such a distance.
+
+    Args:
+        phantom: The low-contrast phantom.
+        present: (repeats, rows, columns) HU, its scans.
+        absent: (repeats, rows, columns) HU, scans of water alone.
+        names: Sets of channels; see `get_channels`.
+        seed: Of the random halves and the bootstrap.
+
+    Returns:
+        (insert, channels) -> result.
+    """
+    widest = max(insert.diameter_mm for insert in phantom.inserts)
+    size = 2 * round(_REGION_SHARE * widest / phantom.spacing_mm / 2)
+    found = {}
+    for name, inserts in kinds(phantom).items():
+        centers = [phantom.center(insert) for insert in inserts]
+        regions = [
+            squares(stack, centers, size).reshape(-1, size, size)
+            for stack in (present, absent)
+        ]
+        diameter = inserts[0].diameter_mm / phantom.spacing_mm
+        for channels in names:
+            shapes = get_channels(channels, size, diameter=diameter)
+            found[name, channels] = cho(*regions, shapes, seed=seed)
+    return found
+
+
+def spectral(
+    phantom: QualityPhantom, power: NoisePower, transfers: Mapping[str, TaskTransfer]
+) -> list[dict]:
+    """Returns d' of the observers in the frequency domain for every disc.
+
+    The transfer function is that of the rod whose contrast is nearest to the disc's;
+    without one there is no d'.
+
+    Args:
+        phantom: The low-contrast phantom.
+        power: Noise power of the method at the dose.
+        transfers: Rod -> its transfer function, of the rods that may be used.
+    """
+    frequency = np.linspace(0, 0.5 / phantom.spacing_mm, _SAMPLES)
+    cell = 2 * np.pi * frequency * (frequency[1] - frequency[0])
+    noise = np.interp(frequency, *power.radial())
+    eye = observers.eye_filter(frequency)
+    records = []
+    for name, inserts in kinds(phantom).items():
+        disc = inserts[0]
+        record = {
+            "insert": name,
+            "contrast_hu": disc.contrast_hu,
+            "diameter_mm": disc.diameter_mm,
+            "ttf_of": _nearest(transfers, disc.contrast_hu),
+        }
+        values = dict.fromkeys(("npw", "pw", "npwe"), math.nan)
+        if record["ttf_of"] is not None and power.variance > 0:
+            task = observers.disc_task(
+                frequency,
+                contrast_hu=disc.contrast_hu,
+                radius_mm=disc.diameter_mm / 2,
+            )
+            given = (task, transfers[record["ttf_of"]].at(frequency), noise)
+            values = {
+                "npw": observers.npw(*given, cell=cell),
+                "pw": observers.pw(*given, cell=cell),
+                "npwe": observers.npwe(*given, eye=eye, cell=cell),
+            }
+        record["dprime"] = values
+        record["auc"] = {key: observers.auc_of(value) for key, value in values.items()}
+        records.append(record)
+    return records
+
+
+def kinds(phantom: QualityPhantom) -> dict[str, list[Insert]]:
+    """Returns the inserts by name: those of one name are alike."""
+    found: dict[str, list[Insert]] = {}
+    for insert in phantom.inserts:
+        found.setdefault(insert.name, []).append(insert)
+    return found
+
+
+def _nearest(transfers: Mapping[str, TaskTransfer], contrast_hu: float) -> str | None:
+    return min(
+        transfers,
+        key=lambda name: abs(abs(transfers[name].contrast_hu) - abs(contrast_hu)),
+        default=None,
+    )
