@@ -23,6 +23,9 @@ _COMMANDS = {
     "convert": "DICOM to TFRecords, split by patient.",
     "train": "Train a network of the zoo on TFRecords.",
     "evaluate": "One table of all metrics for networks and filters.",
+    "quality": "Noise, sharpness and detectability on phantoms, at several doses.",
+    "judge": "Organs and lesions found by networks before and after denoising.",
+    "reader-study": "Blinded pages for readers, and the scoring of their answers.",
     "denoise": "Every CT series of a folder to a denoised DICOM series.",
     "export": "A denoiser as SavedModel: HU in, HU out.",
     "models": "The zoo: networks, costs and published weights.",
@@ -36,7 +39,8 @@ class _LazyGroup(click.Group):
     def get_command(self, ctx, name):
         if name not in _COMMANDS:
             return None
-        return importlib.import_module(f"ct_keras.cli.{name}").command
+        module = name.replace("-", "_")
+        return importlib.import_module(f"ct_keras.cli.{module}").command
 
     def format_commands(self, ctx, formatter):
         with formatter.section("Commands"):

@@ -60,6 +60,7 @@ __all__ = [
     "held_out",
     "lesion_crops",
     "list_tasks",
+    "make_data",
     "measure",
     "organ_classes",
     "organ_slices",

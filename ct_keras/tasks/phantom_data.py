@@ -8,7 +8,7 @@ anything is cut out of them.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -18,6 +18,9 @@ from ct_keras.progress import track
 from ct_keras.simulation import LABELS, REGIONS, DoseSimulator, make_phantom
 from ct_keras.simulation.lesions import add_lesions
 from ct_keras.simulation.painter import BLUR_MM
+
+#: HU to HU, or several by name; None leaves the noise.
+Denoise = Callable[[np.ndarray], np.ndarray] | Mapping[str, Callable | None] | None
 
 #: Organ -> tissues of the phantoms that make it up. Class 0 is all that is left.
 ORGANS: dict[str, tuple[str, ...]] = {
@@ -97,9 +100,9 @@ def organ_slices(
     slices: int = 10,
     pixels: int = 128,
     slice_mm: float = 10.0,
-    denoise: Callable[[np.ndarray], np.ndarray] | None = None,
+    denoise: Denoise = None,
     progress: bool = False,
-) -> TaskData:
+) -> TaskData | dict[str, TaskData]:
     """Whole slices of thorax and abdomen with the organ in every pixel.
 
     Args:
@@ -108,15 +111,17 @@ def organ_slices(
         slices: Slices of each region.
         pixels: Rows and columns; the field of view is 400 mm.
         slice_mm: Thickness and distance of slices. The noise is that of 5 mm.
-        denoise: Applied to each slice, (rows, columns) HU to HU.
+        denoise: Applied to each slice, (rows, columns) HU to HU; or several of them by
+            name, None for none, which all get the same noisy slices.
         progress: Whether a bar is shown.
 
     Returns:
-        Patients one after another, for each slice all doses.
+        Patients one after another, for each slice all doses; for several denoisers by
+        their names.
     """
     simulator = _simulator(pixels)
     spacing_mm = (slice_mm, FIELD_OF_VIEW_MM / pixels, FIELD_OF_VIEW_MM / pixels)
-    rows = _Rows(doses, denoise)
+    collected = _Collection(doses, denoise)
     for seed in track(list(seeds), "Phantom patients", enabled=progress):
         for number, region in enumerate(REGIONS):
             phantom = make_phantom(
@@ -128,9 +133,9 @@ def organ_slices(
             classes = organ_classes(phantom.labels)
             for index in range(slices):
                 place = slices * number + index
-                for noisy in rows.scans(simulator, phantom.hu[index], seed, place):
-                    rows.add(noisy, classes[index], seed)
-    return rows.data(tuple(ORGANS))
+                noisy = _scans(simulator, phantom.hu[index], doses, seed, place)
+                collected.add(noisy, classes[index], seed)
+    return collected.data(tuple(ORGANS))
 
 
 def lesion_crops(
@@ -143,9 +148,9 @@ def lesion_crops(
     crop: int = 32,
     slices: int = 10,
     jitter: int = 4,
-    denoise: Callable[[np.ndarray], np.ndarray] | None = None,
+    denoise: Denoise = None,
     progress: bool = False,
-) -> TaskData:
+) -> TaskData | dict[str, TaskData]:
     """Pieces of the liver, half of them with a lesion in it.
 
     Each lesion gives two slices of the same patient: one with it and one without, cut
@@ -164,15 +169,17 @@ def lesion_crops(
         slices: Slices of 5 mm searched for room for lesions.
         jitter: Greatest distance of a lesion from the middle of its piece, in pixels
             along each axis.
-        denoise: Applied to each slice, (rows, columns) HU to HU.
+        denoise: Applied to each slice, (rows, columns) HU to HU; or several of them by
+            name, None for none, which all get the same noisy slices.
         progress: Whether a bar is shown.
 
     Returns:
-        Present and absent in turn, for each of them all doses.
+        Present and absent in turn, for each of them all doses; for several denoisers by
+        their names.
     """
     simulator = _simulator(pixels)
     spacing_mm = (5.0, FIELD_OF_VIEW_MM / pixels, FIELD_OF_VIEW_MM / pixels)
-    rows = _Rows(doses, denoise)
+    collected = _Collection(doses, denoise)
     for seed in track(list(seeds), "Phantom patients", enabled=progress):
         patient = make_phantom(
             seed,
@@ -195,49 +202,52 @@ def lesion_crops(
                 window = _window(lesion.center[1:], crop, jitter, pixels, rng)
                 for truth, plane in ((1, present), (0, absent)):
                     place = 100 * draw + 2 * number + truth
-                    for noisy in rows.scans(simulator, plane, seed, place):
-                        rows.add(noisy[window], truth, seed)
-    return rows.data(("lesion",))
+                    noisy = _scans(simulator, plane, doses, seed, place)
+                    collected.add(noisy, truth, seed, window)
+    return collected.data(("lesion",))
 
 
-class _Rows:
-    """Collects images at all doses, with what is known about each.
+class _Collection:
+    """Collects denoised images, with what is known about each.
 
     Args:
         doses: Fractions of the full dose.
-        denoise: Applied to each slice, or None.
+        denoise: One denoiser, or several by name.
     """
 
-    def __init__(self, doses: Sequence[float], denoise):
-        self.doses, self.denoise = tuple(doses), denoise
-        self._hu, self._truth, self._patient = [], [], []
+    def __init__(self, doses: Sequence[float], denoise: Denoise):
+        self._doses = tuple(doses)
+        self._alone = not isinstance(denoise, Mapping)
+        self._methods = {"": denoise} if self._alone else dict(denoise)
+        self._hu = {name: [] for name in self._methods}
+        self._truth, self._patient = [], []
 
-    def scans(self, simulator, plane, seed: int, place: int) -> list[np.ndarray]:
-        """The slice at every dose, denoised if that was asked for."""
-        noise_seed = _NOISE_SEED * 10**6 + seed
-        noisy = simulator.low_doses(
-            plane, self.doses, seed=noise_seed, slice_index=place
-        )
-        if self.denoise is None:
-            return noisy
-        return [np.asarray(self.denoise(image), np.float32) for image in noisy]
+    def add(self, scans: list[np.ndarray], truth, patient: int, window=...) -> None:
+        """Takes a slice at every dose, and the part of it that is kept."""
+        for noisy in scans:
+            for name, method in self._methods.items():
+                image = noisy if method is None else method(noisy)
+                self._hu[name].append(np.asarray(image, np.float32)[window])
+            self._truth.append(truth)
+            self._patient.append(patient)
 
-    def add(self, image: np.ndarray, truth, patient: int) -> None:
-        """Takes one image; calls for the doses of a slice follow each other."""
-        self._hu.append(image)
-        self._truth.append(truth)
-        self._patient.append(patient)
-
-    def data(self, names: tuple[str, ...]) -> TaskData:
+    def data(self, names: tuple[str, ...]) -> TaskData | dict[str, TaskData]:
         """Everything that was added."""
-        repeats = len(self._hu) // len(self.doses)
-        return TaskData(
-            np.stack(self._hu),
+        repeats = len(self._truth) // len(self._doses)
+        known = (
             np.array(self._truth, np.uint8),
-            np.tile(np.array(self.doses, np.float32), repeats),
+            np.tile(np.array(self._doses, np.float32), repeats),
             np.array(self._patient, np.int64),
             names,
         )
+        found = {name: TaskData(np.stack(hu), *known) for name, hu in self._hu.items()}
+        return found[""] if self._alone else found
+
+
+def _scans(simulator, plane, doses, seed: int, place: int) -> list[np.ndarray]:
+    """A slice at every dose."""
+    noise_seed = _NOISE_SEED * 10**6 + seed
+    return simulator.low_doses(plane, doses, seed=noise_seed, slice_index=place)
 
 
 def _simulator(pixels: int) -> DoseSimulator:

@@ -1,0 +1,74 @@
+"""`ct-keras judge`: does the lesion come back?"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from ct_keras.cli.output import NOTICE, echo_table, emit_json, say
+
+
+@click.command()
+@click.argument("models", metavar="MODEL...", nargs=-1, required=True)
+@click.option("--out", required=True, type=click.Path(path_type=Path))
+@click.option("--dose", default=0.05, show_default=True, help="Fraction of full dose.")
+@click.option(
+    "--judges",
+    type=click.Path(path_type=Path),
+    help="A folder that keeps the trained judges for the next call.",
+)
+@click.option("--seed", default=0, show_default=True, help="Of training and bootstrap.")
+@click.option("--overwrite", is_flag=True, help="Replace OUT.")
+@click.option("--json", "as_json", is_flag=True, help="Print judge.json.")
+def command(models, out, dose, judges, seed, overwrite, as_json) -> None:
+    """Measures what can still be done with images that each MODEL denoised.
+
+    A network that segments organs and one that finds faint lesions judge phantom
+    patients at full dose, at a low dose, and at the low dose after each MODEL. MODEL is
+    the name of published weights, a run, a .keras file or filter:NAME. The judges are
+    trained first, about six minutes on two CPU cores. OUT gets judge.json and
+    judge.png.
+    """
+    from ct_keras.files import check_output_folder
+
+    check_output_folder(out, overwrite=overwrite)
+    from ct_keras.evaluation.judge import judge
+    from ct_keras.serving.methods import get_method
+
+    methods = {Path(text).name: get_method(text) for text in models}
+    document = judge(
+        methods,
+        out,
+        dose=dose,
+        judges=judges,
+        seed=seed,
+        overwrite=overwrite,
+        progress=True,
+    )
+    if as_json:
+        emit_json(document)
+        return
+    columns = ["model", "dose", "mean Dice", "back", "AUC", "back"]
+    rows = [
+        [
+            row["model"],
+            f"{row['dose_fraction']:.0%}",
+            _with_interval(row, "mean_dice"),
+            _share(row.get("dice_recovered")),
+            _with_interval(row, "auc"),
+            _share(row.get("auc_recovered")),
+        ]
+        for row in document["rows"]
+    ]
+    echo_table("What the dose took and what came back", columns, rows)
+    say(f"judge.json and judge.png are in {out.name}. {NOTICE}")
+
+
+def _with_interval(row: dict, key: str) -> str:
+    low, high = row[f"{key}_ci95"]
+    return f"{row[key]:.3f} ({low:.3f} to {high:.3f})"
+
+
+def _share(share: float | None) -> str:
+    return "-" if share is None else f"{share:+.0%}"

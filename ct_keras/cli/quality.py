@@ -1,0 +1,102 @@
+"""`ct-keras quality`: noise, sharpness and detectability on phantoms."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from ct_keras.cli.output import NOTICE, echo_table, emit_json, say
+from ct_keras.errors import CtKerasError
+
+
+@click.command()
+@click.argument("models", metavar="MODEL...", nargs=-1, required=True)
+@click.option("--out", required=True, type=click.Path(path_type=Path))
+@click.option(
+    "--dose",
+    default="0.1,0.25,1",
+    show_default=True,
+    help="Fractions of full dose, with commas between.",
+)
+@click.option("--repeats", default=20, show_default=True, help="Scans of each phantom.")
+@click.option("--size", default=256, show_default=True, help="Rows and columns.")
+@click.option("--spacing", default=0.7, show_default=True, help="Of pixels, in mm.")
+@click.option("--kernel", default="b30", show_default=True, help="b30, d45 or ramp.")
+@click.option(
+    "--noise",
+    default=12.0,
+    show_default=True,
+    help="SD in the middle of the water at full dose, in HU.",
+)
+@click.option(
+    "--lcd",
+    type=click.Path(path_type=Path),
+    help="Images in the layout of LCD-CT, for the Hotelling observer.",
+)
+@click.option("--seed", default=0, show_default=True)
+@click.option("--overwrite", is_flag=True, help="Replace OUT.")
+@click.option("--json", "as_json", is_flag=True, help="Print quality.json.")
+def command(models, out, dose, lcd, overwrite, as_json, **settings) -> None:
+    """Scans phantoms at several doses and measures what each MODEL makes of them.
+
+    MODEL is the name of published weights, a run, a .keras file, filter:NAME or input.
+    OUT gets quality.json (noise power, transfer functions, contrast and bias,
+    detectability by NPW, PW, NPWE and Hotelling observers, dose curves) and its plots.
+    """
+    from ct_keras.files import check_output_folder
+
+    check_output_folder(out, overwrite=overwrite)
+    doses = _doses(dose)
+    from ct_keras.evaluation.image_quality import (
+        QualityPlan,
+        measure_lcd,
+        measure_quality,
+        read_lcd_ct,
+        summary_rows,
+        write_quality,
+    )
+    from ct_keras.serving.methods import INPUT, get_method
+
+    study = read_lcd_ct(lcd) if lcd is not None else None
+    plan = QualityPlan(
+        doses=doses,
+        repeats=settings["repeats"],
+        size=settings["size"],
+        spacing_mm=settings["spacing"],
+        kernel=settings["kernel"],
+        noise_hu=settings["noise"],
+        seed=settings["seed"],
+    ).checked()
+    methods = {_label(text, models): get_method(text) for text in models}
+    document = measure_quality(methods, plan, progress=True)
+    if study is not None:
+        methods = {INPUT: get_method(INPUT)} | methods
+        seed = settings["seed"]
+        document["lcd_ct"] = measure_lcd(methods, study, seed=seed, progress=True)
+    write_quality(document, out, overwrite=overwrite)
+    if as_json:
+        emit_json(document)
+        return
+    columns, rows = summary_rows(document)
+    echo_table("Image quality on phantoms", columns, rows)
+    say(f"quality.json and its plots are in {out.name}. {NOTICE}")
+
+
+def _label(text: str, models: tuple[str, ...]) -> str:
+    """A short row name: a run or file by its own name, unless two are called alike."""
+    short = Path(text).name
+    alike = sum(Path(other).name == short for other in models) > 1
+    return text if alike else short
+
+
+def _doses(text: str) -> tuple[float, ...]:
+    try:
+        return tuple(float(part) for part in text.split(","))
+    except ValueError as error:
+        raise CtKerasError(
+            "CTK-E000",
+            "the doses cannot be read",
+            received=text,
+            expected="numbers with commas between, for instance 0.1,0.25,1",
+        ) from error

@@ -1,0 +1,252 @@
+"""`ct-keras reader-study`: blinded pages for readers, and the scoring of answers."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import click
+
+from ct_keras.cli.output import NOTICE, echo_table, emit_json, note, say
+from ct_keras.errors import CtKerasError
+
+_PATH = click.Path(path_type=Path)
+#: Validation slices that a filter is tuned on, as `evaluate` does.
+_TUNING_SLICES = 8
+
+
+@click.group()
+def command() -> None:
+    """A blinded study: readers score hidden methods side by side.
+
+    make writes one page for each reader and a sealed key; the readers send back the
+    files that their pages save; score joins them with the key.
+    """
+
+
+@command.command()
+@click.argument("models", metavar="MODEL...", nargs=-1, required=True)
+@click.option("--records", type=_PATH, help="A records folder.")
+@click.option("--split", default="test", show_default=True)
+@click.option("--low", type=_PATH, help="Low-dose series.")
+@click.option("--full", type=_PATH, help="Its reference.")
+@click.option("--out", required=True, type=_PATH)
+@click.option("--readers", default=3, show_default=True, help="How many pages.")
+@click.option("--cases", type=int, help="At most so many; default: every patient.")
+@click.option("--per-patient", default=1, show_default=True, help="Slices of each.")
+@click.option(
+    "--slices",
+    type=_PATH,
+    help="A CSV with case and slice_index (as slices.csv): show these instead.",
+)
+@click.option(
+    "--repeats",
+    "repeat_share",
+    default=0.1,
+    show_default=True,
+    help="Share of the cases that every reader sees twice.",
+)
+@click.option(
+    "--criterion",
+    "criteria",
+    multiple=True,
+    help="Ask only this (may be given again); default: all seven.",
+)
+@click.option("--title", default="Reader study", show_default=True)
+@click.option("--seed", type=int, help="Keep it secret; default: drawn, in the key.")
+@click.option(
+    "--tune/--no-tune",
+    default=None,
+    help="Fit the filters to the split val first (default: if there is one).",
+)
+@click.option("--overwrite", is_flag=True, help="Replace OUT.")
+@click.option("--json", "as_json", is_flag=True, help="Print what was made.")
+def make(
+    models, records, split, low, full, out, cases, slices, tune, as_json, **options
+) -> None:
+    """Writes a page for each reader, with each MODEL hidden in it, and the sealed key.
+
+    MODEL is the name of published weights, a run, a .keras file or filter:NAME. The
+    full and the low dose are hidden among them in every case. OUT/pages holds what the
+    readers get; OUT/sealed/key.json tells which panel shows what and must stay away
+    from them until all answers are in. The slices come from --records, or from one
+    pair of DICOM series, --low and --full.
+    """
+    from ct_keras.files import check_output_folder
+
+    inputs = tuple(folder for folder in (records, low, full) if folder is not None)
+    check_output_folder(out, inputs=inputs, overwrite=options["overwrite"])
+    read_pairs = _pairs_of(records, split, low, full)
+    from ct_keras.evaluation.reader_study import CRITERIA, design_remarks, make_study
+    from ct_keras.serving.methods import get_method
+
+    methods = {_label(text, models): get_method(text) for text in models}
+    if records is not None:
+        methods = _tuned(methods, records, split, tune)
+    options["criteria"] = options["criteria"] or tuple(CRITERIA)
+    key = make_study(
+        methods,
+        read_pairs,
+        out,
+        limit=cases,
+        slices=None if slices is None else _listed(slices),
+        command=" ".join(["ct-keras", *_public_arguments(sys.argv[1:])]),
+        progress=True,
+        **options,
+    )
+    for remark in design_remarks(key):
+        note(remark)
+    if as_json:
+        emit_json(_without_secrets(key))
+        return
+    showings = len(key["readers"][0]["showings"])
+    say(
+        f"Study {key['study']}: {len(key['cases'])} cases, {len(key['arms'])} images "
+        f"each, {showings} screens for each of {len(key['readers'])} readers."
+    )
+    say(f"Give readers their page in {out.name}/pages and nothing else.")
+    say(
+        f"{out.name}/sealed/key.json unblinds the study: keep it away from the readers "
+        f"until all answers are in. {NOTICE}"
+    )
+
+
+@command.command()
+@click.argument("answers", metavar="ANSWERS...", nargs=-1, required=True, type=_PATH)
+@click.option("--key", required=True, type=_PATH, help="sealed/key.json of the study.")
+@click.option("--out", required=True, type=_PATH)
+@click.option("--seed", default=0, show_default=True, help="Of the bootstrap.")
+@click.option(
+    "--allow-incomplete", is_flag=True, help="Leave out cases not fully answered."
+)
+@click.option("--overwrite", is_flag=True, help="Replace OUT.")
+@click.option("--json", "as_json", is_flag=True, help="Print scores.json.")
+def score(answers, key, out, seed, allow_incomplete, overwrite, as_json) -> None:
+    """Unblinds ANSWERS, the files that the readers' pages saved, and scores them.
+
+    OUT gets scores.json (medians, intervals, Friedman and Wilcoxon tests with Holm's
+    correction, agreement within and between readers), ratings.csv with every score,
+    and scores.png.
+    """
+    from ct_keras.files import check_output_folder
+
+    check_output_folder(out, inputs=(key, *answers), overwrite=overwrite)
+    from ct_keras.evaluation.reader_study import (
+        read_answers,
+        read_key,
+        result_tables,
+        score_study,
+        unblind,
+        write_results,
+    )
+
+    secret = read_key(key)
+    ratings = unblind(
+        secret, map(read_answers, answers), allow_incomplete=allow_incomplete
+    )
+    document = score_study(secret, ratings, seed=seed)
+    write_results(document, secret, ratings, out, overwrite=overwrite)
+    if ratings.missing:
+        note(f"Cases left out, not fully answered: {len(ratings.missing)}.")
+    absent = len(secret["readers"]) - len(ratings.readers)
+    if absent:
+        note(f"Readers without answers: {absent} of {len(secret['readers'])}.")
+    if as_json:
+        emit_json(document)
+        return
+    for title, columns, rows in result_tables(document):
+        echo_table(title, columns, rows)
+    say(f"scores.json, ratings.csv and scores.png are in {out.name}. {NOTICE}")
+
+
+def _label(text: str, models: tuple[str, ...]) -> str:
+    """A short name: a run or file by its own name, unless two are called alike."""
+    short = Path(text).name
+    alike = sum(Path(other).name == short for other in models) > 1
+    return text if alike else short
+
+
+def _public_arguments(arguments: list[str]) -> list[str]:
+    """Arguments for the key: paths by their last part."""
+    return [Path(text).name if "/" in text else text for text in arguments]
+
+
+def _without_secrets(key: dict) -> dict:
+    """What can be shown while the study runs: nothing that unblinds."""
+    return {
+        "study": key["study"],
+        "title": key["title"],
+        "notice": key["notice"],
+        "cases": len(key["cases"]),
+        "images_per_case": len(key["arms"]),
+        "criteria": key["criteria"],
+        "pages": [
+            {
+                "reader": entry["reader"],
+                "page": entry["page"],
+                "sha256": entry["sha256"],
+                "screens": len(entry["showings"]),
+            }
+            for entry in key["readers"]
+        ],
+    }
+
+
+def _pairs_of(records: Path | None, split: str, low: Path | None, full: Path | None):
+    """A function that returns the slice pairs, from the beginning each time."""
+    if records is not None:
+        from ct_keras.data import iterate_pairs
+
+        return lambda: iterate_pairs(records, split)
+    if low is None or full is None:
+        raise CtKerasError(
+            "CTK-E000",
+            "reader-study make needs slice pairs",
+            expected="either --records, or both --low and --full",
+        )
+    from ct_keras.data import pair_series
+    from ct_keras.dicom import read_series
+
+    series = read_series(low), read_series(full)
+    return lambda: pair_series(*series)
+
+
+def _listed(path: Path) -> list[dict]:
+    """The rows of a list of slices."""
+    import csv
+
+    try:
+        with open(path, newline="", encoding="utf-8-sig") as file:
+            rows = list(csv.DictReader(file))
+    except (OSError, ValueError, csv.Error) as error:
+        raise CtKerasError(
+            "CTK-E005", "cannot read a list of slices", received=path.name
+        ) from error
+    if not rows or not {"case", "slice_index"} <= set(rows[0]):
+        raise CtKerasError(
+            "CTK-E000",
+            "a list of slices without slices",
+            received=path.name,
+            expected="a CSV with the columns case and slice_index",
+        )
+    return rows
+
+
+def _tuned(methods: dict, records: Path, split: str, tune: bool | None) -> dict:
+    """The same methods, with filters fitted to the validation split."""
+    from ct_keras.data import read_manifest
+    from ct_keras.filters import tune as tune_filter
+    from ct_keras.serving.methods import FilterDenoiser
+    from ct_keras.training.validation import fixed_slices
+
+    has_validation = "val" in read_manifest(records).splits and split != "val"
+    filtering = any(isinstance(method, FilterDenoiser) for method in methods.values())
+    if not filtering or tune is False or (tune is None and not has_validation):
+        return methods
+    pairs = fixed_slices(records, "val", _TUNING_SLICES)
+    return {
+        label: FilterDenoiser(tune_filter(method.filter, pairs, progress=True))
+        if isinstance(method, FilterDenoiser)
+        else method
+        for label, method in methods.items()
+    }
