@@ -45,8 +45,8 @@ def command(out, source, overwrite, as_json) -> None:
     """Shows the whole way on embedded data, in minutes on two CPU cores.
 
     Phantom patients as DICOM, a low dose simulated from them, TFRecords, a short
-    training of RED-CNN, evaluation beside classical filters and the published weights
-    on patients that training never saw, and a denoised DICOM series. Open
+    training of RED-CNN, evaluation beside classical filters and the published default
+    model on patients that training never saw, and a denoised DICOM series. Open
     OUT/report.html at the end.
     """
     from ct_keras.files import atomic_folder, check_output_folder
@@ -131,11 +131,11 @@ def _write_patients(folder: Path, source: Path | None) -> None:
 
 def _evaluate(folder: Path, records: Path, denoiser) -> dict:
     from ct_keras.cli.evaluate import measure
-    from ct_keras.serving import list_published
+    from ct_keras.serving import DEFAULT_MODEL
     from ct_keras.serving.methods import get_method
 
     methods = {"input": get_method("input"), "red_cnn, trained now": denoiser}
-    methods |= {f"{name}, published": get_method(name) for name in list_published()}
+    methods[f"{DEFAULT_MODEL}, published"] = get_method(DEFAULT_MODEL)
     methods |= {name: get_method(name) for name in FILTERS}
     return measure(
         methods,
