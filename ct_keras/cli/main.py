@@ -101,8 +101,10 @@ def _silence_libraries() -> None:
     """Keeps what TensorFlow's C++ code writes to standard error off the terminal.
 
     It greets with half a dozen lines about the processor before anything can be
-    configured. Python's own messages go on to where they went; --debug shows all.
+    configured, and its Python code warns that many networks mean many traces. Python's
+    other messages go on to where they went; --debug shows all.
     """
+    logging.getLogger("tensorflow").setLevel(logging.ERROR)
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     sys.stderr.flush()
     sys.stderr = os.fdopen(os.dup(2), "w", buffering=1, errors="backslashreplace")
