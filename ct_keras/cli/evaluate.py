@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
 import click
 
-from ct_keras.cli.output import NOTICE, echo_table, emit_json, note, say
+from ct_keras.cli.compared import methods_by_label, public_command, tuned
+from ct_keras.cli.output import NOTICE, echo_table, emit_json, say
 from ct_keras.errors import CtKerasError
 
 
@@ -51,9 +51,7 @@ def command(
 
         curves = read_quality(quality)
     pairs = None if records is not None else _series_pairs(low, full)
-    from ct_keras.serving.methods import get_method
-
-    methods = {_label(text, models): get_method(text) for text in models}
+    methods = methods_by_label(models)
     document = measure(
         methods,
         records,
@@ -63,7 +61,7 @@ def command(
         tune=tune,
         curves=curves,
         seed=seed,
-        command=" ".join(["ct-keras", *_public_arguments(sys.argv[1:])]),
+        command=public_command(),
     )
     if as_json:
         emit_json(document)
@@ -73,18 +71,6 @@ def command(
     columns, rows = summary_rows(document)
     echo_table(f"Split {split}", columns, rows)
     say(f"report.html and metrics.json are in {out.name}. {NOTICE}")
-
-
-def _label(text: str, models: tuple[str, ...]) -> str:
-    """A short row name: a run or file by its own name, unless two are called alike."""
-    short = Path(text).name
-    alike = sum(Path(other).name == short for other in models) > 1
-    return text if alike else short
-
-
-def _public_arguments(arguments: list[str]) -> list[str]:
-    """Arguments for the report: paths by their last part, as reports travel."""
-    return [Path(text).name if "/" in text else text for text in arguments]
 
 
 def measure(
@@ -122,7 +108,7 @@ def measure(
     if records is not None:
         pairs = iterate_pairs(records, split)
         total = count_slices(read_manifest(records), split)
-        methods = _tuned(methods, records, split, tune)
+        methods = tuned(methods, records, split, tune)
     return evaluate_models(
         methods,
         pairs,
@@ -149,29 +135,6 @@ def _series_pairs(low: Path | None, full: Path | None):
     from ct_keras.dicom import read_series
 
     return pair_series(read_series(low), read_series(full))
-
-
-def _tuned(methods: dict, records, split: str, tune: bool | None) -> dict:
-    """The same methods, with filters fitted to the validation split."""
-    from ct_keras.data import read_manifest
-    from ct_keras.filters import tune as tune_filter
-    from ct_keras.serving.methods import FilterDenoiser
-    from ct_keras.training.validation import fixed_slices
-
-    has_validation = "val" in read_manifest(records).splits and split != "val"
-    filtering = any(isinstance(method, FilterDenoiser) for method in methods.values())
-    if not filtering or tune is False or (tune is None and not has_validation):
-        return methods
-    pairs = fixed_slices(records, "val", 8)
-    tuned = {}
-    for label, method in methods.items():
-        if isinstance(method, FilterDenoiser):
-            tuned_filter = tune_filter(method.filter, pairs, progress=True)
-            method = type(method)(tuned_filter)
-            settings = method.identity.parameters
-            note(f"{label} tuned on the split val: {settings}")
-        tuned[label] = method
-    return tuned
 
 
 def _cost(method) -> dict:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from ct_keras.cli.compared import methods_by_label
 from ct_keras.cli.output import NOTICE, echo_table, emit_json, say
 
 
@@ -34,9 +35,8 @@ def command(models, out, dose, judges, seed, overwrite, as_json) -> None:
 
     check_output_folder(out, overwrite=overwrite)
     from ct_keras.evaluation.judge import judge
-    from ct_keras.serving.methods import get_method
 
-    methods = {Path(text).name: get_method(text) for text in models}
+    methods = methods_by_label(models)
     document = judge(
         methods,
         out,

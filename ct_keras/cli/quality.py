@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from ct_keras.cli.compared import methods_by_label
 from ct_keras.cli.output import NOTICE, echo_table, emit_json, say
 from ct_keras.errors import CtKerasError
 
@@ -68,7 +69,7 @@ def command(models, out, dose, lcd, overwrite, as_json, **settings) -> None:
         noise_hu=settings["noise"],
         seed=settings["seed"],
     ).checked()
-    methods = {_label(text, models): get_method(text) for text in models}
+    methods = methods_by_label(models)
     document = measure_quality(methods, plan, progress=True)
     if study is not None:
         methods = {INPUT: get_method(INPUT)} | methods
@@ -81,13 +82,6 @@ def command(models, out, dose, lcd, overwrite, as_json, **settings) -> None:
     columns, rows = summary_rows(document)
     echo_table("Image quality on phantoms", columns, rows)
     say(f"quality.json and its plots are in {out.name}. {NOTICE}")
-
-
-def _label(text: str, models: tuple[str, ...]) -> str:
-    """A short row name: a run or file by its own name, unless two are called alike."""
-    short = Path(text).name
-    alike = sum(Path(other).name == short for other in models) > 1
-    return text if alike else short
 
 
 def _doses(text: str) -> tuple[float, ...]:

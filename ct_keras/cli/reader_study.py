@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
 import click
 
+from ct_keras.cli.compared import methods_by_label, public_command, tuned
 from ct_keras.cli.output import NOTICE, echo_table, emit_json, note, say
 from ct_keras.errors import CtKerasError
 
 _PATH = click.Path(path_type=Path)
-#: Validation slices that a filter is tuned on, as `evaluate` does.
-_TUNING_SLICES = 8
 
 
 @click.group()
@@ -78,11 +76,10 @@ def make(
     check_output_folder(out, inputs=inputs, overwrite=options["overwrite"])
     read_pairs = _pairs_of(records, split, low, full)
     from ct_keras.evaluation.reader_study import CRITERIA, design_remarks, make_study
-    from ct_keras.serving.methods import get_method
 
-    methods = {_label(text, models): get_method(text) for text in models}
+    methods = methods_by_label(models)
     if records is not None:
-        methods = _tuned(methods, records, split, tune)
+        methods = tuned(methods, records, split, tune)
     options["criteria"] = options["criteria"] or tuple(CRITERIA)
     key = make_study(
         methods,
@@ -90,7 +87,7 @@ def make(
         out,
         limit=cases,
         slices=None if slices is None else _listed(slices),
-        command=" ".join(["ct-keras", *_public_arguments(sys.argv[1:])]),
+        command=public_command(),
         progress=True,
         **options,
     )
@@ -159,18 +156,6 @@ def score(answers, key, out, seed, allow_incomplete, overwrite, as_json) -> None
     say(f"scores.json, ratings.csv and scores.png are in {out.name}. {NOTICE}")
 
 
-def _label(text: str, models: tuple[str, ...]) -> str:
-    """A short name: a run or file by its own name, unless two are called alike."""
-    short = Path(text).name
-    alike = sum(Path(other).name == short for other in models) > 1
-    return text if alike else short
-
-
-def _public_arguments(arguments: list[str]) -> list[str]:
-    """Arguments for the key: paths by their last part."""
-    return [Path(text).name if "/" in text else text for text in arguments]
-
-
 def _without_secrets(key: dict) -> dict:
     """What can be shown while the study runs: nothing that unblinds."""
     return {
@@ -230,23 +215,3 @@ def _listed(path: Path) -> list[dict]:
             expected="a CSV with the columns case and slice_index",
         )
     return rows
-
-
-def _tuned(methods: dict, records: Path, split: str, tune: bool | None) -> dict:
-    """The same methods, with filters fitted to the validation split."""
-    from ct_keras.data import read_manifest
-    from ct_keras.filters import tune as tune_filter
-    from ct_keras.serving.methods import FilterDenoiser
-    from ct_keras.training.validation import fixed_slices
-
-    has_validation = "val" in read_manifest(records).splits and split != "val"
-    filtering = any(isinstance(method, FilterDenoiser) for method in methods.values())
-    if not filtering or tune is False or (tune is None and not has_validation):
-        return methods
-    pairs = fixed_slices(records, "val", _TUNING_SLICES)
-    return {
-        label: FilterDenoiser(tune_filter(method.filter, pairs, progress=True))
-        if isinstance(method, FilterDenoiser)
-        else method
-        for label, method in methods.items()
-    }

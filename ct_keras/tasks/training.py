@@ -15,6 +15,7 @@ from ct_keras.losses import SegmentationLoss
 from ct_keras.tasks.measures import auc, dice_by_class
 from ct_keras.tasks.phantom_data import TaskData, lesion_crops, organ_slices
 from ct_keras.tasks.recipes import TaskRecipe, TaskSpec
+from ct_keras.training.callbacks import ProgressBar
 
 _WARMUP_SHARE = 0.05
 _MEASURE_BATCH = 16
@@ -92,8 +93,9 @@ def train(
     network = spec.builder(**recipe.options)
     batches = Batches(train_data, recipe.batch_size, recipe.augment, seed)
     _compile(network, spec, recipe, len(batches))
+    callbacks = [ProgressBar(recipe.epochs, len(batches), 0)] if progress else []
     history = network.fit(
-        batches, epochs=recipe.epochs, shuffle=False, verbose="auto" if progress else 0
+        batches, epochs=recipe.epochs, callbacks=callbacks, shuffle=False, verbose=0
     )
     measures = {
         f"{dose:g}": measure(network, test_data.at_dose(dose))

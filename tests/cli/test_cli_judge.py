@@ -1,0 +1,46 @@
+"""`ct-keras judge`: one table, one JSON document and nothing else."""
+
+import json
+
+import pytest
+
+from ct_keras.cli import main
+from ct_keras.tasks.recipes import TaskRecipe
+
+SMALL = {
+    "unet": {"train": (1, 3), "test": (3, 5), "slices": 1, "pixels": 64},
+    "lesion_net": {"train": (1, 3), "test": (3, 5), "slices": 6, "pixels": 128},
+}
+
+
+@pytest.fixture
+def small_recipes(monkeypatch):
+    """Judges of a minute's work instead of six."""
+    changed = TaskRecipe.changed
+
+    def smaller(recipe, **values):
+        name = "unet" if "window_hu" in recipe.options else "lesion_net"
+        values |= {"epochs": 1, "data": SMALL[name]}
+        return changed(recipe, **values)
+
+    monkeypatch.setattr(TaskRecipe, "changed", smaller)
+
+
+def run(capsys, *arguments):
+    with pytest.raises(SystemExit) as end:
+        main.main([str(argument) for argument in arguments])
+    return int(end.value.code or 0), capsys.readouterr()
+
+
+def test_json_is_all_that_is_printed(capsys, small_recipes, tmp_path):
+    out = tmp_path / "out"
+    arguments = ("judge", "input", "filter:median", "--out", out, "--dose", "0.1")
+    status, text = run(capsys, *arguments, "--json")
+    assert status == 0
+    document = json.loads(text.out)
+    assert document == json.loads((out / "judge.json").read_text())
+    assert [row["model"] for row in document["rows"]] == [
+        *("full dose", "low dose", "input", "filter:median")
+    ]
+    status, text = run(capsys, *arguments)
+    assert status == 6 and text.err.startswith("CTK-E071")
