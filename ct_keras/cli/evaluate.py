@@ -28,11 +28,28 @@ from ct_keras.errors import CtKerasError
     type=click.Path(path_type=Path),
     help="quality.json of `ct-keras quality`; the page shows its curves too.",
 )
+@click.option(
+    "--baseline",
+    metavar="MODEL",
+    help="The others are tested against it besides the input "
+    "[default: filter:gaussian, where it is measured].",
+)
 @click.option("--seed", default=0, show_default=True, help="Of the bootstrap.")
 @click.option("--overwrite", is_flag=True, help="Replace OUT.")
 @click.option("--json", "as_json", is_flag=True, help="Print metrics.json.")
 def command(
-    models, records, split, low, full, out, tune, quality, seed, overwrite, as_json
+    models,
+    records,
+    split,
+    low,
+    full,
+    out,
+    tune,
+    quality,
+    baseline,
+    seed,
+    overwrite,
+    as_json,
 ) -> None:
     """Measures each MODEL on slice pairs: every protocol, intervals, a report page.
 
@@ -50,8 +67,15 @@ def command(
         from ct_keras.evaluation.quality_curves import read_quality
 
         curves = read_quality(quality)
-    pairs = None if records is not None else _series_pairs(low, full)
     methods = methods_by_label(models)
+    if baseline is not None and baseline not in methods:
+        raise CtKerasError(
+            "CTK-E000",
+            "the baseline is not among the models that are measured",
+            received=baseline,
+            expected=" or ".join(methods),
+        )
+    pairs = None if records is not None else _series_pairs(low, full)
     document = measure(
         methods,
         records,
@@ -60,6 +84,7 @@ def command(
         out=out,
         tune=tune,
         curves=curves,
+        baseline=baseline,
         seed=seed,
         command=public_command(),
     )
@@ -82,6 +107,7 @@ def measure(
     pairs=None,
     tune: bool | None = None,
     curves: dict | None = None,
+    baseline: str | None = None,
     seed: int = 0,
     command: str | None = None,
 ) -> dict:
@@ -95,6 +121,8 @@ def measure(
         pairs: Slice pairs, instead of records.
         tune: Fit filters to the split val; None does so if there is one.
         curves: Curves of image quality that the page shows besides.
+        baseline: What the others are tested against besides the input; None for the
+            Gaussian filter.
         seed: Of the bootstrap.
         command: What the report says was run.
 
@@ -102,7 +130,7 @@ def measure(
         The document of metrics.json.
     """
     from ct_keras.data import count_slices, iterate_pairs, read_manifest
-    from ct_keras.evaluation import evaluate_models
+    from ct_keras.evaluation.runner import BASELINE, evaluate_models
 
     total = None
     if records is not None:
@@ -117,6 +145,7 @@ def measure(
         costs={label: _cost(method) for label, method in methods.items()},
         command=command,
         curves=curves,
+        baseline=baseline or BASELINE,
         seed=seed,
         total=total,
         progress=True,

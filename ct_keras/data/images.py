@@ -72,6 +72,8 @@ class Record:
         slice_thickness_mm: 0 is unknown.
         dose_fraction: Dose of `low` over that of `full`; 0 is unknown.
         kernel: Reconstruction kernel; empty is unknown.
+        age_band: One of `strata.AGE_BANDS`; empty is unknown.
+        body_part: One of `strata.BODY_PARTS`; empty is unknown.
     """
 
     low: np.ndarray
@@ -86,6 +88,8 @@ class Record:
     slice_thickness_mm: float = 0.0
     dose_fraction: float = 0.0
     kernel: str = ""
+    age_band: str = ""
+    body_part: str = ""
 
 
 def read_image(source: SourceSlice | Picture) -> Image:

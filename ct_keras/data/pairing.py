@@ -14,6 +14,7 @@ import numpy as np
 
 from ct_keras.data.images import safe_kernel
 from ct_keras.data.reading import SlicePair
+from ct_keras.data.strata import age_band, body_part
 from ct_keras.dicom import Series, SourceSlice
 from ct_keras.dicom.geometry import has_positions, heights, slice_normal
 from ct_keras.errors import CtKerasError
@@ -189,6 +190,8 @@ def _pairs(low: Series, full: Series, matches: Matches) -> Iterator[SlicePair]:
             spacing_mm=full.sources[slice_index].pixel_spacing_mm,
             slice_thickness_mm=full.slice_thickness_mm,
             kernel=safe_kernel(full.kernel) or None,
+            age_band=age_band(full.patient_age_years) or None,
+            body_part=body_part(full.body_part) or None,
         )
 
 

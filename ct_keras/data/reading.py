@@ -27,6 +27,8 @@ class SlicePair:
         spacing_mm: Row and column spacing; None if unknown.
         slice_thickness_mm: None if unknown.
         kernel: Reconstruction kernel; None if unknown.
+        age_band: One of `ct_keras.data.strata.AGE_BANDS`; None if unknown.
+        body_part: One of `ct_keras.data.strata.BODY_PARTS`; None if unknown.
     """
 
     low_hu: np.ndarray
@@ -38,6 +40,8 @@ class SlicePair:
     spacing_mm: tuple[float, float] | None = None
     slice_thickness_mm: float | None = None
     kernel: str | None = None
+    age_band: str | None = None
+    body_part: str | None = None
 
 
 def iterate_pairs(records: str | os.PathLike, split: str) -> Iterator[SlicePair]:
@@ -109,6 +113,8 @@ def _pair(serialized: bytes) -> SlicePair:
         else None,
         slice_thickness_mm=_tidy(record.slice_thickness_mm) or None,
         kernel=record.kernel or None,
+        age_band=record.age_band or None,
+        body_part=record.body_part or None,
     )
 
 

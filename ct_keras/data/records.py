@@ -19,7 +19,10 @@ from ct_keras.data.shards import count_records
 from ct_keras.errors import CtKerasError
 from ct_keras.files import atomic_file
 
-_BYTES = ("low", "full", "case", "series", "sop_uid_hash", "kernel", "schema_version")
+_IMAGES = ("low", "full")
+_TEXTS = ("case", "series", "sop_uid_hash", "kernel")
+#: Since 1.1; older records lack them.
+_NEWER_TEXTS = ("age_band", "body_part")
 _INTEGERS = ("rows", "columns", "slice_index")
 _FLOATS = (
     "rescale_slope",
@@ -34,9 +37,10 @@ def encode(record: Record) -> bytes:
     rows, columns = record.full.shape
     values = {**vars(record), "rows": rows, "columns": columns}
     values["schema_version"] = SCHEMA_VERSION
-    for name in ("low", "full"):
+    for name in _IMAGES:
         values[name] = np.ascontiguousarray(values[name], "<i2").tobytes()
-    features = {name: _bytes(values[name]) for name in _BYTES}
+    names = (*_IMAGES, *_TEXTS, *_NEWER_TEXTS, "schema_version")
+    features = {name: _bytes(values[name]) for name in names}
     for name in _INTEGERS:
         integers = tf.train.Int64List(value=[int(values[name])])
         features[name] = tf.train.Feature(int64_list=integers)
@@ -72,14 +76,16 @@ def decode(serialized: bytes) -> Record:
             expected=SCHEMA_VERSION,
             fix="update ct_keras, or convert again",
         )
-    text = {name: feature[name].bytes_list.value[0] for name in _BYTES}
+    pixels = {name: feature[name].bytes_list.value[0] for name in _IMAGES}
+    text = {name: feature[name].bytes_list.value[0] for name in _TEXTS}
+    for name in _NEWER_TEXTS:
+        text[name] = b"".join(feature[name].bytes_list.value)
     whole = {name: feature[name].int64_list.value[0] for name in _INTEGERS}
     shape = whole.pop("rows"), whole.pop("columns")
     return Record(
-        low=_image(text.pop("low"), shape),
-        full=_image(text.pop("full"), shape),
+        **{name: _image(data, shape) for name, data in pixels.items()},
         spacing_mm=tuple(feature["spacing_mm"].float_list.value),
-        **{name: text[name].decode() for name in _BYTES[2:-1]},
+        **{name: value.decode() for name, value in text.items()},
         **{name: feature[name].float_list.value[0] for name in _FLOATS},
         **whole,
     )

@@ -54,6 +54,8 @@ class Job:
         spacing_mm: Row and column spacing; 0 is unknown.
         slice_thickness_mm: 0 is unknown.
         kernel: Reconstruction kernel; empty is unknown.
+        age_band: Of the patient; empty is unknown.
+        body_part: Empty is unknown.
         dose: Of the low-dose images that are read.
         recipe: What is the same for all jobs.
     """
@@ -67,6 +69,8 @@ class Job:
     spacing_mm: tuple[float, float]
     slice_thickness_mm: float
     kernel: str
+    age_band: str
+    body_part: str
     dose: float
     recipe: Recipe
 
@@ -139,6 +143,8 @@ def run(job: Job) -> Done:
                 slice_thickness_mm=job.slice_thickness_mm,
                 dose_fraction=dose,
                 kernel=job.kernel,
+                age_band=job.age_band,
+                body_part=job.body_part,
             )
             records.append(record)
     return Done(tuple(records), all_exact, (lowest, highest))

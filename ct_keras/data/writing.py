@@ -81,6 +81,8 @@ class JobMaker:
             spacing_mm=case.spacing_mm,
             slice_thickness_mm=case.slice_thickness_mm,
             kernel=case.kernel,
+            age_band=case.age_band,
+            body_part=case.body_part,
             dose=case.dose or 0.0,
             recipe=self.recipe,
         )

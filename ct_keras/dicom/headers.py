@@ -34,6 +34,8 @@ SCAN_TAGS = [
     "SeriesInstanceUID",
     "StudyInstanceUID",
     "PatientID",
+    "PatientAge",
+    "BodyPartExamined",
     "Modality",
     "ImageType",
     "Rows",

@@ -97,6 +97,17 @@ class Series:
         return next((s.kernel for s in self.sources if s.kernel), None)
 
     @property
+    def patient_age_years(self) -> float | None:
+        """PatientAge of the first slice that has one."""
+        ages = (source.patient_age_years for source in self.sources)
+        return next((age for age in ages if age is not None), None)
+
+    @property
+    def body_part(self) -> str | None:
+        """BodyPartExamined of the first slice, as it stands there; never print it."""
+        return self.sources[0].body_part
+
+    @property
     def kvp(self) -> float | None:
         """Tube voltage in kV."""
         return self.sources[0].kvp

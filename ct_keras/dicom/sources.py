@@ -7,7 +7,7 @@ from pathlib import Path
 
 from pydicom.dataset import Dataset
 
-from ct_keras.dicom.values import integer, number, numbers, text, values
+from ct_keras.dicom.values import age_years, integer, number, numbers, text, values
 
 #: Manufacturer of our own items in ContributingEquipmentSequence.
 EQUIPMENT_NAME = "ct_keras"
@@ -24,6 +24,8 @@ class SourceSlice:
         number: 1-based number of the file in the scan; messages name a file by it.
         stack_key: What else can tell apart two images at one position: acquisition,
             temporal position, echo, ImageType and kVp.
+        patient_age_years: From PatientAge; weeks and days are parts of a year.
+        body_part: BodyPartExamined as it stands in the file; never print it.
         bits_stored: Bits of a stored pixel value, 1 to 16.
         signed: Whether stored values are two's complement.
         padding: Lowest and highest stored value of padding pixels, or None.
@@ -37,6 +39,8 @@ class SourceSlice:
     series_uid: str
     study_uid: str
     patient_id: str
+    patient_age_years: float | None
+    body_part: str | None
     image_type: tuple[str, ...]
     rows: int
     columns: int
@@ -96,6 +100,8 @@ def source_slice(
         series_uid=str(dataset.SeriesInstanceUID),
         study_uid=str(dataset.StudyInstanceUID),
         patient_id=text(dataset, "PatientID") or "",
+        patient_age_years=age_years(dataset),
+        body_part=text(dataset, "BodyPartExamined"),
         image_type=image_type,
         rows=rows,
         columns=columns,

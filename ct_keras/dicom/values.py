@@ -9,10 +9,14 @@ from __future__ import annotations
 import contextlib
 import logging
 import math
+import re
 import warnings
 from collections.abc import Iterator
 
 from pydicom.dataset import Dataset
+
+_AGE = re.compile(r"(\d{1,3})([DWMY])")
+_DAYS = {"D": 1, "W": 7, "M": 365.25 / 12, "Y": 365.25}
 
 
 @contextlib.contextmanager
@@ -74,3 +78,9 @@ def text(dataset: Dataset, keyword: str) -> str | None:
     r"""Returns the stripped text of an element, several values joined by ``\``."""
     joined = "\\".join(str(value).strip() for value in values(dataset, keyword))
     return joined or None
+
+
+def age_years(dataset: Dataset) -> float | None:
+    """Returns PatientAge (such as ``049Y`` or ``018M``) in years, else None."""
+    found = _AGE.fullmatch(text(dataset, "PatientAge") or "")
+    return int(found[1]) * _DAYS[found[2]] / _DAYS["Y"] if found else None

@@ -11,6 +11,7 @@ import numpy as np
 
 from ct_keras import hu
 from ct_keras.evaluation import metrics, statistics
+from ct_keras.evaluation.groups import GROUP_KEYS, split_by_group
 from ct_keras.evaluation.protocols import MAIN, PROTOCOLS, describe_protocols
 from ct_keras.evaluation.vif import CLIP_HIGH_HU, CLIP_LOW_HU, NOISE_VARIANCE, WINDOWS
 
@@ -19,7 +20,12 @@ INPUT = "input"
 #: Main metric -> whether more is better.
 MAIN_METRICS = {"psnr": True, "ssim": True, "rmse_hu": False}
 #: What a record holds beside its metrics.
-SLICE_KEYS = ("model", "case", "series", "slice_index", "dose_fraction")
+SLICE_KEYS = (
+    *("model", "case", "series", "slice_index", "dose_fraction"),
+    *GROUP_KEYS,
+)
+#: What the rows of groups hold; those of doses hold every metric.
+GROUP_METRICS = (*MAIN_METRICS, "vif", "bias_hu")
 _LIBRARIES = ("ct_keras", "keras", "tensorflow", "numpy", "opencv-python", "scipy")
 
 
@@ -48,9 +54,9 @@ def build_document(
         seed: Of the bootstrap.
 
     Returns:
-        ``protocol``, ``rows`` (all doses together), ``by_dose``, ``patients`` and
-        ``tests``. It is strictly valid JSON: an infinite value is the string "inf",
-        a value that does not exist is None.
+        ``protocol``, ``rows`` (all doses together), ``by_dose``, ``groups`` with their
+        ``by_group`` rows, ``patients`` and ``tests``. It is strictly valid JSON: an
+        infinite value is the string "inf", a value that does not exist is None.
     """
     by_model: dict[str, list[Mapping]] = {}
     for record in records:
@@ -69,6 +75,7 @@ def build_document(
                 inputs = _of_dose(by_model[INPUT], dose)
                 head = {"dose_fraction": dose}
                 by_dose.append(head | _row(chosen, inputs, seed=seed))
+    groups, by_group = _groups(records, seed=seed)
     return to_json(
         {
             "notice": NOTICE,
@@ -78,6 +85,8 @@ def build_document(
             "protocol": describe(seed=seed),
             "rows": rows,
             "by_dose": by_dose,
+            "groups": groups,
+            "by_group": by_group,
             "patients": _patients(by_model),
             "tests": _tests(by_model, baseline=baseline, seed=seed),
         }
@@ -149,10 +158,33 @@ def _of_dose(records: Sequence[Mapping], dose: float | None) -> list[Mapping]:
     return [record for record in records if record["dose_fraction"] == dose]
 
 
+def _groups(records: Sequence[Mapping], *, seed: int) -> tuple[list[dict], list[dict]]:
+    """The groups with their values, and a row for each value and model."""
+    groups, rows = [], []
+    for grouping, by_value in split_by_group(records):
+        groups.append({**vars(grouping), "values": list(by_value)})
+        for value, found in by_value.items():
+            models = dict.fromkeys(record["model"] for record in found)
+            of_model = {
+                model: [record for record in found if record["model"] == model]
+                for model in models
+            }
+            head = {"group": grouping.id, "value": value}
+            rows += [
+                head | _row(own, of_model[INPUT], seed=seed, keys=GROUP_METRICS)
+                for own in of_model.values()
+            ]
+    return groups, rows
+
+
 def _row(
-    records: Sequence[Mapping], inputs: Sequence[Mapping], *, seed: int
+    records: Sequence[Mapping],
+    inputs: Sequence[Mapping],
+    *,
+    seed: int,
+    keys: Sequence[str] | None = None,
 ) -> dict[str, object]:
-    """One line of a table: a model on a set of slices."""
+    """One line of a table: a model on a set of slices, in all metrics or some."""
     patients = [record["case"] for record in records]
     count = len(set(patients))
     row: dict[str, object] = {
@@ -161,12 +193,13 @@ def _row(
         "slices": len(records),
         "few_patients": count < statistics.FEWEST_PATIENTS,
     }
-    for key in metric_names(records):
+    for key in metric_names(records) if keys is None else keys:
         values = [record[key] for record in records]
         found = statistics.summarize(values, patients, seed=seed)
         row[key] = found.pop("mean")
         row |= {f"{key}_{name}": value for name, value in found.items()}
-    row |= _pooled_psnr(records)
+    if keys is None:
+        row |= _pooled_psnr(records)
     for key, higher in MAIN_METRICS.items():
         row |= _worse(key, records, inputs, higher)
     return row

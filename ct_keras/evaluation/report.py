@@ -86,6 +86,8 @@ def render_report(
         models=models,
         methods=[model for model in models if model != INPUT],
         scopes=_scopes(document),
+        groups=_groups(document),
+        group_columns=tables.GROUP_COLUMNS,
         sheets=tables.sheets(),
         protocols=[tables.describe_protocol(each) for each in PROTOCOLS.values()],
         plot=plots.psnr_plot(records, models),
@@ -234,3 +236,16 @@ def _scopes(document: Mapping) -> list[Scope]:
             rows = [r for r in document["by_dose"] if r["dose_fraction"] == dose]
             scopes.append(Scope(f"dose{place}", tables.dose_label(dose), rows))
     return scopes
+
+
+def _groups(document: Mapping) -> list[dict]:
+    """Each grouping with the rows of every value, by model."""
+    groups = []
+    for grouping in document["groups"]:
+        rows = [row for row in document["by_group"] if row["group"] == grouping["id"]]
+        columns = [
+            {row["model"]: row for row in rows if row["value"] == value}
+            for value in grouping["values"]
+        ]
+        groups.append({**grouping, "rows": columns})
+    return groups

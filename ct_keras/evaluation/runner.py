@@ -18,6 +18,7 @@ import numpy as np
 from ct_keras.data.runs import Place, consecutive_runs
 from ct_keras.errors import CtKerasError
 from ct_keras.evaluation.document import INPUT, SLICE_KEYS, build_document, to_json
+from ct_keras.evaluation.groups import describe_slice
 from ct_keras.evaluation.metrics import psnr
 from ct_keras.evaluation.pictures import PICTURES, PictureChooser, dose_of
 from ct_keras.evaluation.protocols import MAIN, PROTOCOLS, evaluate_slice
@@ -246,6 +247,7 @@ def _submit(
         "series": str(pair.series),
         "slice_index": int(pair.slice_index),
         "dose_fraction": dose_of(pair),
+        **describe_slice(pair),
     }
     return [
         (

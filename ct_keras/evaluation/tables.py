@@ -49,6 +49,16 @@ class Sheet:
     wide: bool = False
 
 
+#: What the tables of groups show.
+GROUP_COLUMNS = (
+    Column("psnr", "PSNR (dB)", 2, "high"),
+    Column("ssim", "SSIM", 4, "high"),
+    Column("rmse_hu", "RMSE (HU)", 2, "low"),
+    Column("vif", "VIF", 4, "high"),
+    Column("bias_hu", "Bias (HU)", 2, "zero"),
+)
+
+
 def number(value: object, digits: int, *, signed: bool = False) -> str:
     """Formats a value of ``metrics.json``.
 

@@ -226,6 +226,27 @@ def test_evaluate_of_two_series(capsys, one_patient, tmp_path):
     assert rows["filter:gaussian"]["slices"] == 3
 
 
+def test_evaluate_tests_against_a_chosen_baseline(capsys, phantom_records, tmp_path):
+    models = ("evaluate", "filter:mean", "filter:median", "--no-tune")
+    source = ("--records", phantom_records, "--out", tmp_path / "EVAL", "--json")
+    status, text, _ = _run(capsys, *models, *source, "--baseline", "filter:median")
+    assert status == 0
+    document = json.loads(text)
+    against = {(test["model"], test["against"]) for test in document["tests"]}
+    assert against == {
+        ("filter:mean", "input"),
+        ("filter:median", "input"),
+        ("filter:mean", "filter:median"),
+    }
+    groups = {group["id"]: group["values"] for group in document["groups"]}
+    assert groups["kernel"] == ["B30f"] and groups["body_part"] == ["abdomen"]
+    status, _, error = _run(
+        capsys, *models, *source, "--overwrite", "--baseline", "filter:nlm"
+    )
+    assert status == 3
+    assert "CTK-E000 the baseline is not among" in error
+
+
 def test_export_and_its_refusals(capsys, run, tmp_path):
     out = tmp_path / "SM"
     status, text, _ = _run(capsys, "export", run, out, "--json")

@@ -48,6 +48,8 @@ def test_record_comes_back():
         slice_thickness_mm=3.0,
         dose_fraction=0.25,
         kernel="B30f",
+        age_band="40-59",
+        body_part="chest",
     )
     back = decode(encode(record))
     for field in dataclasses.fields(Record):
@@ -68,12 +70,12 @@ def test_pixels_are_little_endian_int16():
     assert feature["full"].bytes_list.value[0] == b"\x03\x00\x00\x01"
     assert feature["rows"].int64_list.value[0] == 1
     assert feature["columns"].int64_list.value[0] == 2
-    assert feature["schema_version"].bytes_list.value[0] == b"1.0"
+    assert feature["schema_version"].bytes_list.value[0] == b"1.1"
 
 
 def test_unknown_record_schema_is_refused():
     data = encode(Record(stored(), stored(), 1, 0, "", "", "", 0))
-    refused("CTK-E081", decode, data.replace(b"1.0", b"2.0"))
+    refused("CTK-E081", decode, data.replace(b"1.1", b"2.0"))
 
 
 @pytest.mark.parametrize(

@@ -37,6 +37,7 @@ def make_pair(slice_index=0, dose=0.25):
         slice_index=slice_index,
         dose_fraction=dose,
         spacing_mm=(0.5, 0.75),
+        kernel=("B30f", "D45f")[slice_index],
     )
 
 
@@ -475,6 +476,33 @@ def test_the_selector_offers_every_protocol(page, report):
     assert [value.removesuffix(" (best)").strip() for value in shown] == [
         f"{row[key]:.2f}" for key in keys
     ]
+
+
+def test_groups_show_the_chosen_metric(page, report):
+    tables = (
+        "[...document.querySelectorAll('#groups .scroll')]"
+        ".filter((table) => table.offsetHeight)"
+    )
+    assert page.evaluate(f"{tables}.map((table) => table.ariaLabel)") == [
+        "Reconstruction kernel, PSNR (dB)"
+    ]
+    page.click("#groups [name=group-metric][value=rmse_hu] + span")
+    shown = page.evaluate(
+        f"[...{tables}[0].querySelectorAll('tbody tr')].map((row) => "
+        "[...row.cells].map((cell) => cell.innerText.split('\\n')[0]))"
+    )
+    rows = {
+        (row["model"], row["value"]): f"{row['rmse_hu']:.2f}"
+        for row in report.document["by_group"]
+        if row["group"] == "kernel"
+    }
+    assert [line[0] for line in shown] == NAMES[:-1]
+    for model, *values in shown:
+        values = [value.removesuffix(" (best)") for value in values]
+        assert values == [rows[model, kernel] for kernel in ("B30f", "D45f")]
+    foot = page.evaluate(f"{tables}[0].querySelector('tfoot').innerText")
+    assert foot.split("\t") == ["Patients, slices", "1, 2", "1, 2"]
+    assert "The same for all slices: anatomy" in text(page, "#groups .explain")
 
 
 def test_the_legend_hides_a_method_and_plots_tell_values(page, report):

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from ct_keras.data.images import Picture, safe_kernel
 from ct_keras.data.pairing import dose_between, match_slices
+from ct_keras.data.strata import age_band, body_part
 from ct_keras.dicom import Series, SourceSlice, find_series
 from ct_keras.errors import CtKerasError, Finding
 
@@ -91,6 +92,8 @@ class Case:
         spacing_mm: Row and column spacing; 0 is unknown.
         slice_thickness_mm: 0 is unknown.
         kernel: Reconstruction kernel; empty is unknown.
+        age_band: Of the patient; empty is unknown.
+        body_part: Empty is unknown.
         series: The normal-dose series, where it is one.
         split: The split that the folder tells, else None.
         unmatched: Slices without a partner.
@@ -106,6 +109,8 @@ class Case:
     spacing_mm: tuple[float, float] = (0.0, 0.0)
     slice_thickness_mm: float = 0.0
     kernel: str = ""
+    age_band: str = ""
+    body_part: str = ""
     series: Series | None = None
     split: str | None = None
     unmatched: int = 0
@@ -158,6 +163,8 @@ def series_case(
         spacing_mm=full.sources[0].pixel_spacing_mm or (0.0, 0.0),
         slice_thickness_mm=full.slice_thickness_mm or 0.0,
         kernel=safe_kernel(full.kernel),
+        age_band=age_band(full.patient_age_years),
+        body_part=body_part(full.body_part),
         series=full,
         unmatched=unmatched,
         findings=tuple([*full.findings, *(low.findings if low else ())]),

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from ct_keras.data.images import Picture
+from ct_keras.data.images import Picture, safe_kernel
 from ct_keras.data.layouts.case import Case, LayoutOptions, Pair
 from ct_keras.data.pairing import check_partners
+from ct_keras.data.strata import age_band, body_part
 from ct_keras.dicom import find_series
 from ct_keras.errors import CtKerasError
 
@@ -111,9 +112,15 @@ def _dicom_cases(low: Path, full: Path, options: LayoutOptions) -> list[Case]:
             Pair(full=found[1][name], low=found[0][name], slice_index=index)
             for index, name in enumerate(names)
         )
-        spacing_mm = pairs[0].full.pixel_spacing_mm or options.spacing_mm
-        case = _case(patient, pairs, options, lonely, spacing_mm=spacing_mm)
-        cases.append(case)
+        first = pairs[0].full
+        facts = {
+            "spacing_mm": first.pixel_spacing_mm or options.spacing_mm,
+            "slice_thickness_mm": first.thickness_mm or 0.0,
+            "kernel": safe_kernel(first.kernel),
+            "age_band": age_band(first.patient_age_years),
+            "body_part": body_part(first.body_part),
+        }
+        cases.append(_case(patient, pairs, options, lonely, **facts))
         lonely = 0
     return cases
 

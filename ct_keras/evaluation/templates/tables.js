@@ -9,6 +9,13 @@ const showSheet = () => {
 find("#protocol").addEventListener("change", showSheet);
 all("[name=scope]").forEach((input) => input.addEventListener("change", showSheet));
 
+const showGroups = () => {
+  for (const each of all("[data-group-metric]")) {
+    each.hidden = each.dataset.groupMetric !== find("[name=group-metric]:checked").value;
+  }
+};
+all("[name=group-metric]").forEach((input) => input.addEventListener("change", showGroups));
+
 const sortBy = (head) => {
   const body = find("tbody", head.closest("table"));
   const place = head.cellIndex;

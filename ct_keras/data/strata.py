@@ -1,0 +1,46 @@
+"""What a record may tell about the patient: an age band and a part of the body.
+
+An age in years and the header's own words stay behind. Both come back as one of a few
+fixed texts, so that a record names nobody and results can still be told apart.
+"""
+
+from __future__ import annotations
+
+#: First year of each band, and what it is called.
+_AGE_BANDS = ((0, "0-17"), (18, "18-39"), (40, "40-59"), (60, "60-79"), (80, "80+"))
+AGE_BANDS = tuple(name for _, name in _AGE_BANDS)
+#: Values of BodyPartExamined (DICOM PS3.16, annex L) -> what a record calls them.
+_BODY_PARTS = {
+    "head": ("HEAD", "BRAIN", "SKULL", "FACE", "JAW", "SINUS", "ORBIT", "EAR"),
+    "neck": ("NECK", "CSPINE", "THYROID", "HEADNECK"),
+    "chest": ("CHEST", "THORAX", "LUNG", "HEART", "BREAST", "MEDIASTINUM", "TSPINE"),
+    "abdomen": ("ABDOMEN", "LIVER", "KIDNEY", "PANCREAS", "SPLEEN", "COLON", "LSPINE"),
+    "pelvis": ("PELVIS", "HIP", "PROSTATE", "UTERUS", "BLADDER", "SSPINE"),
+    "trunk": ("CHESTABDOMEN", "CHESTABDPELVIS", "ABDOMENPELVIS", "WHOLEBODY"),
+    "limb": ("EXTREMITY", "ARM", "HAND", "SHOULDER", "LEG", "KNEE", "ANKLE", "FOOT"),
+}
+BODY_PARTS = tuple(_BODY_PARTS)
+_BY_TERM = {term: part for part, terms in _BODY_PARTS.items() for term in terms}
+
+
+def age_band(years: float | None) -> str:
+    """Returns the band of an age, empty if it is unknown or impossible.
+
+    Example:
+        >>> age_band(49), age_band(0.5), age_band(None)
+        ('40-59', '0-17', '')
+    """
+    if years is None or not 0 <= years < 130:
+        return ""
+    return [name for first, name in _AGE_BANDS if years >= first][-1]
+
+
+def body_part(examined: str | None) -> str:
+    """Returns the part of the body for a BodyPartExamined, empty if it is unknown.
+
+    Example:
+        >>> body_part("Chest"), body_part("ABDOMEN PELVIS"), body_part("Mr. Smith")
+        ('chest', 'trunk', '')
+    """
+    term = "".join(letter for letter in (examined or "").upper() if letter.isalpha())
+    return _BY_TERM.get(term, "")

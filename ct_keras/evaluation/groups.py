@@ -1,0 +1,176 @@
+"""What results are told apart by: anatomy, part of the body, kernel, age, size.
+
+A mean over everything hides a method that fails on large patients or sharp kernels.
+Dose has rows of its own (`by_dose`); these are the groups besides.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from ct_keras.evaluation.metrics import body_mask, tissue_masks
+
+UNKNOWN = "unknown"
+#: Share of the body that is lung, above which a slice counts as one of each kind.
+_LUNGS, _SOME_LUNG = 0.10, 0.01
+#: First water-equivalent diameter of each band in mm, and what it is called.
+_SIZES = (
+    (0, "below 20 cm"),
+    (200, "20 to 25 cm"),
+    (250, "25 to 30 cm"),
+    (300, "30 to 35 cm"),
+    (350, "35 cm and more"),
+)
+#: What a record of a slice holds for its groups.
+GROUP_KEYS = (
+    "anatomy",
+    "body_part",
+    "kernel",
+    "age_band",
+    "water_equivalent_diameter_mm",
+)
+
+
+@dataclass(frozen=True)
+class Grouping:
+    """One way to tell slices apart.
+
+    Attributes:
+        id: Its key in ``metrics.json``.
+        title: What a reader sees.
+        text: How it is found out.
+    """
+
+    id: str
+    title: str
+    text: str
+
+
+GROUPINGS = (
+    Grouping(
+        "anatomy",
+        "Anatomy of the slice",
+        "Lung tissue of the reference: at least 10 % of the body, 1 to 10 %, or less.",
+    ),
+    Grouping("body_part", "Part of the body", "BodyPartExamined of the header."),
+    Grouping("kernel", "Reconstruction kernel", "ConvolutionKernel of the header."),
+    Grouping("age_band", "Age of the patient", "PatientAge of the header, in bands."),
+    Grouping(
+        "size",
+        "Size of the patient",
+        "Water-equivalent diameter, mean over the evaluated slices of the series.",
+    ),
+)
+
+
+def describe_slice(pair) -> dict[str, str | float | None]:
+    """Finds out what a slice is told apart by.
+
+    Args:
+        pair: A `ct_keras.data.SlicePair`, or anything with `full_hu` and what is known
+            of its `spacing_mm`, `kernel`, `age_band` and `body_part`.
+
+    Returns:
+        A value for each of `GROUP_KEYS`, None where it is unknown.
+    """
+    body = body_mask(pair.full_hu)
+    return {
+        "anatomy": _anatomy(pair.full_hu, body),
+        "body_part": getattr(pair, "body_part", None),
+        "kernel": getattr(pair, "kernel", None),
+        "age_band": getattr(pair, "age_band", None),
+        "water_equivalent_diameter_mm": water_equivalent_diameter_mm(
+            pair.full_hu, getattr(pair, "spacing_mm", None), body=body
+        ),
+    }
+
+
+def water_equivalent_diameter_mm(
+    hu: np.ndarray,
+    spacing_mm: Sequence[float] | None,
+    *,
+    body: np.ndarray | None = None,
+) -> float | None:
+    """Returns the diameter of the water cylinder that attenuates as much as the body.
+
+    ``2 sqrt(A / pi)`` with ``A = sum(1 + HU / 1000)`` over the body times the area of a
+    pixel. A body that leaves the field of view is larger than this says.
+
+    Args:
+        hu: (rows, columns), HU.
+        spacing_mm: Row and column spacing; None if unknown.
+        body: bool (rows, columns); None to find it.
+
+    Returns:
+        mm, or None where there is no body or no spacing.
+
+    Reference:
+        AAPM Report 220, 2014, equation 4a.
+    """
+    body = body_mask(hu) if body is None else body
+    if spacing_mm is None or not body.any():
+        return None
+    water = np.sum(1 + np.asarray(hu)[body] / 1000, dtype=np.float64)
+    area_mm2 = max(water, 0.0) * spacing_mm[0] * spacing_mm[1]
+    return 2 * math.sqrt(area_mm2 / math.pi)
+
+
+def _anatomy(hu: np.ndarray, body: np.ndarray) -> str | None:
+    if not body.any():
+        return None
+    share = np.count_nonzero(tissue_masks(hu)["lung"] & body) / np.count_nonzero(body)
+    if share >= _LUNGS:
+        return "lungs"
+    return "some lung" if share >= _SOME_LUNG else "no lung"
+
+
+def split_by_group(records: Sequence[Mapping]) -> list[tuple[Grouping, dict]]:
+    """Splits records by every grouping of which something is known.
+
+    Args:
+        records: One per slice and model, with `GROUP_KEYS`.
+
+    Returns:
+        Each grouping with its values, sorted, and the records of each; the value of
+        those that do not tell is `unknown` and stands last.
+    """
+    sizes = _sizes(records)
+    found = []
+    for grouping in GROUPINGS:
+        by_value: dict[str, list[Mapping]] = {}
+        for record in records:
+            value = record.get(grouping.id)
+            if grouping.id == "size":
+                value = sizes.get((record["case"], record["series"]))
+            by_value.setdefault(value or UNKNOWN, []).append(record)
+        if set(by_value) != {UNKNOWN}:
+            order = sorted(by_value, key=_place)
+            found.append((grouping, {value: by_value[value] for value in order}))
+    return found
+
+
+def _sizes(records: Sequence[Mapping]) -> dict[tuple[str, str], str]:
+    """The band of every series whose size is known."""
+    diameters: dict[tuple[str, str], list[float]] = {}
+    for record in records:
+        diameter = record.get("water_equivalent_diameter_mm")
+        if diameter is not None:
+            where = record["case"], record["series"]
+            diameters.setdefault(where, []).append(diameter)
+    return {where: _band(float(np.mean(mm))) for where, mm in diameters.items()}
+
+
+def _band(diameter_mm: float) -> str:
+    return [name for first, name in _SIZES if diameter_mm >= first][-1]
+
+
+def _place(value: str) -> tuple[int, str]:
+    """Sorts bands by size, words by the alphabet, and what is unknown last."""
+    bands = [name for _, name in _SIZES]
+    if value in bands:
+        return bands.index(value), ""
+    return (len(bands) + 1 if value == UNKNOWN else len(bands)), value
