@@ -18,16 +18,18 @@ from ct_keras.cli.output import NOTICE, emit_json, say
 def command(model, out, format_, overwrite, as_json) -> None:
     """Writes MODEL to OUT as a SavedModel: HU in, HU out, any size.
 
-    MODEL is the name of published weights, a run or a .keras file. The signature is
+    MODEL is the name of published weights, a run, a .keras file or filter:NAME of a
+    linear filter (mean, gaussian, blur, gaussian_5x5). The signature is
     serving_default(low_dose_hu) -> denoised_hu. The output is checked against the
     Keras model in a fresh process before it appears.
     """
     from ct_keras.files import check_output_folder
 
     check_output_folder(out, overwrite=overwrite)
-    from ct_keras.serving import export, load
+    from ct_keras.serving import export
+    from ct_keras.serving.methods import get_method
 
-    difference = export(load(model), out, format=format_, overwrite=overwrite)
+    difference = export(get_method(model), out, format=format_, overwrite=overwrite)
     if as_json:
         emit_json({"format": format_, "largest_difference_hu": difference})
     else:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
+from ct_keras.errors import CtKerasError
 from ct_keras.filters.lecture import inside
 from ct_keras.filters.noise import given_or_estimated
 from ct_keras.filters.windows import odd
@@ -31,9 +32,24 @@ def gaussian(image: np.ndarray, sigma: float) -> np.ndarray:
         image: float32 (rows, columns), HU.
         sigma: Standard deviation in pixels.
     """
-    radius = int(np.ceil(4 * sigma))
-    size = (2 * radius + 1, 2 * radius + 1)
+    size = (2 * gaussian_radius(sigma) + 1,) * 2
     return cv2.GaussianBlur(image, size, sigma, borderType=cv2.BORDER_REFLECT)
+
+
+def gaussian_radius(sigma: float) -> int:
+    """Returns how many pixels on either side a Gaussian reaches.
+
+    Raises:
+        CtKerasError: CTK-E000 for a negative or infinite standard deviation.
+    """
+    if not 0 <= sigma < np.inf:
+        raise CtKerasError(
+            "CTK-E000",
+            "no standard deviation of a Gaussian",
+            received=f"{sigma} pixels",
+            expected="0 pixels or more",
+        )
+    return int(np.ceil(4 * sigma))
 
 
 def nlm(

@@ -7,8 +7,11 @@ from pathlib import Path
 import numpy as np
 
 from ct_keras.errors import CtKerasError
+from ct_keras.filters import Filter
 from ct_keras.serving.denoiser import Denoiser
+from ct_keras.serving.exportable import exportable
 from ct_keras.serving.loading import load
+from ct_keras.serving.methods import FilterDenoiser
 from ct_keras.serving.savedmodel import export_savedmodel
 
 _EXPORTERS = {"savedmodel": export_savedmodel}
@@ -39,7 +42,7 @@ def denoise(
 
 
 def export(
-    denoiser: Denoiser,
+    denoiser: Denoiser | FilterDenoiser | Filter,
     out: str | Path,
     *,
     format: str = "savedmodel",
@@ -48,7 +51,8 @@ def export(
     """Writes a denoiser for serving, and checks it against the Keras model.
 
     Args:
-        denoiser: What to export.
+        denoiser: What to export: a network, or a linear filter (`mean`, `gaussian`,
+            `blur`, `gaussian_5x5`) with its parameters, which becomes one.
         out: Where to.
         format: "savedmodel".
         overwrite: Replace what lies there.
@@ -57,7 +61,8 @@ def export(
         The largest difference from the Keras model, in HU.
 
     Raises:
-        CtKerasError: CTK-E000 for an unknown format, else as the format's exporter.
+        CtKerasError: CTK-E000 for an unknown format or a filter that is not linear,
+            else as the format's exporter.
     """
     if format not in _EXPORTERS:
         raise CtKerasError(
@@ -66,4 +71,4 @@ def export(
             received=format,
             expected=", ".join(_EXPORTERS),
         )
-    return _EXPORTERS[format](denoiser, out, overwrite=overwrite)
+    return _EXPORTERS[format](exportable(denoiser), out, overwrite=overwrite)
