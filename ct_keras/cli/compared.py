@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ct_keras.cli.output import note
-
-_TUNING_SLICES = 8
+from ct_keras.cli.sources import Source
+from ct_keras.errors import CtKerasError
 
 
 def methods_by_label(models: Sequence[str]) -> dict:
@@ -32,30 +32,36 @@ def public_command() -> str:
     return " ".join(["ct-keras", *parts])
 
 
-def tuned(methods: dict, records: Path, split: str, tune: bool | None) -> dict:
-    """The same methods, with filters and reconstructions fitted to the split val.
+def tuned(methods: dict, source: Source, tune: bool | None) -> dict:
+    """The same methods, with filters and reconstructions fitted to other patients.
 
     Args:
         methods: By label.
-        records: A records folder.
-        split: What will be measured.
-        tune: None does so if there is another split val.
+        source: What will be measured, and what filters are fitted to.
+        tune: None does so if there is something to fit to.
+
+    Raises:
+        CtKerasError: CTK-E000, if `tune` is asked for and there is nothing.
     """
-    from ct_keras.data import read_manifest
     from ct_keras.filters import tune as tune_filter
     from ct_keras.serving.methods import FilterDenoiser
-    from ct_keras.training.validation import fixed_slices
 
-    has_validation = "val" in read_manifest(records).splits and split != "val"
     filtering = any(isinstance(method, FilterDenoiser) for method in methods.values())
-    if not filtering or tune is False or (tune is None and not has_validation):
+    if not filtering or tune is False or (tune is None and source.fitting is None):
         return methods
-    pairs = fixed_slices(records, "val", _TUNING_SLICES)
+    if source.fitting is None:
+        raise CtKerasError(
+            "CTK-E000",
+            "there is nothing to fit the filters to",
+            expected="records with a split val that is not measured, or --fit-scans",
+            fix="leave out --tune",
+        )
+    pairs = source.fitting()
     fitted = {}
     for label, method in methods.items():
         if isinstance(method, FilterDenoiser):
             best = tune_filter(method.filter, pairs, progress=True)
             method = type(method)(best)
-            note(f"{label} tuned on the split val: {method.identity.parameters}")
+            note(f"{label} tuned on other patients: {method.identity.parameters}")
         fitted[label] = method
     return fitted

@@ -6,17 +6,11 @@ from pathlib import Path
 
 import click
 
+from ct_keras.cli.options import numbers
 from ct_keras.cli.output import echo_findings, echo_table, emit_json, say
 from ct_keras.errors import CtKerasError
 
 _FOLDER = click.Path(path_type=Path)
-
-
-def _numbers(_context, _option, text: str) -> tuple[float, ...]:
-    try:
-        return tuple(float(part) for part in text.split(",") if part)
-    except ValueError as error:
-        raise click.BadParameter("expected numbers with commas between them") from error
 
 
 @click.command()
@@ -32,7 +26,7 @@ def _numbers(_context, _option, text: str) -> tuple[float, ...]:
 @click.option(
     "--dose",
     "doses",
-    callback=_numbers,
+    callback=numbers,
     default="",
     help="Doses to simulate (single, default 0.25); else the dose of the low images.",
 )

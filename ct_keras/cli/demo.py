@@ -131,6 +131,7 @@ def _write_patients(folder: Path, source: Path | None) -> None:
 
 def _evaluate(folder: Path, records: Path, denoiser) -> dict:
     from ct_keras.cli.evaluate import measure
+    from ct_keras.cli.sources import records_source
     from ct_keras.serving import DEFAULT_MODEL
     from ct_keras.serving.methods import get_method
 
@@ -139,8 +140,7 @@ def _evaluate(folder: Path, records: Path, denoiser) -> dict:
     methods |= {name: get_method(name) for name in FILTERS}
     return measure(
         methods,
-        records,
-        split="test",
+        records_source(records, "test"),
         out=folder,
         tune=True,
         command="ct-keras demo",

@@ -7,25 +7,53 @@ from pathlib import Path
 import click
 
 from ct_keras.cli.compared import methods_by_label, public_command, tuned
+from ct_keras.cli.options import numbers
 from ct_keras.cli.output import NOTICE, echo_table, emit_json, say
+from ct_keras.cli.sources import (
+    Source,
+    phantoms_source,
+    records_source,
+    scans_source,
+    series_source,
+)
 from ct_keras.errors import CtKerasError
+
+_FOLDER = click.Path(path_type=Path)
 
 
 @click.command()
 @click.argument("models", metavar="MODEL...", nargs=-1, required=True)
-@click.option("--records", type=click.Path(path_type=Path), help="A records folder.")
-@click.option("--split", default="test", show_default=True)
-@click.option("--low", type=click.Path(path_type=Path), help="Low-dose series.")
-@click.option("--full", type=click.Path(path_type=Path), help="Its reference.")
-@click.option("--out", required=True, type=click.Path(path_type=Path))
+@click.option("--records", type=_FOLDER, help="A records folder.")
+@click.option("--split", default="test", show_default=True, help="Of the records.")
+@click.option("--low", type=_FOLDER, help="Low-dose series.")
+@click.option("--full", type=_FOLDER, help="Its reference.")
+@click.option("--scans", type=_FOLDER, help="Normal-dose series, to be simulated.")
+@click.option(
+    "--phantoms", type=click.IntRange(min=1), help="So many phantom patients."
+)
+@click.option(
+    "--dose",
+    "doses",
+    callback=numbers,
+    default="0.25",
+    show_default=True,
+    help="Doses to simulate (scans, phantoms), as 0.1,0.25.",
+)
+@click.option(
+    "--fit-scans",
+    type=_FOLDER,
+    help="Normal-dose series of others; the filters are fitted to them (scans).",
+)
+@click.option("--out", required=True, type=_FOLDER)
 @click.option(
     "--tune/--no-tune",
     default=None,
-    help="Fit the filters to the split val first (default: if there is one).",
+    help="Fit the filters to other patients first: the split val, further phantoms or "
+    "--fit-scans [default: where there are some].",
 )
 @click.option(
     "--quality",
-    type=click.Path(path_type=Path),
+    type=_FOLDER,
     help="quality.json of `ct-keras quality`; the page shows its curves too.",
 )
 @click.option(
@@ -34,30 +62,21 @@ from ct_keras.errors import CtKerasError
     help="The others are tested against it besides the input "
     "[default: filter:gaussian, where it is measured].",
 )
-@click.option("--seed", default=0, show_default=True, help="Of the bootstrap.")
+@click.option(
+    "--seed", default=0, show_default=True, help="Of the bootstrap and simulated noise."
+)
 @click.option("--overwrite", is_flag=True, help="Replace OUT.")
 @click.option("--json", "as_json", is_flag=True, help="Print metrics.json.")
-def command(
-    models,
-    records,
-    split,
-    low,
-    full,
-    out,
-    tune,
-    quality,
-    baseline,
-    seed,
-    overwrite,
-    as_json,
-) -> None:
+def command(models, out, tune, quality, baseline, seed, overwrite, as_json, **where):
     """Measures each MODEL on slice pairs: every protocol, intervals, a report page.
 
     MODEL is the name of published weights, a run, a .keras file, filter:NAME,
     recon:NAME (sinogram, adaptive, sart, tv: baselines of the projection domain) or
     input.
-    OUT gets metrics.json, slices.csv and report.html. The pairs come from --records, or
-    from one pair of DICOM series, --low and --full.
+    OUT gets metrics.json, slices.csv and report.html. The pairs come from --records,
+    from one pair of DICOM series (--low and --full), or the low dose is simulated on
+    the way, from --scans or --phantoms; only then recon:NAME knows the sinogram, and
+    does not project the image again.
     """
     from ct_keras.files import check_output_folder
 
@@ -67,6 +86,7 @@ def command(
         from ct_keras.evaluation.quality_curves import read_quality
 
         curves = read_quality(quality)
+    source = _source(seed=seed, **where)
     methods = methods_by_label(models)
     if baseline is not None and baseline not in methods:
         raise CtKerasError(
@@ -75,12 +95,9 @@ def command(
             received=baseline,
             expected=" or ".join(methods),
         )
-    pairs = None if records is not None else _series_pairs(low, full)
     document = measure(
         methods,
-        records,
-        pairs=pairs,
-        split=split,
+        source,
         out=out,
         tune=tune,
         curves=curves,
@@ -94,17 +111,15 @@ def command(
     from ct_keras.evaluation import summary_rows
 
     columns, rows = summary_rows(document)
-    echo_table(f"Split {split}", columns, rows)
+    echo_table(f"Split {source.label}", columns, rows)
     say(f"report.html and metrics.json are in {out.name}. {NOTICE}")
 
 
 def measure(
     methods: dict,
-    records: Path | None,
+    source: Source,
     *,
-    split: str,
     out: Path,
-    pairs=None,
     tune: bool | None = None,
     curves: dict | None = None,
     baseline: str | None = None,
@@ -115,11 +130,9 @@ def measure(
 
     Args:
         methods: Row name -> callable from HU to HU.
-        records: A records folder, or None if `pairs` is given.
-        split: The split of the records that is measured.
+        source: The slice pairs.
         out: The folder that gets metrics.json, slices.csv and report.html.
-        pairs: Slice pairs, instead of records.
-        tune: Fit filters to the split val; None does so if there is one.
+        tune: Fit filters to other patients; None does so where there are some.
         curves: Curves of image quality that the page shows besides.
         baseline: What the others are tested against besides the input; None for the
             Gaussian filter.
@@ -129,41 +142,45 @@ def measure(
     Returns:
         The document of metrics.json.
     """
-    from ct_keras.data import count_slices, iterate_pairs, read_manifest
     from ct_keras.evaluation.runner import BASELINE, evaluate_models
 
-    total = None
-    if records is not None:
-        pairs = iterate_pairs(records, split)
-        total = count_slices(read_manifest(records), split)
-        methods = tuned(methods, records, split, tune)
+    methods = tuned(methods, source, tune)
     return evaluate_models(
         methods,
-        pairs,
+        source.pairs(),
         out,
-        split=split,
+        split=source.label,
         costs={label: _cost(method) for label, method in methods.items()},
         command=command,
         curves=curves,
         baseline=baseline or BASELINE,
         seed=seed,
-        total=total,
+        total=source.total,
         progress=True,
     )
 
 
-def _series_pairs(low: Path | None, full: Path | None):
-    """Slice pairs of two DICOM series."""
-    if low is None or full is None:
+def _source(
+    *, records, split, low, full, scans, phantoms, doses, fit_scans, seed
+) -> Source:
+    """The one source that was asked for."""
+    wanted = [records, low or full, scans, phantoms]
+    if sum(each is not None for each in wanted) != 1:
         raise CtKerasError(
             "CTK-E000",
-            "evaluate needs slice pairs",
-            expected="either --records, or both --low and --full",
+            "evaluate needs slice pairs from one place",
+            expected="one of --records, --low with --full, --scans, --phantoms",
         )
-    from ct_keras.data import pair_series
-    from ct_keras.dicom import read_series
+    if records is not None:
+        return records_source(records, split)
+    if low or full:
+        return series_source(low, full)
+    from ct_keras.simulation import check_dose
 
-    return pair_series(read_series(low), read_series(full))
+    doses = tuple(map(check_dose, doses))
+    if phantoms is not None:
+        return phantoms_source(phantoms, doses, seed=seed)
+    return scans_source(scans, doses, seed=seed, fit_scans=fit_scans)
 
 
 def _cost(method) -> dict:

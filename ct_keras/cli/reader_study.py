@@ -8,6 +8,7 @@ import click
 
 from ct_keras.cli.compared import methods_by_label, public_command, tuned
 from ct_keras.cli.output import NOTICE, echo_table, emit_json, note, say
+from ct_keras.cli.sources import records_source, series_source
 from ct_keras.errors import CtKerasError
 
 _PATH = click.Path(path_type=Path)
@@ -51,7 +52,11 @@ def command() -> None:
     help="Ask only this (may be given again); default: all seven.",
 )
 @click.option("--title", default="Reader study", show_default=True)
-@click.option("--seed", type=int, help="Keep it secret; default: drawn, in the key.")
+@click.option(
+    "--seed",
+    type=click.IntRange(min=0),
+    help="Keep it secret; default: drawn, in the key.",
+)
 @click.option(
     "--tune/--no-tune",
     default=None,
@@ -74,16 +79,16 @@ def make(
 
     inputs = tuple(folder for folder in (records, low, full) if folder is not None)
     check_output_folder(out, inputs=inputs, overwrite=options["overwrite"])
-    read_pairs = _pairs_of(records, split, low, full)
+    source = (
+        series_source(low, full) if records is None else records_source(records, split)
+    )
     from ct_keras.evaluation.reader_study import CRITERIA, design_remarks, make_study
 
-    methods = methods_by_label(models)
-    if records is not None:
-        methods = tuned(methods, records, split, tune)
+    methods = tuned(methods_by_label(models), source, tune)
     options["criteria"] = options["criteria"] or tuple(CRITERIA)
     key = make_study(
         methods,
-        read_pairs,
+        source.pairs,
         out,
         limit=cases,
         slices=None if slices is None else _listed(slices),
@@ -112,7 +117,13 @@ def make(
 @click.argument("answers", metavar="ANSWERS...", nargs=-1, required=True, type=_PATH)
 @click.option("--key", required=True, type=_PATH, help="sealed/key.json of the study.")
 @click.option("--out", required=True, type=_PATH)
-@click.option("--seed", default=0, show_default=True, help="Of the bootstrap.")
+@click.option(
+    "--seed",
+    type=click.IntRange(min=0),
+    default=0,
+    show_default=True,
+    help="Of the bootstrap.",
+)
 @click.option(
     "--allow-incomplete", is_flag=True, help="Leave out cases not fully answered."
 )
@@ -122,8 +133,8 @@ def score(answers, key, out, seed, allow_incomplete, overwrite, as_json) -> None
     """Unblinds ANSWERS, the files that the readers' pages saved, and scores them.
 
     OUT gets scores.json (medians, intervals, Friedman and Wilcoxon tests with Holm's
-    correction, agreement within and between readers), ratings.csv with every score,
-    and scores.png.
+    correction, VGC areas, agreement within and between readers), ratings.csv with
+    every score, and scores.png. Tests and intervals go over patients.
     """
     from ct_keras.files import check_output_folder
 
@@ -148,6 +159,8 @@ def score(answers, key, out, seed, allow_incomplete, overwrite, as_json) -> None
     absent = len(secret["readers"]) - len(ratings.readers)
     if absent:
         note(f"Readers without answers: {absent} of {len(secret['readers'])}.")
+    for remark in document["design"]:
+        note(remark)
     if as_json:
         emit_json(document)
         return
@@ -175,25 +188,6 @@ def _without_secrets(key: dict) -> dict:
             for entry in key["readers"]
         ],
     }
-
-
-def _pairs_of(records: Path | None, split: str, low: Path | None, full: Path | None):
-    """A function that returns the slice pairs, from the beginning each time."""
-    if records is not None:
-        from ct_keras.data import iterate_pairs
-
-        return lambda: iterate_pairs(records, split)
-    if low is None or full is None:
-        raise CtKerasError(
-            "CTK-E000",
-            "reader-study make needs slice pairs",
-            expected="either --records, or both --low and --full",
-        )
-    from ct_keras.data import pair_series
-    from ct_keras.dicom import read_series
-
-    series = read_series(low), read_series(full)
-    return lambda: pair_series(*series)
 
 
 def _listed(path: Path) -> list[dict]:

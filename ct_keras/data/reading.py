@@ -11,6 +11,7 @@ import numpy as np
 from ct_keras.data.manifest import Manifest, read_manifest, shard_paths
 from ct_keras.data.shards import Shard, check_shard, damaged
 from ct_keras.progress import track
+from ct_keras.simulation import Rays
 
 
 @dataclass(frozen=True)
@@ -29,6 +30,7 @@ class SlicePair:
         kernel: Reconstruction kernel; None if unknown.
         age_band: One of `ct_keras.data.strata.AGE_BANDS`; None if unknown.
         body_part: One of `ct_keras.data.strata.BODY_PARTS`; None if unknown.
+        rays: Sinogram of `low_hu`, where it was simulated just now; records have none.
     """
 
     low_hu: np.ndarray
@@ -42,6 +44,7 @@ class SlicePair:
     kernel: str | None = None
     age_band: str | None = None
     body_part: str | None = None
+    rays: Rays | None = None
 
 
 def iterate_pairs(records: str | os.PathLike, split: str) -> Iterator[SlicePair]:

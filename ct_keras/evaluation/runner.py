@@ -54,7 +54,9 @@ def evaluate_models(
     always measured too, under the name ``input``, whether `models` holds it or not.
 
     Args:
-        models: Name -> callable, (rows, columns) HU in and out. One whose `dimensions`
+        models: Name -> callable, (rows, columns) HU in and out. One with a method
+            `on_pair` gets the pair instead, and with it the spacing and the rays of a
+            simulated scan. One whose `dimensions`
             are 3 gets (slices, rows, columns) instead: consecutive slices of one
             series at one dose, as many as `pairs` holds.
         pairs: `ct_keras.data.SlicePair` records, or anything with their fields.
@@ -212,8 +214,10 @@ def _denoise(
     _check(INPUT, outputs[INPUT], pair)
     for name, model in models.items():
         if name != INPUT:
+            on_pair = getattr(model, "on_pair", None)
             begin = time.perf_counter()
-            denoised = np.asarray(model(outputs[INPUT]))
+            denoised = on_pair(pair) if on_pair else model(outputs[INPUT])
+            denoised = np.asarray(denoised)
             seconds.setdefault(name, []).append(time.perf_counter() - begin)
             _check(name, denoised, pair)
             outputs[name] = denoised

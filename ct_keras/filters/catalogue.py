@@ -27,11 +27,13 @@ class Parameter(NamedTuple):
         default: Its value unless another is given.
         meaning: What it is, with its unit.
         grid: What tuning tries; nothing if it stays as it is.
+        least: The smallest value that makes sense.
     """
 
     default: float | None
     meaning: str
     grid: tuple[float, ...] = ()
+    least: float = 0
 
 
 NOISE_SD = Parameter(
@@ -58,12 +60,13 @@ def _entry(
             if parameter.grid
         },
         {key: parameter.meaning for key, parameter in parameters.items()},
+        {key: parameter.least for key, parameter in parameters.items()},
         hu_preserving,
     )
 
 
 def _size(default: int, *grid: int) -> Parameter:
-    return Parameter(default, "side of the window, pixels, odd", grid)
+    return Parameter(default, "side of the window, pixels, odd", grid, 1)
 
 
 def _strength(*grid: float) -> Parameter:
@@ -122,13 +125,13 @@ _ENTRIES = (
             1.0, "of the total variation, noise deviations", (0.5, 0.75, 1.0, 1.5, 2.0)
         ),
         noise_sd=NOISE_SD,
-        iterations=Parameter(100, "of the projection"),
+        iterations=Parameter(100, "of the projection", least=1),
     ),
     _entry(
         "wavelet",
         "Undecimated wavelet, thresholds by local variance",
         wavelet.wavelet,
-        levels=Parameter(4, "how often the low-pass part is split"),
+        levels=Parameter(4, "how often the low-pass part is split", least=1),
         strength=_strength(0.75, 1.0, 1.25, 1.5, 2.0),
         noise_sd=NOISE_SD,
     ),
@@ -141,7 +144,7 @@ _ENTRIES = (
             "how different patches may be, noise deviations",
             (0.4, 0.6, 0.8, 1.0, 1.3),
         ),
-        patch_size=Parameter(5, "side of a patch, pixels", (3, 5)),
+        patch_size=Parameter(5, "side of a patch, pixels", (3, 5), 1),
         patch_distance=Parameter(6, "how far to look, pixels"),
         noise_sd=NOISE_SD,
     ),
@@ -157,7 +160,7 @@ _ENTRIES = (
         "K-SVD, dictionary learned from the image",
         ksvd.ksvd,
         strength=_strength(0.5, 0.75, 1.0, 1.25),
-        iterations=Parameter(10, "of sparse coding and dictionary update"),
+        iterations=Parameter(10, "of sparse coding and dictionary update", least=1),
         noise_sd=NOISE_SD,
     ),
     _entry(
@@ -171,7 +174,7 @@ _ENTRIES = (
         "Contrast-limited adaptive histogram equalisation",
         contrast.clahe,
         hu_preserving=False,
-        tiles=Parameter(8, "tiles along each axis"),
+        tiles=Parameter(8, "tiles along each axis", least=1),
         clip_limit=Parameter(0.01, "share of pixels that one grey value may have"),
     ),
 )

@@ -25,6 +25,8 @@ class Filter:
         parameters: Keyword arguments of the function.
         grid: Values of each parameter among which tuning chooses.
         meanings: What each parameter is, with its unit.
+        least: The smallest value of each parameter that makes sense; 0 where nothing
+            is said.
         hu_preserving: Whether the output is HU. What is not is for display: `clahe`
             and `outline` are refused where HU are expected.
 
@@ -39,6 +41,7 @@ class Filter:
     parameters: Mapping[str, float | None] = field(default_factory=dict)
     grid: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
     meanings: Mapping[str, str] = field(default_factory=dict)
+    least: Mapping[str, float] = field(default_factory=dict)
     hu_preserving: bool = True
 
     def __call__(self, hu_in: np.ndarray) -> np.ndarray:
@@ -54,16 +57,21 @@ class Filter:
         volume = image.reshape(-1, *image.shape[-2:])
         return np.stack([self._filter(plane) for plane in volume]).reshape(image.shape)
 
-    def _filter(self, image: np.ndarray) -> np.ndarray:
+    def on_pair(self, pair) -> np.ndarray:
+        """Filters the low dose of a `ct_keras.data.SlicePair`."""
+        return self(pair.low_hu)
+
+    def _filter(self, image: np.ndarray, **known) -> np.ndarray:
         floored = np.maximum(image, np.float32(hu.FLOOR_HU))
-        filtered = self.function(floored, **self.parameters)
+        filtered = self.function(floored, **self.parameters, **known)
         return np.where(image < hu.FLOOR_HU, image, filtered).astype(np.float32)
 
     def with_parameters(self, **parameters: float | None) -> Filter:
         """The same filter with some parameters replaced.
 
         Raises:
-            CtKerasError: CTK-E000, for a parameter that it does not have.
+            CtKerasError: CTK-E000, for a parameter that it does not have, or a value
+                that is too small or not finite.
         """
         unknown = set(parameters) - set(self.parameters)
         if unknown:
@@ -73,6 +81,15 @@ class Filter:
                 received=", ".join(sorted(unknown)),
                 expected=", ".join(self.parameters) or "no parameters",
             )
+        for name, value in parameters.items():
+            least = self.least.get(name, 0)
+            if value is not None and not least <= value < np.inf:
+                raise CtKerasError(
+                    "CTK-E000",
+                    f"impossible {name} of the {self.name} filter",
+                    received=value,
+                    expected=f"at least {least}: {self.meanings.get(name, name)}",
+                )
         return replace(self, parameters=dict(self.parameters) | parameters)
 
 

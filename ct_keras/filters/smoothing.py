@@ -5,7 +5,6 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
-from ct_keras.errors import CtKerasError
 from ct_keras.filters.lecture import inside
 from ct_keras.filters.noise import given_or_estimated
 from ct_keras.filters.windows import odd
@@ -37,18 +36,7 @@ def gaussian(image: np.ndarray, sigma: float) -> np.ndarray:
 
 
 def gaussian_radius(sigma: float) -> int:
-    """Returns how many pixels on either side a Gaussian reaches.
-
-    Raises:
-        CtKerasError: CTK-E000 for a negative or infinite standard deviation.
-    """
-    if not 0 <= sigma < np.inf:
-        raise CtKerasError(
-            "CTK-E000",
-            "no standard deviation of a Gaussian",
-            received=f"{sigma} pixels",
-            expected="0 pixels or more",
-        )
+    """Returns how many pixels on either side a Gaussian of this deviation reaches."""
     return int(np.ceil(4 * sigma))
 
 

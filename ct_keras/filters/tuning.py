@@ -44,9 +44,9 @@ def tune(
         np.mean([_rmse(candidate, pair) for pair in pairs])
         for candidate in track(candidates, f"Tuning {chosen.name}", enabled=progress)
     ]
-    return candidates[int(np.argmin(errors))]
+    return candidates[int(np.nanargmin(errors))]
 
 
 def _rmse(candidate: Filter, pair: SlicePair) -> float:
-    error = candidate(pair.low_hu).astype(np.float64) - pair.full_hu
+    error = candidate.on_pair(pair).astype(np.float64) - pair.full_hu
     return float(np.sqrt(np.mean(error**2)))

@@ -7,6 +7,8 @@ published weights, a run, or a `.keras` file: all become something with the call
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from ct_keras import filters
@@ -38,6 +40,10 @@ class FilterDenoiser:
         """Filters HU; see `Denoiser.__call__`."""
         return apply_slicewise(self.filter, hu, strength=strength)
 
+    def on_pair(self, pair) -> np.ndarray:
+        """Filters the low dose of a `SlicePair`, with all that the pair tells."""
+        return self.filter.on_pair(pair)
+
 
 class ReconstructionDenoiser(FilterDenoiser):
     """A projection-domain baseline with the call of a `Denoiser`.
@@ -47,6 +53,12 @@ class ReconstructionDenoiser(FilterDenoiser):
     """
 
     prefix = ""  # it is part of the name already
+
+    def with_spacing(
+        self, spacing_mm: Sequence[float] | None
+    ) -> ReconstructionDenoiser:
+        """Returns the method for pixels of this size; see `ProjectionFilter`."""
+        return type(self)(self.filter.with_spacing(spacing_mm))
 
 
 class Untreated:

@@ -15,7 +15,11 @@ from ct_keras.files import check_output_folder
 from ct_keras.progress import track
 from ct_keras.serving.denoiser import Denoiser, check_strength
 from ct_keras.serving.guards import Audit, check_series, write_quality_control
-from ct_keras.serving.methods import FilterDenoiser, Untreated
+from ct_keras.serving.methods import (
+    FilterDenoiser,
+    ReconstructionDenoiser,
+    Untreated,
+)
 
 
 @dataclass(frozen=True)
@@ -67,6 +71,8 @@ def denoise_series(
             CTK-E044, CTK-E061 as `ct_keras.serving.guards.check_series`.
     """
     check_strength(strength)
+    if isinstance(denoiser, ReconstructionDenoiser):
+        denoiser = denoiser.with_spacing(series.spacing_mm[1:])
     if quality_control is not None:
         check_output_folder(Path(quality_control), overwrite=overwrite)
     name, ranges = denoiser.identity.name, getattr(denoiser, "card", {}).get("ranges")

@@ -23,6 +23,7 @@ from ct_keras.simulation.phantoms import (
     Lesion,
     Phantom,
     make_phantom,
+    phantom_scanner,
     write_phantom,
 )
 from ct_keras.simulation.projection import ParallelBeam, fbp, radon
@@ -30,6 +31,7 @@ from ct_keras.simulation.rays import (
     Rays,
     estimate_rays,
     hounsfield,
+    low_dose_rays,
     reprojected_rays,
     scan_rays,
 )
@@ -62,7 +64,9 @@ __all__ = [
     "get_kernel",
     "hounsfield",
     "kernel_by_name",
+    "low_dose_rays",
     "make_phantom",
+    "phantom_scanner",
     "radon",
     "reconstruct_tv",
     "reprojected_rays",

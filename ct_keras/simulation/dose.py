@@ -152,12 +152,36 @@ class DoseSimulator:
             CtKerasError: CTK-E000, if a dose is not above 0 and at most 1; CTK-E041, if
                 the slice does not fit the grid; CTK-E044, if it is not finite.
         """
-        doses = [check_dose(dose) for dose in doses]
         source = self._check(hu)
-        counts = self.counts(source, padding=padding, current=current)
-        sinograms = [self._draw(counts, dose, seed, slice_index) for dose in doses]
+        sinograms = self.noise_sinograms(
+            source,
+            doses,
+            seed=seed,
+            slice_index=slice_index,
+            padding=padding,
+            current=current,
+        )
         images = self.beam.reconstruct_noise(sinograms, self.kernel)
         return [self._add(source, noise * _HU_MM, padding) for noise in images]
+
+    def noise_sinograms(
+        self,
+        hu: np.ndarray,
+        doses: Sequence[float],
+        *,
+        seed: int,
+        slice_index: int = 0,
+        padding: np.ndarray | None = None,
+        current: float = 1.0,
+    ) -> list[np.ndarray]:
+        """Returns what each dose adds to the line integrals; see `low_doses`.
+
+        Returns:
+            float32 (bins, views) each, no unit.
+        """
+        doses = [check_dose(dose) for dose in doses]
+        counts = self.counts(self._check(hu), padding=padding, current=current)
+        return [self._draw(counts, dose, seed, slice_index) for dose in doses]
 
     def low_dose(
         self,

@@ -12,14 +12,26 @@ from ct_keras.files import check_output_folder
 from ct_keras.hu import FLOOR_HU
 from ct_keras.progress import track
 from ct_keras.simulation.anatomy import draw_patient
+from ct_keras.simulation.dose import DoseSimulator
+from ct_keras.simulation.kernels import kernel_by_name
 from ct_keras.simulation.lesions import Lesion, add_lesions
 from ct_keras.simulation.painter import BLUR_MM, Painter
 from ct_keras.simulation.tissues import LABELS
 
-__all__ = ["LABELS", "REGIONS", "Lesion", "Phantom", "make_phantom", "write_phantom"]
+__all__ = [
+    "LABELS",
+    "REGIONS",
+    "Lesion",
+    "Phantom",
+    "make_phantom",
+    "phantom_scanner",
+    "write_phantom",
+]
 
 #: Region -> height of the middle of the volume above the diaphragm, mm.
 REGIONS = {"thorax": 46.0, "abdomen": -80.0}
+#: Region -> BodyPartExamined.
+BODY_PARTS = {"thorax": "CHEST", "abdomen": "ABDOMEN"}
 FIELD_OF_VIEW_MM = 400.0
 SLICE_MM = 5.0
 KERNEL_TAG = "B30f"
@@ -154,18 +166,20 @@ def write_phantom(
         kernel=kernel,
         kvp=120,
         exposure_mas=EXPOSURE_MAS if noise else None,
-        body_part={"thorax": "CHEST", "abdomen": "ABDOMEN"}[phantom.region],
+        body_part=BODY_PARTS[phantom.region],
         seed_uid=f"{phantom.region} {phantom.seed}",
         overwrite=overwrite,
     )
 
 
-def _scanned(phantom: Phantom, kernel: str, progress: bool) -> np.ndarray:
-    """The phantom with the noise of a normal dose, HU."""
-    from ct_keras.simulation.dose import DoseSimulator
-    from ct_keras.simulation.kernels import kernel_by_name
+def phantom_scanner(phantom: Phantom, kernel: str = KERNEL_TAG) -> DoseSimulator:
+    """Returns what scans a phantom: its dose of 1 is that of a normal scan.
 
-    simulator = DoseSimulator(
+    Args:
+        phantom: What `make_phantom` made.
+        kernel: ConvolutionKernel, a scanner's name such as B30f or D45f.
+    """
+    return DoseSimulator(
         phantom.hu.shape[1:],
         phantom.spacing_mm[1:],
         kernel=kernel_by_name(kernel),
@@ -173,6 +187,11 @@ def _scanned(phantom: Phantom, kernel: str, progress: bool) -> np.ndarray:
         noise_free=True,
         floor_hu=FLOOR_HU,
     )
+
+
+def _scanned(phantom: Phantom, kernel: str, progress: bool) -> np.ndarray:
+    """The phantom with the noise of a normal dose, HU."""
+    simulator = phantom_scanner(phantom, kernel)
     slices = track(list(phantom.hu), "Scanning", enabled=progress)
     return np.stack(
         [

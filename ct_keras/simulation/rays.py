@@ -16,7 +16,7 @@ from ct_keras.errors import CtKerasError
 from ct_keras.simulation import photons as physics
 from ct_keras.simulation.calibration import estimate_kernel, estimate_noise
 from ct_keras.simulation.dose import DoseSimulator, check_dose
-from ct_keras.simulation.kernels import APERTURE_MM
+from ct_keras.simulation.kernels import APERTURE_MM, Kernel
 from ct_keras.simulation.projection import BIN_MM, VIEWS, ParallelBeam
 
 #: Readings below this count are raised to it before the logarithm.
@@ -34,12 +34,15 @@ class Rays:
         integrals: float32 (bins, views), no unit.
         variance: float32 (bins, views), noise variance of the integrals.
         aperture_mm: Width over which a detector bin averages.
+        kernel: Kernel of the image that was reconstructed from them; None where they
+            are the projections of an image.
     """
 
     beam: ParallelBeam
     integrals: np.ndarray
     variance: np.ndarray
     aperture_mm: float = 0.0
+    kernel: Kernel | None = None
 
 
 def hounsfield(mu: np.ndarray) -> np.ndarray:
@@ -83,6 +86,53 @@ def scan_rays(
     measured = np.log(incident / counts)
     return Rays(
         beam, measured.astype(np.float32), variance.astype(np.float32), APERTURE_MM
+    )
+
+
+def low_dose_rays(
+    simulator: DoseSimulator,
+    hu: np.ndarray,
+    dose: float,
+    *,
+    seed: int,
+    slice_index: int = 0,
+    padding: np.ndarray | None = None,
+    current: float = 1.0,
+) -> Rays:
+    """Returns the sinogram of a simulated low dose, which no archive has.
+
+    These are the rays of the image that `simulator.low_dose` returns for the same
+    arguments: the integrals of the image at full dose and the noise that was drawn for
+    each. The variance is that which the noisy readings tell, ``1/N + e^2/N^2``. What
+    the kernel of the full dose took away is not in them, but its noise is; and image
+    and rays agree with each other better than those of a real scan.
+
+    Args:
+        simulator: It made the low dose.
+        hu: (rows, columns), HU at full dose.
+        dose: Fraction of the full dose.
+        seed: As for `simulator.low_dose`, like the other arguments.
+        slice_index: Place of the slice in its series.
+        padding: bool (rows, columns), True outside the reconstruction.
+        current: Tube current of this slice relative to that of the photons.
+
+    Raises:
+        CtKerasError: CTK-E000, CTK-E041 or CTK-E044 as `simulator.low_dose`.
+    """
+    options = {"padding": padding, "current": current}
+    (noise,) = simulator.noise_sinograms(
+        hu, [dose], seed=seed, slice_index=slice_index, **options
+    )
+    integrals = simulator.beam.project(physics.attenuation(hu, padding))
+    # The counts at full dose, with the noise instead of without it.
+    counts = simulator.counts(hu, **options) * np.float32(dose) * np.exp(-noise)
+    counts = np.maximum(counts, np.float32(_LEAST_COUNT))
+    variance = 1 / counts + (simulator.electronic_noise / counts) ** 2
+    return Rays(
+        simulator.beam,
+        integrals + noise,
+        variance.astype(np.float32),
+        kernel=simulator.kernel,
     )
 
 

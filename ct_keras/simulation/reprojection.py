@@ -1,20 +1,25 @@
-"""Methods of the projection domain on a finished image: HU in, HU out.
+"""Methods of the projection domain from an image to an image: HU in, HU out.
 
-The sinogram of a scan is not in the archive, so the image is projected again, its noise
-tells the statistics of the rays (`rays.estimate_rays`), and the filtered or iterated
-result comes back as a change of the image: where a method changes nothing, the output
-is the input, and no interpolation blurs it.
+Where the rays are known, because the low dose was simulated (`rays.low_dose_rays`),
+they are used. The sinogram of a scan is not in the archive: then the image is projected
+again and its noise tells the statistics of the rays (`rays.estimate_rays`). Either way
+the result comes back as a change of the image: where a method changes nothing, the
+output is the input, and no interpolation blurs it.
 
-What this cannot do: bring back detail that the scanner's kernel took away, tell a
-starved ray's reading from its neighbours', or know what lies outside the field of view.
-Projected images agree with themselves, so that iterations start at a perfect fit; what
-they then do comes from the statistics and the penalty alone. The rays are parallel, not
-those of the scanner, and the noise is taken for that of filtered back-projection: an
-image that was reconstructed iteratively or denoised has other noise. A wrong `pixel_mm`
-makes the body thicker or thinner than it is; an error of a fifth costs little.
+What projecting again cannot do: bring back detail that the scanner's kernel took away,
+tell a starved ray's reading from its neighbours', or know what lies outside the field
+of view. Projected images agree with themselves, so that iterations start at a perfect
+fit; what they then do comes from the statistics and the penalty alone. The rays are
+parallel, not those of the scanner, and the noise is taken for that of filtered
+back-projection: an image that was reconstructed iteratively or denoised has other
+noise. A wrong `pixel_mm` makes the body thicker or thinner than it is; an error of a
+fifth costs little.
 """
 
 from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
 
 import cv2
 import numpy as np
@@ -38,21 +43,31 @@ _START_PIXELS = 1.5
 _FRAME = 16
 
 
-def adaptive(image: np.ndarray, photons: float, pixel_mm: float) -> np.ndarray:
+def adaptive(
+    image: np.ndarray,
+    photons: float,
+    pixel_mm: float | None,
+    rays: Rays | None = None,
+) -> np.ndarray:
     """Averages rays with their neighbours until enough photons are gathered.
 
     Args:
         image: float32 (rows, columns), HU.
         photons: How many; see `smooth_adaptive`. 0 changes nothing.
-        pixel_mm: Distance of pixels in mm.
+        pixel_mm: Distance of pixels in mm; None for `PIXEL_MM`.
+        rays: Of the image, where they are known; None to project it.
     """
-    rays = estimate_rays(_framed(image), pixel_mm)
-    smooth = smooth_adaptive(rays.integrals, rays.variance, photons)
-    return _corrected(image, rays, smooth)
+    scan = _scan(image, pixel_mm, rays)
+    smooth = smooth_adaptive(scan.rays.integrals, scan.rays.variance, photons)
+    return _corrected(image, scan, smooth)
 
 
 def penalised(
-    image: np.ndarray, beta: float, view_share: float, pixel_mm: float
+    image: np.ndarray,
+    beta: float,
+    view_share: float,
+    pixel_mm: float | None,
+    rays: Rays | None = None,
 ) -> np.ndarray:
     """Smooths the sinogram by penalised likelihood.
 
@@ -61,17 +76,22 @@ def penalised(
         beta: Weight of the penalty in photons; see `smooth_penalised`. 0 changes
             nothing.
         view_share: Weight of neighbouring views relative to neighbouring bins.
-        pixel_mm: Distance of pixels in mm.
+        pixel_mm: Distance of pixels in mm; None for `PIXEL_MM`.
+        rays: Of the image, where they are known; None to project it.
     """
-    rays = estimate_rays(_framed(image), pixel_mm)
+    scan = _scan(image, pixel_mm, rays)
     smooth = smooth_penalised(
-        rays.integrals, rays.variance, beta, view_share=view_share
+        scan.rays.integrals, scan.rays.variance, beta, view_share=view_share
     )
-    return _corrected(image, rays, smooth)
+    return _corrected(image, scan, smooth)
 
 
 def sart(
-    image: np.ndarray, iterations: int, subsets: int, pixel_mm: float
+    image: np.ndarray,
+    iterations: int,
+    subsets: int,
+    pixel_mm: float | None,
+    rays: Rays | None = None,
 ) -> np.ndarray:
     """Reconstructs again from a blurred start, and stops before the noise is back.
 
@@ -79,38 +99,69 @@ def sart(
         image: float32 (rows, columns), HU.
         iterations: How often all views are used; with ever more the input comes back.
         subsets: Into how many subsets the 720 views are divided.
-        pixel_mm: Distance of pixels in mm.
+        pixel_mm: Distance of pixels in mm; None for `PIXEL_MM`.
+        rays: Of the image, where they are known; None to project it.
     """
-    framed = _framed(image)
-    rays = reprojected_rays(framed, pixel_mm)
+    scan = _scan(image, pixel_mm, rays, find=reprojected_rays)
     start = cv2.GaussianBlur(
-        framed, (0, 0), _START_PIXELS, borderType=cv2.BORDER_REPLICATE
+        scan.image, (0, 0), _START_PIXELS, borderType=cv2.BORDER_REPLICATE
     )
     result = iterate_sart(
-        rays, attenuation(start), iterations=int(iterations), subsets=int(subsets)
+        scan.rays, attenuation(start), iterations=int(iterations), subsets=int(subsets)
     )
-    return _without_frame(hounsfield(result))
+    return scan.without_frame(hounsfield(result))
 
 
 def tv(
-    image: np.ndarray, strength: float, iterations: int, pixel_mm: float
+    image: np.ndarray,
+    strength: float,
+    iterations: int,
+    pixel_mm: float | None,
+    rays: Rays | None = None,
 ) -> np.ndarray:
     """Reconstructs again by weighted least squares with a total-variation penalty.
 
     Args:
         image: float32 (rows, columns), HU.
         strength: Weight of the penalty per HU between neighbouring pixels; see
-            `reconstruct_tv`. 0 changes nothing.
+            `reconstruct_tv`. 0 changes nothing where the image is projected.
         iterations: Of monotone FISTA.
-        pixel_mm: Distance of pixels in mm.
+        pixel_mm: Distance of pixels in mm; None for `PIXEL_MM`.
+        rays: Of the image, where they are known; None to project it.
     """
-    framed = _framed(image)
-    rays = estimate_rays(framed, pixel_mm)
-    start = attenuation(framed)
+    scan = _scan(image, pixel_mm, rays)
+    start = attenuation(scan.image)
     result = reconstruct_tv(
-        rays, start, strength=strength, iterations=int(iterations)
+        scan.rays, start, strength=strength, iterations=int(iterations)
     ).image
-    return image + _without_frame(hounsfield(result) - hounsfield(start))
+    return image + scan.without_frame(hounsfield(result) - hounsfield(start))
+
+
+class _Scan(NamedTuple):
+    """An image, with a frame around it if it was projected, and its rays."""
+
+    image: np.ndarray
+    rays: Rays
+    frame: int
+
+    def without_frame(self, image: np.ndarray) -> np.ndarray:
+        rows, columns = image.shape
+        frame = self.frame
+        return image[frame : rows - frame, frame : columns - frame]
+
+
+def _scan(
+    image: np.ndarray,
+    pixel_mm: float | None,
+    rays: Rays | None,
+    *,
+    find: Callable[[np.ndarray, float], Rays] = estimate_rays,
+) -> _Scan:
+    if rays is not None:
+        return _Scan(image, rays, 0)
+    framed = cv2.copyMakeBorder(image, *[_FRAME] * 4, cv2.BORDER_REFLECT)
+    pixel_mm = PIXEL_MM if pixel_mm is None else pixel_mm
+    return _Scan(framed, find(framed, pixel_mm), _FRAME)
 
 
 class _Pixels:
@@ -128,16 +179,9 @@ class _Pixels:
         return np.where(place <= 0.5, 1 / np.sinc(np.minimum(place, 0.5)), 0)
 
 
-def _corrected(image: np.ndarray, rays: Rays, smooth: np.ndarray) -> np.ndarray:
+def _corrected(image: np.ndarray, scan: _Scan, smooth: np.ndarray) -> np.ndarray:
     """Adds the reconstruction of what a filter changed in the sinogram."""
-    kernel = _Pixels(rays.beam.bin_mm)
+    rays = scan.rays
+    kernel = rays.kernel or _Pixels(rays.beam.bin_mm)
     change = rays.beam.reconstruct(smooth - rays.integrals, kernel)
-    return image + _without_frame(hounsfield(change) + 1000)
-
-
-def _framed(image: np.ndarray) -> np.ndarray:
-    return cv2.copyMakeBorder(image, *[_FRAME] * 4, cv2.BORDER_REFLECT)
-
-
-def _without_frame(image: np.ndarray) -> np.ndarray:
-    return image[_FRAME:-_FRAME, _FRAME:-_FRAME]
+    return image + scan.without_frame(hounsfield(change) + 1000)

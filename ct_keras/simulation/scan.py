@@ -13,6 +13,7 @@ from ct_keras.progress import track
 from ct_keras.simulation.calibration import estimate_kernel, estimate_noise
 from ct_keras.simulation.dose import DoseSimulator, check_dose
 from ct_keras.simulation.kernels import Kernel, get_kernel, kernel_by_name
+from ct_keras.simulation.rays import Rays, low_dose_rays
 
 #: Below this SD (HU) no scanner's image is: the series is taken as free of noise.
 NOISE_FREE_HU = 2.0
@@ -142,13 +143,29 @@ class SeriesSimulator:
         """
         pixels = pixels or self._series.read(slice_index)
         return self.simulator.low_doses(
-            pixels.hu,
-            doses,
-            seed=seed,
-            slice_index=slice_index,
-            padding=pixels.padding,
-            current=self._current(slice_index),
+            pixels.hu, doses, seed=seed, **self._facts(slice_index, pixels)
         )
+
+    def low_dose_rays(
+        self,
+        slice_index: int,
+        dose: float,
+        *,
+        seed: int = 0,
+        pixels: SlicePixels | None = None,
+    ) -> Rays:
+        """Returns the sinogram of what `low_doses` returns for the same arguments."""
+        pixels = pixels or self._series.read(slice_index)
+        facts = self._facts(slice_index, pixels)
+        return low_dose_rays(self.simulator, pixels.hu, dose, seed=seed, **facts)
+
+    def _facts(self, slice_index: int, pixels: SlicePixels) -> dict:
+        """What the simulator must know of a slice."""
+        return {
+            "slice_index": slice_index,
+            "padding": pixels.padding,
+            "current": self._current(slice_index),
+        }
 
     def _current(self, slice_index: int) -> float:
         return 1.0 if self._currents is None else float(self._currents[slice_index])

@@ -12,6 +12,7 @@ import pytest
 
 import ct_keras
 from ct_keras.cli import main
+from ct_keras.filters.projection_domain import ProjectionFilter
 
 COMMANDS = [
     "demo",
@@ -245,6 +246,55 @@ def test_evaluate_tests_against_a_chosen_baseline(capsys, phantom_records, tmp_p
     )
     assert status == 3
     assert "CTK-E000 the baseline is not among" in error
+
+
+def test_evaluate_of_phantoms_knows_the_sinogram(capsys, monkeypatch, tmp_path):
+    from ct_keras.data import simulated
+
+    monkeypatch.setattr(simulated, "PHANTOM_SHAPE", (2, 96, 96))
+    used = []
+    whole = ProjectionFilter.of_scan
+    monkeypatch.setattr(
+        ProjectionFilter,
+        "of_scan",
+        lambda self, hu, rays: (
+            used.append(self.parameters["beta"]) or whole(self, hu, rays)
+        ),
+    )
+    status, text, error = _run(
+        capsys,
+        *("evaluate", "recon:sinogram", "filter:gaussian", "--phantoms", "3"),
+        *("--dose", "0.02,0.1", "--out", tmp_path / "EVAL", "--json"),
+    )
+    assert status == 0
+    assert "recon:sinogram tuned on other patients" in error
+    assert len(used) == 12 + 7 * 8
+    document = json.loads(text)
+    assert document["split"] == "phantoms" and document["doses"] == [0.02, 0.1]
+    rows = {row["model"]: row for row in document["rows"]}
+    assert rows["input"]["cases"] == 3 and rows["input"]["slices"] == 12
+    assert rows["recon:sinogram"]["rmse_hu"] < rows["input"]["rmse_hu"]
+    parts = {group["id"]: group["values"] for group in document["groups"]}
+    assert parts["body_part"] == ["abdomen", "chest"]
+
+
+def test_evaluate_of_normal_dose_scans(capsys, phantom_patients, tmp_path):
+    where = ("--dose", "0.2", "--out", tmp_path / "EVAL", "--json")
+    folder = phantom_patients / "test"
+    status, text, error = _run(
+        capsys,
+        *("evaluate", "recon:adaptive", "--scans", folder, *where),
+        *("--fit-scans", phantom_patients / "val"),
+    )
+    assert status == 0 and "tuned on other patients" in error
+    rows = {row["model"]: row for row in json.loads(text)["rows"]}
+    assert rows["recon:adaptive"]["slices"] == 3
+    assert rows["recon:adaptive"]["rmse_hu"] < rows["input"]["rmse_hu"]
+    again = ("evaluate", "filter:mean", "--overwrite", "--scans", folder, *where)
+    status, _, error = _run(capsys, *again, "--tune")
+    assert status == 3 and "CTK-E000 there is nothing to fit the filters to" in error
+    status, _, error = _run(capsys, *again, "--phantoms", "1")
+    assert status == 3 and "CTK-E000 evaluate needs slice pairs from one" in error
 
 
 def test_export_and_its_refusals(capsys, run, tmp_path):

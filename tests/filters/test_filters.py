@@ -192,3 +192,29 @@ def test_what_does_not_exist_is_refused():
     ):
         with pytest.raises(CtKerasError):
             call()
+
+
+@pytest.mark.parametrize(
+    ("name", "parameters"),
+    [
+        ("tv", {"weight": -1}),
+        ("tv", {"iterations": 0}),
+        ("sigma", {"reach": -1}),
+        ("bilateral", {"sigma": np.inf}),
+        ("bm3d", {"strength": np.nan}),
+        ("nlm", {"patch_size": 0}),
+        ("clahe", {"tiles": 0}),
+        ("gaussian", {"sigma": -1}),
+    ],
+)
+def test_impossible_parameters_are_refused(name, parameters):
+    with pytest.raises(CtKerasError, match="CTK-E000 impossible") as refusal:
+        filters.get(name, **parameters)
+    assert next(iter(parameters)) in str(refusal.value)
+
+
+def test_zero_leaves_the_image_as_it_is():
+    image = np.random.default_rng(0).normal(40, 20, (24, 24)).astype(np.float32)
+    for name, parameter in (("gaussian", "sigma"), ("tv", "weight"), ("nlm", "h")):
+        unchanged = filters.get(name, **{parameter: 0})(image)
+        np.testing.assert_allclose(unchanged, image, atol=1e-3)

@@ -22,13 +22,17 @@ def _run(capsys, *arguments):
 
 
 def test_name_and_settings_of_the_method():
-    method = get_method("recon:sart")
+    method = get_method("recon:adaptive")
     assert isinstance(method, ReconstructionDenoiser)
-    assert method.identity.name == "recon:sart"
-    assert method.identity.parameters["iterations"] == 3
-    assert method.identity.parameters["pixel_mm"] == 0.75
+    assert method.identity.name == "recon:adaptive"
+    assert method.identity.parameters["photons"] == 8000
+    assert "pixel_mm" not in method.identity.parameters
+    method = method.with_spacing((0.6, 0.6))
+    assert method.identity.parameters["pixel_mm"] == pytest.approx(0.6)
     image = np.random.default_rng(0).normal(0, 30, (32, 32)).astype(np.float32)
-    np.testing.assert_array_equal(method(image), get_reconstruction("sart")(image))
+    expected = get_reconstruction("adaptive", pixel_mm=0.6)(image)
+    np.testing.assert_array_equal(method(image), expected)
+    assert np.abs(get_reconstruction("adaptive")(image) - expected).max() > 0.01
     np.testing.assert_array_equal(method(image, strength=0.0), image)
     with pytest.raises(CtKerasError, match="CTK-E092"):
         get_method("recon:mbir")
@@ -43,7 +47,7 @@ def test_evaluate_tunes_it_on_the_validation_split(phantom_records, tmp_path, ca
     rows = {row["model"]: row for row in json.loads(printed.out)["rows"]}
     assert set(rows) == {"input", "recon:sinogram"}
     assert rows["recon:sinogram"]["rmse_hu"] < rows["input"]["rmse_hu"]
-    assert "recon:sinogram tuned on the split val" in printed.err
+    assert "recon:sinogram tuned on other patients" in printed.err
 
 
 def test_denoise_writes_a_series_that_names_it(phantom_patients, tmp_path, capsys):
@@ -52,3 +56,4 @@ def test_denoise_writes_a_series_that_names_it(phantom_patients, tmp_path, capsy
     series = read_series(out)
     assert series.shape == read_series(source).shape
     assert "recon:adaptive" in str(series.header)
+    assert "pixel_mm 4.0" in str(series.header)

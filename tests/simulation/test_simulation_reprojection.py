@@ -11,7 +11,7 @@ from ct_keras.simulation.photons import attenuation
 from ct_keras.simulation.rays import (
     estimate_rays,
     hounsfield,
-    reprojected_rays,
+    low_dose_rays,
     scan_rays,
 )
 
@@ -67,6 +67,24 @@ def test_scanned_rays_have_the_noise_that_they_tell():
     assert (other.integrals != again.integrals).mean() > 0.9
 
 
+@pytest.mark.parametrize("electronic_noise", [0.0, 5.0])
+def test_rays_of_a_low_dose_belong_to_its_image(scanner, electronic_noise):
+    scanner = scanner.tuned(electronic_noise=electronic_noise)
+    own = {"dose": 0.25, "seed": 3, "slice_index": 2}
+    rays = low_dose_rays(scanner, WATER, **own)
+    noise = rays.integrals - scanner.beam.project(attenuation(WATER))
+    image = hounsfield(scanner.beam.reconstruct(noise, scanner.kernel)) + 1000
+    added = scanner.low_dose(WATER, **own) - WATER
+    # Views of noise are filtered as if they were periodic: only borders differ.
+    np.testing.assert_allclose(image[INSIDE], added[INSIDE], atol=0.1)
+    counts = 0.25 * scanner.counts(WATER)
+    expected = 1 / counts + (electronic_noise / counts) ** 2
+    assert np.std(noise / np.sqrt(expected)) == pytest.approx(1, abs=0.01)
+    # What the noisy readings tell is right on average, not ray by ray.
+    assert np.median(rays.variance / expected) == pytest.approx(1, abs=0.02)
+    assert (rays.variance != expected).mean() > 0.99
+
+
 def test_photons_of_a_finished_image_are_found(scanner, noisy):
     rays = estimate_rays(noisy, PIXEL_MM)
     known = scanner.counts(WATER)
@@ -81,10 +99,9 @@ def test_photons_of_a_finished_image_are_found(scanner, noisy):
 
 def test_a_projected_image_comes_back():
     smooth = np.exp(-(X**2 + (Y - 20) ** 2) / 800).astype(np.float32)
-    rays = reprojected_rays(smooth * 500 - 1000, PIXEL_MM)
-    doubled = reprojection._corrected(
-        smooth[16:-16, 16:-16] * 500 - 1000, rays, 2 * rays.integrals
-    )
+    image = smooth[16:-16, 16:-16] * 500 - 1000
+    scan = reprojection._scan(image, PIXEL_MM, None)
+    doubled = reprojection._corrected(image, scan, 2 * scan.rays.integrals)
     expected = smooth[16:-16, 16:-16] * 1000 - 1000
     np.testing.assert_allclose(doubled, expected, atol=1.0)
 
@@ -102,10 +119,14 @@ def test_nothing_to_do_changes_nothing(method, noisy):
 
 
 METHODS = {
-    "sinogram": lambda image: reprojection.penalised(image, 200.0, 1.0, PIXEL_MM),
-    "adaptive": lambda image: reprojection.adaptive(image, 6e3, PIXEL_MM),
-    "sart": lambda image: reprojection.sart(image, 2, 16, PIXEL_MM),
-    "tv": lambda image: reprojection.tv(image, 0.02, 60, PIXEL_MM),
+    "sinogram": lambda image, **known: reprojection.penalised(
+        image, 200.0, 1.0, PIXEL_MM, **known
+    ),
+    "adaptive": lambda image, **known: reprojection.adaptive(
+        image, 6e3, PIXEL_MM, **known
+    ),
+    "sart": lambda image, **known: reprojection.sart(image, 2, 16, PIXEL_MM, **known),
+    "tv": lambda image, **known: reprojection.tv(image, 0.02, 60, PIXEL_MM, **known),
 }
 
 
@@ -118,6 +139,30 @@ def test_noise_goes_down_and_the_scale_stays(name, left, noisy):
     assert result[INSIDE].mean() == pytest.approx(noisy[INSIDE].mean(), abs=1)
     assert result[AIR].mean() == pytest.approx(noisy[AIR].mean(), abs=1)
     assert result.dtype == np.float32
+
+
+@pytest.mark.parametrize(
+    "name, left", [("sinogram", 0.75), ("adaptive", 0.65), ("sart", 1.1), ("tv", 0.4)]
+)
+def test_known_rays_are_used(name, left, scanner, noisy):
+    """Measured rays hold all of the noise: iterations have more of it to leave out."""
+    rays = low_dose_rays(scanner, WATER, 1.0, seed=1)
+    result = METHODS[name](noisy, rays=rays)
+    assert result.shape == noisy.shape
+    assert result[INSIDE].std() < left * noisy[INSIDE].std()
+    assert result[INSIDE].mean() == pytest.approx(noisy[INSIDE].mean(), abs=3)
+    # The image alone would have given something else.
+    assert np.abs(result - METHODS[name](noisy))[INSIDE].mean() > 1
+
+
+@pytest.mark.parametrize("name", ["sinogram", "adaptive"])
+def test_known_counts_are_better_than_estimated_ones(name, scanner, noisy):
+    rays = low_dose_rays(scanner, WATER, 1.0, seed=1)
+    errors = [
+        np.sqrt(np.mean((METHODS[name](noisy, **known) - WATER) ** 2))
+        for known in ({"rays": rays}, {})
+    ]
+    assert errors[0] < errors[1]
 
 
 def test_streaks_of_starved_rays_go_first(noisy):

@@ -1,0 +1,13 @@
+"""Option values that several commands read alike."""
+
+from __future__ import annotations
+
+import click
+
+
+def numbers(_context, _option, text: str) -> tuple[float, ...]:
+    """Callback of an option that takes numbers with commas between them."""
+    try:
+        return tuple(float(part) for part in text.split(",") if part)
+    except ValueError as error:
+        raise click.BadParameter("expected numbers with commas between them") from error

@@ -1,0 +1,125 @@
+"""Where the commands that compare methods get their slice pairs from."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ct_keras.errors import CtKerasError
+
+if TYPE_CHECKING:  # it needs TensorFlow, `--help` does not
+    from ct_keras.data import SlicePair
+
+#: Slices that filters are fitted to.
+_TUNING_SLICES = 8
+#: Seeds of phantom patients: those that are measured, and those for fitting filters.
+_PHANTOMS, _TUNING_PHANTOMS = 7000, (7900, 7901)
+
+
+@dataclass(frozen=True)
+class Source:
+    """Slice pairs to measure, and others to fit filters to.
+
+    Attributes:
+        label: What tables call it.
+        pairs: Gives the pairs, from the beginning each time.
+        total: How many there are; None if that is unknown.
+        fitting: Gives a few pairs of other patients; None if there are none.
+    """
+
+    label: str
+    pairs: Callable[[], Iterator[SlicePair]]
+    total: int | None = None
+    fitting: Callable[[], list[SlicePair]] | None = None
+
+
+def records_source(records: Path, split: str) -> Source:
+    """The pairs of a split of a records folder; filters are fitted to another, val."""
+    from ct_keras.data import count_slices, iterate_pairs, read_manifest
+    from ct_keras.training.validation import fixed_slices
+
+    manifest = read_manifest(records)
+    fitting = None
+    if "val" in manifest.splits and split != "val":
+
+        def fitting():
+            return fixed_slices(records, "val", _TUNING_SLICES)
+
+    return Source(
+        split,
+        lambda: iterate_pairs(records, split),
+        count_slices(manifest, split),
+        fitting,
+    )
+
+
+def series_source(low: Path | None, full: Path | None) -> Source:
+    """The pairs of two DICOM series.
+
+    Raises:
+        CtKerasError: CTK-E000, if one of them is not given.
+    """
+    if low is None or full is None:
+        raise CtKerasError(
+            "CTK-E000",
+            "there are no slice pairs",
+            expected="--records, or both --low and --full",
+        )
+    from ct_keras.data import pair_series
+    from ct_keras.dicom import read_series
+
+    series = read_series(low), read_series(full)
+    return Source("series", lambda: pair_series(*series))
+
+
+def scans_source(
+    scans: Path, doses: Sequence[float], *, seed: int, fit_scans: Path | None
+) -> Source:
+    """Normal-dose series whose low dose is simulated, sinograms included."""
+    from ct_keras.data.simulated import simulated_pairs
+    from ct_keras.dicom import find_series
+
+    series = find_series(scans)
+    fitting = None
+    if fit_scans is not None:
+
+        def fitting():
+            others = find_series(fit_scans)
+            total = len(doses) * sum(map(len, others))
+            return _spread(simulated_pairs(others, doses, seed=seed), total)
+
+    return Source(
+        "simulated",
+        lambda: simulated_pairs(series, doses, seed=seed),
+        len(doses) * sum(map(len, series)),
+        fitting,
+    )
+
+
+def phantoms_source(count: int, doses: Sequence[float], *, seed: int) -> Source:
+    """Phantom patients at low dose, sinograms included."""
+    from ct_keras.data import simulated
+
+    shape = simulated.PHANTOM_SHAPE
+
+    def scanned(patients):
+        return simulated.phantom_pairs(patients, doses, shape=shape, seed=seed)
+
+    slices = shape[0] * len(doses)
+    return Source(
+        "phantoms",
+        lambda: scanned(range(_PHANTOMS, _PHANTOMS + count)),
+        count * slices,
+        lambda: _spread(scanned(_TUNING_PHANTOMS), slices * len(_TUNING_PHANTOMS)),
+    )
+
+
+def _spread(pairs: Iterator[SlicePair], total: int) -> list[SlicePair]:
+    """A few pairs out of all, evenly spread."""
+    chosen = np.linspace(0, total - 1, min(total, _TUNING_SLICES)).round()
+    wanted = set(chosen.astype(int))
+    return [pair for place, pair in enumerate(pairs) if place in wanted]

@@ -1,0 +1,120 @@
+"""Slice pairs whose low dose is simulated as they are asked for.
+
+Records hold images. Here each pair brings the sinogram of its low dose too, so that
+methods of the projection domain can be measured beside those of the image domain.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from ct_keras.data.images import safe_kernel
+from ct_keras.data.reading import SlicePair
+from ct_keras.data.strata import age_band, body_part
+from ct_keras.dicom import Series
+from ct_keras.simulation import (
+    Phantom,
+    SeriesSimulator,
+    low_dose_rays,
+    make_phantom,
+    phantom_scanner,
+)
+from ct_keras.simulation.phantoms import BODY_PARTS, KERNEL_TAG, REGIONS
+
+#: Slices, rows and columns of a phantom patient: 30 mm in slices of 5 mm.
+PHANTOM_SHAPE = (6, 512, 512)
+
+
+def simulated_pairs(
+    series: Sequence[Series], doses: Sequence[float], *, seed: int = 0
+) -> Iterator[SlicePair]:
+    """Yields every slice of normal-dose series at each dose, with its sinogram.
+
+    Args:
+        series: At normal dose.
+        doses: Fractions of it.
+        seed: Of the noise; each series gets noise of its own.
+
+    Returns:
+        Pairs in the order of the series, slices and doses. `case` and `series` are
+        numbers, no identifiers.
+
+    Raises:
+        CtKerasError: CTK-E000 for an impossible dose; CTK-E037, if the spacing is
+            unknown.
+    """
+    patients = list(dict.fromkeys(each.patient_key for each in series))
+    for number, each in enumerate(series, start=1):
+        simulator = SeriesSimulator(each)
+        facts = {
+            "case": str(1 + patients.index(each.patient_key)),
+            "series": str(number),
+            "spacing_mm": each.spacing_mm[1:],
+            "slice_thickness_mm": each.slice_thickness_mm,
+            "kernel": safe_kernel(each.kernel) or None,
+            "age_band": age_band(each.patient_age_years) or None,
+            "body_part": body_part(each.body_part) or None,
+        }
+        for index in range(len(each)):
+            pixels = each.read(index)
+            own = {"seed": seed + number, "pixels": pixels}
+            lows = simulator.low_doses(index, doses, **own)
+            for dose, low_hu in zip(doses, lows, strict=True):
+                yield SlicePair(
+                    low_hu=low_hu,
+                    full_hu=pixels.hu,
+                    slice_index=index,
+                    dose_fraction=dose,
+                    rays=simulator.low_dose_rays(index, dose, **own),
+                    **facts,
+                )
+
+
+def phantom_pairs(
+    seeds: Sequence[int],
+    doses: Sequence[float],
+    *,
+    shape: tuple[int, int, int] = PHANTOM_SHAPE,
+    seed: int = 0,
+) -> Iterator[SlicePair]:
+    """Yields the slices of phantom patients at each dose, with their sinograms.
+
+    The reference is the phantom itself, without any noise. Regions take turns.
+
+    Args:
+        seeds: One for each patient; see `make_phantom`.
+        doses: Fractions of a normal dose.
+        shape: Slices, rows and columns of each patient.
+        seed: Of the noise.
+
+    Raises:
+        CtKerasError: CTK-E000 for an impossible dose or shape.
+    """
+    regions = list(REGIONS)
+    for number, patient in enumerate(seeds):
+        region = regions[number % len(regions)]
+        phantom = make_phantom(patient, region=region, shape=shape)
+        yield from _scanned(phantom, doses, seed + number)
+
+
+def _scanned(
+    phantom: Phantom, doses: Sequence[float], seed: int
+) -> Iterator[SlicePair]:
+    scanner = phantom_scanner(phantom)
+    for index, hu in enumerate(phantom.hu):
+        own = {"seed": seed, "slice_index": index}
+        lows = scanner.low_doses(hu, doses, **own)
+        for dose, low_hu in zip(doses, lows, strict=True):
+            yield SlicePair(
+                low_hu=low_hu,
+                full_hu=hu,
+                case=f"phantom {phantom.seed}",
+                series=phantom.region,
+                slice_index=index,
+                dose_fraction=dose,
+                spacing_mm=phantom.spacing_mm[1:],
+                slice_thickness_mm=phantom.spacing_mm[0],
+                kernel=KERNEL_TAG,
+                body_part=body_part(BODY_PARTS[phantom.region]),
+                rays=low_dose_rays(scanner, hu, dose, **own),
+            )
