@@ -144,13 +144,16 @@ def measure(
     """
     from ct_keras.evaluation.runner import BASELINE, evaluate_models
 
-    methods = tuned(methods, source, tune)
+    fitted = tuned(methods, source, tune)
     return evaluate_models(
-        methods,
+        fitted,
         source.pairs(),
         out,
         split=source.label,
-        costs={label: _cost(method) for label, method in methods.items()},
+        facts={
+            label: _facts(method, source, fitted=fitted is not methods)
+            for label, method in fitted.items()
+        },
         command=command,
         curves=curves,
         baseline=baseline or BASELINE,
@@ -183,14 +186,22 @@ def _source(
     return scans_source(scans, doses, seed=seed, fit_scans=fit_scans)
 
 
-def _cost(method) -> dict:
-    """Parameters and operations of a network; nothing for a filter."""
+def _facts(method, source: Source, *, fitted: bool) -> dict:
+    """What a row tells of a method: its cost, its weights, its settings."""
     from ct_keras.models import count_macs
     from ct_keras.serving import Denoiser
+    from ct_keras.serving.methods import FilterDenoiser, ReconstructionDenoiser
 
-    if not isinstance(method, Denoiser):
-        return {}
-    return {
-        "parameters": method.network.count_params(),
-        "gmac": count_macs(method.network) / 1e9,
+    facts = {
+        "version": method.identity.version,
+        "weights_sha256": method.identity.weights_sha256,
     }
+    if isinstance(method, Denoiser):
+        facts["parameters"] = method.network.count_params()
+        facts["gmac"] = count_macs(method.network) / 1e9
+    if isinstance(method, FilterDenoiser):
+        facts["settings"] = method.identity.parameters
+        facts["tuned_among"] = dict(method.filter.grid) if fitted else None
+    if isinstance(method, ReconstructionDenoiser):
+        facts["sinogram"] = "known" if source.rays else "projected from the image"
+    return facts

@@ -29,12 +29,14 @@ class Source:
         pairs: Gives the pairs, from the beginning each time.
         total: How many there are; None if that is unknown.
         fitting: Gives a few pairs of other patients; None if there are none.
+        rays: Whether the pairs bring their sinograms.
     """
 
     label: str
     pairs: Callable[[], Iterator[SlicePair]]
     total: int | None = None
     fitting: Callable[[], list[SlicePair]] | None = None
+    rays: bool = False
 
 
 def records_source(records: Path, split: str) -> Source:
@@ -97,6 +99,7 @@ def scans_source(
         lambda: simulated_pairs(series, doses, seed=seed),
         len(doses) * sum(map(len, series)),
         fitting,
+        rays=True,
     )
 
 
@@ -115,6 +118,7 @@ def phantoms_source(count: int, doses: Sequence[float], *, seed: int) -> Source:
         lambda: scanned(range(_PHANTOMS, _PHANTOMS + count)),
         count * slices,
         lambda: _spread(scanned(_TUNING_PHANTOMS), slices * len(_TUNING_PHANTOMS)),
+        rays=True,
     )
 
 

@@ -37,7 +37,7 @@ def metric_names(records: Sequence[Mapping]) -> list[str]:
 def build_document(
     records: Sequence[Mapping],
     *,
-    costs: Mapping[str, Mapping] | None = None,
+    facts: Mapping[str, Mapping] | None = None,
     baseline: str | None = None,
     split: str | None = None,
     command: str | None = None,
@@ -47,7 +47,7 @@ def build_document(
 
     Args:
         records: One per slice and model: the keys of `SLICE_KEYS` and every metric.
-        costs: Model -> what its rows shall carry besides (parameters, gmac, ...).
+        facts: Model -> what its rows shall carry besides (parameters, gmac, ...).
         baseline: A model that the others are tested against, besides the input.
         split: Which split the slices come from.
         command: The command line that was run.
@@ -67,7 +67,7 @@ def build_document(
     )
     rows, by_dose = [], []
     for model, found in by_model.items():
-        extra = dict((costs or {}).get(model, {}))
+        extra = dict((facts or {}).get(model, {}))
         rows.append(_row(found, by_model[INPUT], seed=seed) | extra)
         for dose in doses:
             chosen = _of_dose(found, dose)

@@ -75,6 +75,7 @@ def render_report(
     environment.globals |= {
         "number": tables.number,
         "interval": tables.interval,
+        "describe_method": tables.describe_method,
         "dose_label": tables.dose_label,
         "best_models": tables.best_models,
         "gain": tables.gain,

@@ -38,7 +38,7 @@ def evaluate_models(
     out: str | os.PathLike,
     *,
     split: str | None = None,
-    costs: Mapping[str, Mapping] | None = None,
+    facts: Mapping[str, Mapping] | None = None,
     command: str | None = None,
     baseline: str | None = BASELINE,
     pictures: int = PICTURES,
@@ -63,8 +63,8 @@ def evaluate_models(
         out: Folder that receives ``metrics.json``, ``slices.csv`` and
             ``report.html``, each whole or not at all; other files there stay.
         split: Which split the pairs come from, for the record.
-        costs: Model -> what is known of it: ``parameters``, ``gmac``,
-            ``weights_sha256``, ... ; it joins the model's row.
+        facts: Model -> what is known of it: ``parameters``, ``gmac``,
+            ``weights_sha256``, ``settings``, ... ; it joins the model's row.
         command: The command line that was run, for the record.
         baseline: A model that the others are tested against besides the input; left
             out where `models` does not hold it.
@@ -87,14 +87,14 @@ def evaluate_models(
     records, milliseconds = _measure_all(
         models, pairs, chooser, total=total, progress=progress
     )
-    costs = {
+    facts = {
         name: {"ms_per_slice": milliseconds.get(name)}
-        | dict((costs or {}).get(name, {}))
+        | dict((facts or {}).get(name, {}))
         for name in dict.fromkeys((INPUT, *models))
     }
     chosen = chooser.chosen()
     document = build_document(
-        records, costs=costs, baseline=baseline, split=split, command=command, seed=seed
+        records, facts=facts, baseline=baseline, split=split, command=command, seed=seed
     )
     document["pictures"] = [
         {

@@ -166,6 +166,29 @@ def _summary(row: Mapping, dose: str | None) -> list[str]:
     ]
 
 
+def describe_method(row: Mapping) -> str:
+    """Returns what a row tells of a method besides its results, as sentences.
+
+    Example:
+        >>> describe_method({"settings": {"h": 0.8}, "tuned_among": {"h": [0.4, 0.8]}})
+        'h 0.8 (of 0.4, 0.8).'
+    """
+    parts = []
+    if row.get("weights_sha256"):
+        version = f"version {row['version']}, " if row.get("version") else ""
+        parts.append(f"{version}weights SHA-256 {row['weights_sha256']}.")
+    tried = row.get("tuned_among") or {}
+    settings = []
+    for name, value in (row.get("settings") or {}).items():
+        choice = ", ".join(f"{each:g}" for each in tried.get(name, ()))
+        settings.append(f"{name} {value:g}" + (f" (of {choice})" if choice else ""))
+    if settings:
+        parts.append(", ".join(settings) + ".")
+    if row.get("sinogram"):
+        parts.append(f"Sinogram: {row['sinogram']}.")
+    return " ".join(parts)
+
+
 def describe_protocol(protocol: Protocol) -> dict[str, str]:
     """Returns a protocol's definition in words, for a line of a table."""
     low, high = (number(end, 0) for end in (protocol.low_hu, protocol.high_hu))

@@ -208,6 +208,8 @@ def test_evaluate_prints_one_table_and_writes_the_report(
     rows = {row["model"]: row for row in document["rows"]}
     assert set(rows) == {"input", "RUN", "filter:nlm"}
     assert rows["RUN"]["parameters"] == 104 + 8 * 404 + 101
+    assert len(rows["RUN"]["weights_sha256"]) == 64
+    assert rows["filter:nlm"]["settings"]["h"] in rows["filter:nlm"]["tuned_among"]["h"]
     assert rows["input"]["slices"] == 3
     page = (out / "report.html").read_text()
     assert "Not for diagnostic use" in page
@@ -274,6 +276,9 @@ def test_evaluate_of_phantoms_knows_the_sinogram(capsys, monkeypatch, tmp_path):
     rows = {row["model"]: row for row in document["rows"]}
     assert rows["input"]["cases"] == 3 and rows["input"]["slices"] == 12
     assert rows["recon:sinogram"]["rmse_hu"] < rows["input"]["rmse_hu"]
+    assert rows["recon:sinogram"]["sinogram"] == "known"
+    assert rows["recon:sinogram"]["settings"]["beta"] == used[-1]
+    assert len(rows["recon:sinogram"]["tuned_among"]["beta"]) == 7
     parts = {group["id"]: group["values"] for group in document["groups"]}
     assert parts["body_part"] == ["abdomen", "chest"]
 

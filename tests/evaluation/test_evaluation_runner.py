@@ -69,7 +69,15 @@ def run(tmp_path_factory):
         iter(pairs),
         out,
         split="test",
-        costs={"filter:gaussian": {"parameters": 1234, "gmac": 0.5}},
+        facts={
+            "filter:gaussian": {
+                "parameters": 1234,
+                "gmac": 0.5,
+                "settings": {"sigma": 1.5},
+                "tuned_among": {"sigma": (1.0, 1.5)},
+            },
+            "same": {"weights_sha256": "abc", "version": "1", "sinogram": "known"},
+        },
         command="ct-keras evaluate <x>",
     )
     return SimpleNamespace(out=out, document=document, pairs=pairs)
@@ -101,6 +109,12 @@ def test_rows_hold_the_means_over_patients(run):
     assert rows["filter:gaussian"]["parameters"] == 1234
     assert rows["filter:gaussian"]["ms_per_slice"] > 0
     assert rows["input"]["ms_per_slice"] is None
+
+
+def test_the_page_tells_how_each_method_was_set(run):
+    page = (run.out / "report.html").read_text()
+    assert "<dd>sigma 1.5 (of 1, 1.5).</dd>" in page
+    assert "<dd>version 1, weights SHA-256 abc. Sinogram: known.</dd>" in page
 
 
 def test_pooled_psnr_is_that_of_all_pixels(run):
