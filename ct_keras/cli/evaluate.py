@@ -111,7 +111,7 @@ def command(models, out, tune, quality, baseline, seed, overwrite, as_json, **wh
     from ct_keras.evaluation import summary_rows
 
     columns, rows = summary_rows(document)
-    echo_table(f"Split {source.label}", columns, rows)
+    echo_table(source.label.capitalize(), columns, rows)
     say(f"report.html and metrics.json are in {out.name}. {NOTICE}")
 
 

@@ -121,7 +121,7 @@ def test_make_says_what_it_made_and_gives_nothing_away(
 
 def test_score_unblinds_and_writes_its_files(capsys, study, tmp_path):
     arguments = [*study.answers, "--key", study.out / "sealed" / "key.json"]
-    status, text, _ = _run(
+    status, text, notes = _run(
         capsys, "reader-study", "score", *arguments, "--out", tmp_path / "S", "--json"
     )
     assert status == 0
@@ -133,9 +133,20 @@ def test_score_unblinds_and_writes_its_files(capsys, study, tmp_path):
     # Each a point below the other: 1 - 1/(2 * 1.25 + 1).
     assert document["agreement"]["inter"][0]["kappa"] == pytest.approx(1 - 1 / 3.5)
     assert document["agreement"]["intra"][0]["kappa"] == 1
-    # Three cases with the same order: chi-squared 3 (4 - 1) = 9, W = 1.
-    assert document["friedman"][0]["chi2"] == pytest.approx(9)
-    assert document["friedman"][0]["kendall_w"] == pytest.approx(1)
+    icc = document["agreement"]["icc"]
+    assert icc["panels"] == 12
+    # Between panels 2 * 15/11, nothing left over, between readers 6.
+    assert icc["icc"] == pytest.approx((30 / 11) / (30 / 11 + 2 * 6 / 12))
+    areas = {row["method"]: row["area"] for row in document["vgc"]}
+    # (4, 3) against (5, 4): one tie of four pairs; then nothing above.
+    assert areas == {"input": 0.125, "filter:mean": 0, "filter:gaussian": 0}
+    # Three slices, but of one patient: nothing to test.
+    assert (document["cases"], document["patients"]) == (3, 1)
+    assert document["friedman"][0]["chi2"] is None
+    assert {row["non_inferior"] for row in document["pairs"][:3]} == {None}
+    for remark in document["design"]:
+        assert remark in " ".join(notes.split())
+    assert "1 patients, not the 3 slices" in notes
     with open(tmp_path / "S" / "ratings.csv", newline="") as file:
         rows = list(csv.DictReader(file))
     assert len(rows) == 2 * 4 * 4  # readers, screens, arms
@@ -158,6 +169,9 @@ def test_score_prints_tables(capsys, study, tmp_path):
         "reader-1 and reader-2",
         "reader-1 with themselves",
         "Non-inferior",
+        "too few",
+        "VGC area",
+        "ICC(2,1) of sums",
         "Research use only",
     ):
         assert words in text
@@ -184,6 +198,15 @@ def test_refusals(capsys, study, tmp_path):
     assert status == 0
     assert "not fully answered: 1." in notes
     assert "Readers without answers: 1 of 2." in notes
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [["make", "filter:mean", "--out", "o"], ["score", "a", "--key", "k", "--out", "o"]],
+)
+def test_a_negative_seed_is_refused(capsys, arguments):
+    message = _refused(capsys, "CTK-E000", 3, *arguments, "--seed", "-1")
+    assert "x>=0" in message
 
 
 @pytest.mark.parametrize("name", ["make", "score"])

@@ -3,17 +3,21 @@
 import json
 import math
 import re
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from scipy.stats import mannwhitneyu
 from sklearn.metrics import cohen_kappa_score
 
 from ct_keras.errors import CtKerasError
 from ct_keras.evaluation.reader_study import (
+    design_remarks,
     make_study,
     randomize,
     read_key,
+    result_tables,
     score_study,
     unblind,
 )
@@ -29,13 +33,16 @@ from ct_keras.evaluation.reader_study.cases import (
     find_slices,
     run_methods,
 )
+from ct_keras.evaluation.reader_study.icc import icc, icc_interval
 from ct_keras.evaluation.reader_study.page import unpack_panels
 from ct_keras.evaluation.reader_study.resampling import (
+    by_patient,
     draw,
     mean_interval,
     median_interval,
 )
 from ct_keras.evaluation.reader_study.scoring import wilcoxon
+from ct_keras.evaluation.reader_study.vgc import vgc_area
 
 METHODS = {"net-of-interest": lambda hu: hu - 3, "filter:other": lambda hu: hu + 5000}
 
@@ -176,6 +183,27 @@ def test_listed_slices_are_found():
     for wrong in ({"slice_index": 3}, {"case": "x"}, {"series": "x"}):
         with pytest.raises(CtKerasError, match="CTK-E084"):
             find_slices(pairs, [row | wrong], seed=0)
+
+
+@pytest.mark.parametrize(
+    ("slice_index", "dose"), [("02", "0.250"), ("2.0", ".25"), (2, 0.25), ("2", "")]
+)
+def test_numbers_of_a_list_are_read_as_a_spreadsheet_writes_them(slice_index, dose):
+    row = {"case": "patienthash0", "slice_index": slice_index, "dose_fraction": dose}
+    (place,) = find_slices(PAIRS, [row], seed=0)
+    assert place.slice_index == 2
+    for wrong in ({"slice_index": "two"}, {"dose_fraction": "0.26"}):
+        with pytest.raises(CtKerasError, match="CTK-E084"):
+            find_slices(PAIRS, [row | wrong], seed=0)
+
+
+def test_a_listed_slice_without_a_body_is_refused():
+    air = make_pair(9)
+    air.full_hu[:] = -1000
+    row = {"case": "patienthash9", "slice_index": "0"}
+    with pytest.raises(CtKerasError, match="no body") as refusal:
+        find_slices([*PAIRS, air], [row], seed=0)
+    assert refusal.value.code == "CTK-E084"
 
 
 def test_a_method_of_volumes_gets_the_neighbours():
@@ -331,6 +359,19 @@ def test_unblinding_gives_every_score_to_its_method(study, answers):
     assert (mark["row"], mark["column"]) == (top + 2, left + 3)
 
 
+def test_marks_and_remarks_tell_the_second_showing(study, answers):
+    for showing in answers[0]["showings"]:
+        showing["remark"] = f"remark {showing['number']}"
+    ratings = unblind(study.key, answers)
+    shown = study.key["readers"][0]["showings"]
+    expected = [(f"remark {each['number']}", each["repeat"]) for each in shown]
+    assert [(each["text"], each["repeat"]) for each in ratings.remarks] == expected
+    # A mark in each of five screens of two readers; one screen of each is a repeat.
+    assert len(ratings.marks) == 10
+    first = [mark for mark in ratings.marks if not mark["repeat"]]
+    assert len({(mark["reader"], mark["case"]) for mark in first}) == len(first) == 8
+
+
 def test_incomplete_answers_are_named_or_left_out(study, answers):
     last = answers[1]["showings"][-1]
     del last["scores"]["B"]["texture"]
@@ -390,17 +431,25 @@ def make_ratings(scores, repeated=None):
     )
 
 
-def scored(scores, repeated=None):
-    ratings = make_ratings(scores, repeated)
+def make_key(ratings, patients=None):
     cases = ratings.scores.shape[2]
-    key = {
+    return {
         "study": "x",
         "title": "x",
         "arms": [{"name": name, "role": "method"} for name in ratings.arms],
-        "cases": [{"case": str(n)} for n in range(cases)],
+        "cases": [{"case": str(name)} for name in patients or range(cases)],
+        "criteria": list(ratings.criteria),
         "primary": {"criterion": "confidence", "against": "reference", "margin": 0.5},
     }
-    return score_study(key, ratings)
+
+
+def scored(scores, repeated=None, patients=None):
+    ratings = make_ratings(scores, repeated)
+    return score_study(make_key(ratings, patients), ratings)
+
+
+def table_of(document, title):
+    return next(rows for name, _, rows in result_tables(document) if title in name)
 
 
 def pair_of(document, method, versus):
@@ -436,7 +485,7 @@ def test_wilcoxon_by_hand():
     assert wilcoxon(np.zeros(5)) == 1
 
 
-def test_pairs_differences_holm_and_non_inferiority():
+def test_pairs_differences_and_holm():
     # Six cases; the means of two readers against the reference: input -1.5 to -3.5,
     # method 0 or -0.5.
     reference = np.full((2, 6), 5)
@@ -447,11 +496,9 @@ def test_pairs_differences_holm_and_non_inferiority():
     expected = (low.mean(axis=0) - 5).mean()
     assert row["mean_difference"] == pytest.approx(expected)
     assert row["p"] == pytest.approx(2 / 2**6)
-    assert row["non_inferior"] is False
     near = pair_of(document, "method", "reference")
     assert near["mean_difference"] == pytest.approx(-1 / 6)
     assert near["p"] == pytest.approx(0.5)  # two equal differences: 2 * 1/4
-    assert near["non_inferior"] is True
     between = pair_of(document, "method", "input")
     assert between["p"] == pytest.approx(2 / 2**6)
     assert "non_inferior" not in between
@@ -459,6 +506,86 @@ def test_pairs_differences_holm_and_non_inferiority():
     for found, adjusted in ((row, 3 / 32), (between, 3 / 32), (near, 0.5)):
         assert found["p_holm"] == pytest.approx(adjusted)
         assert found["p_holm_criterion"] == pytest.approx(adjusted)
+
+
+def test_non_inferiority_needs_patients_and_readers():
+    # Of three readers one lowers the method by a point, two lower the input by one.
+    panel = np.array([[5, 4, 4], [5, 4, 5], [5, 5, 5]])
+    scores = np.repeat(panel[:, None], 30, axis=1)
+    document = scored(scores)
+    near = pair_of(document, "method", "reference")
+    assert near["ci95"] == pytest.approx((-1 / 3, -1 / 3))
+    assert near["non_inferior"] is True
+    assert pair_of(document, "input", "reference")["non_inferior"] is False
+    assert document["design"] == []
+    for fewer in (scores[:, :29], scores[:2]):
+        document = scored(fewer)
+        assert pair_of(document, "method", "reference")["non_inferior"] is None
+        assert "at least 3 and 30" in document["design"][0]
+        against = table_of(document, "Against the full dose")
+        assert {row[-1] for row in against} == {"too few"}
+
+
+def test_slices_of_a_patient_count_as_one():
+    generator = np.random.default_rng(3)
+    scores = generator.integers(1, 6, (2, 7, 3)).astype(float)
+    names = [f"p{n}" for n in range(7)]
+    once = scored(scores, patients=names)
+    # The same scores given to four slices of every patient say nothing new.
+    often = scored(np.repeat(scores, 4, axis=1), patients=sorted(names * 4))
+    for part in ("friedman", "pairs", "vgc", "findings", "preference"):
+        assert often[part] == once[part]
+    for one, other in zip(once["summary"], often["summary"], strict=True):
+        for number in ("mean", "mean_ci95", "median", "median_ci95"):
+            assert one[number] == other[number]
+    one, other = once["agreement"]["inter"][0], often["agreement"]["inter"][0]
+    assert other["ci95"] == pytest.approx(one["ci95"])
+    assert (often["cases"], often["patients"]) == (28, 7)
+    assert "7 patients, not the 28 slices" in often["design"][-1]
+    assert "Slices" not in once["design"][-1]
+
+
+def test_forty_slices_of_one_patient_prove_nothing():
+    document = scored(np.tile([4, 2, 4], (1, 40, 1)), patients=["only"] * 40)
+    for row in document["pairs"]:
+        assert row["patients"] == 1
+        assert row["ci95"] is None
+        assert row["p"] == 1
+    near = pair_of(document, "method", "reference")
+    assert near["non_inferior"] is None
+    assert document["friedman"][0]["p"] is None
+    assert "smallest p of two methods is 1," in " ".join(document["design"])
+
+
+def test_means_are_over_slices_then_over_patients():
+    # Patient b: slices of 5 and 3; patient a: one of 1. (4 + 1)/2, not 9/3.
+    scores = np.array([[[5, 2, 2], [1, 2, 2], [3, 4, 2]]])
+    document = scored(scores, patients=["b", "a", "b"])
+    means = {row["method"]: row["mean"] for row in document["summary"]}
+    assert means == {"reference": 2.5, "input": 2.5, "method": 2}
+    # Without a second reader of the slice of 3, its mean is 3 as before: not (5 5 3)/3.
+    pair = np.concatenate([scores, scores]).astype(float)
+    pair[1, 2] = math.nan
+    document = scored(pair, patients=["b", "a", "b"])
+    means = {row["method"]: row["mean"] for row in document["summary"]}
+    assert means == {"reference": 2.5, "input": 2.5, "method": 2}
+    laid_out = by_patient(scores.astype(float), ["b", "a", "b"])
+    np.testing.assert_array_equal(
+        laid_out[0, :, :, 0], [[1, math.nan], [5, 3]], strict=True
+    )
+
+
+def test_a_study_that_does_not_ask_the_primary_question_says_so(tmp_path):
+    key = make(tmp_path / "out", readers=1, criteria=("graininess",))
+    assert key["primary"] is None
+    assert "confidence, is not asked" in design_remarks(key)[-1]
+    ratings = replace(make_ratings(np.full((3, 30, 3), 4)), criteria=("graininess",))
+    # Keys made before named a primary question that nobody was asked.
+    for primary in (None, make_key(ratings)["primary"]):
+        document = score_study(make_key(ratings) | {"primary": primary}, ratings)
+        assert document["primary"] is None
+        assert "is not asked" in document["design"][-1]
+        assert not any("non_inferior" in row for row in document["pairs"])
 
 
 def test_summary_by_hand():
@@ -534,7 +661,99 @@ def test_agreement_rows():
     assert intra["reader-2"]["kappa"] == pytest.approx(1 - 2 / 10)
 
 
-def test_intervals_are_those_of_the_drawn_cases():
+#: Shrout and Fleiss 1979, table 2: six targets, four judges; mean squares 11.24
+#: between targets, 32.49 between judges, 1.02 left over.
+SHROUT_FLEISS = np.array(
+    [
+        [9, 2, 5, 8],
+        [6, 1, 3, 2],
+        [8, 4, 6, 8],
+        [7, 1, 2, 6],
+        [10, 5, 6, 9],
+        [6, 2, 4, 7],
+    ],
+    float,
+).T
+
+
+def test_icc_of_the_paper():
+    by_hand = (11.24 - 1.02) / (11.24 + 3 * 1.02 + 4 * (32.49 - 1.02) / 6)
+    assert by_hand == pytest.approx(0.29, abs=5e-4)
+    assert icc(SHROUT_FLEISS) == pytest.approx(by_hand, abs=5e-4)
+    partly = np.concatenate([SHROUT_FLEISS, [[math.nan]] * 3 + [[5]]], axis=1)
+    assert icc(partly) == pytest.approx(icc(SHROUT_FLEISS))
+    alike = np.tile(SHROUT_FLEISS[:1], (3, 1))
+    assert icc(alike) == pytest.approx(1)
+    assert icc(np.full((2, 4), 3.0)) is None
+    assert icc(SHROUT_FLEISS[:1]) is None
+    assert icc(SHROUT_FLEISS[:, :1]) is None
+
+
+def test_resampled_icc_is_icc_of_the_resample():
+    generator = np.random.default_rng(0)
+    ratings = generator.integers(7, 36, (1, 6, 4)) + generator.normal(0, 6, (3, 6, 4))
+    ratings[1, 2, 3] = math.nan
+    for row in draw(6, seed=1, resamples=3):
+        resample = np.repeat(ratings, row.astype(int), axis=1).reshape(3, -1)
+        low, high = icc_interval(ratings, row[None])
+        assert low == high == pytest.approx(icc(resample))
+    assert icc_interval(ratings[:, :1], np.ones((1, 1))) is None
+
+
+def test_icc_is_of_the_sums_over_criteria():
+    # The sums of three criteria are two judges of the paper's table, plus three.
+    sums = SHROUT_FLEISS[[0, 2]].reshape(2, 2, 3) + 3
+    first = np.clip(sums - 2, 1, 5)
+    second = np.clip(sums - first - 1, 1, 5)
+    parts = np.stack([first, second, sums - first - second])
+    ratings = make_ratings(sums)
+    ratings = replace(
+        ratings,
+        criteria=("confidence", "graininess", "texture"),
+        scores=parts,
+        repeated=np.full(parts.shape, np.nan),
+    )
+    document = score_study(make_key(ratings), ratings)
+    row = document["agreement"]["icc"]
+    assert row["panels"] == 6
+    assert row["icc"] == pytest.approx(icc(SHROUT_FLEISS[[0, 2]]))
+    assert row["ci95"][0] < row["icc"]
+    printed = table_of(document, "Agreement")[-1][1:3]
+    assert printed == ["ICC(2,1) of sums", f"{row['icc']:.2f}"]
+    alone = make_ratings(first[:1])
+    assert score_study(make_key(alone), alone)["agreement"]["icc"] is None
+
+
+def test_vgc_area_by_hand():
+    # Of 16 pairs of (3 4 4 5) and (2 4 5 5): 3 is above one; each 4 is above one and
+    # like one; 5 is above two and like two: 1 + 1.5 + 1.5 + 3 = 7.
+    method, reference = np.array([[3.0, 4, 4, 5]]), np.array([[2.0, 4, 5, 5]])
+    area, _ = vgc_area(method, reference, np.ones((1, 4)))
+    assert area == 7 / 16
+    assert vgc_area(reference, method, np.ones((1, 4)))[0] == 9 / 16
+    scores = np.stack([reference, method, reference], axis=-1)
+    rows = scored(scores)["vgc"]
+    assert [(row["method"], row["area"]) for row in rows] == [
+        ("input", 7 / 16),
+        ("method", 0.5),
+    ]
+
+
+def test_resampled_vgc_area_is_that_of_the_resample():
+    generator = np.random.default_rng(0)
+    method, reference = generator.integers(1, 6, (2, 3, 8)).astype(float)
+    method[1, 4] = reference[1, 4] = math.nan
+    for row in draw(8, seed=1, resamples=3):
+        times = row.astype(int)
+        ours, theirs = (np.repeat(each, times, axis=1) for each in (method, reference))
+        ours, theirs = (each[~np.isnan(each)] for each in (ours, theirs))
+        expected = mannwhitneyu(ours, theirs).statistic / (ours.size * theirs.size)
+        _, (low, high) = vgc_area(method, reference, row[None])
+        assert low == high == pytest.approx(expected)
+    assert vgc_area(method[:, :1], reference[:, :1], np.ones((4, 1)))[1] is None
+
+
+def test_intervals_are_those_of_the_drawn_patients():
     generator = np.random.default_rng(0)
     scores = generator.integers(1, 6, (3, 7)).astype(float)
     scores[1, 4] = np.nan

@@ -271,3 +271,235 @@ def test_marks_by_keys_and_answers_from_a_file(study, tmp_path):
             "document.querySelector('#message').textContent.includes('no answers')"
         )
         assert browser.errors == []
+
+
+class Reader(Browser):
+    """A browser whose dialogs are answered as `accepts` says, with tabs to go between.
+
+    Attributes:
+        asked: Texts of the dialogs; that of leaving a page is its type.
+        accepts: Whether the next dialogs are accepted.
+    """
+
+    def __init__(self, profile):
+        self.asked = []
+        self.accepts = True
+        super().__init__(profile)
+
+    def _note(self, event, parameters):
+        if event == "Page.javascriptDialogOpening":
+            self.asked.append(parameters["message"] or parameters["type"])
+            self._post("Page.handleJavaScriptDialog", {"accept": self.accepts})
+        else:
+            super()._note(event, parameters)
+
+    def new_tab(self):
+        """Opens another tab and goes to it; returns both, the old one first."""
+        old, self._session = self._session, None
+        self._attach(1400, 1000)
+        return old, self._session
+
+    def go_to(self, tab):
+        self._session = tab
+        self.send("Page.bringToFront")
+
+
+STORE = "localStorage.getItem(Object.keys(localStorage)[0])"
+MESSAGE = "document.querySelector('#message').textContent"
+
+
+def kept_scores(browser):
+    """What the browser has stored: screen -> panel -> criterion -> score."""
+    answers = json.loads(browser.evaluate(STORE))["answers"]
+    return {number: given["scores"] for number, given in answers.items()}
+
+
+def of_panels(criterion, *scores):
+    return {
+        letter: {criterion: score} for letter, score in zip("ABC", scores, strict=False)
+    }
+
+
+def test_an_older_tab_neither_loses_answers_nor_hides_them(study, tmp_path):
+    with Reader(tmp_path / "profile") as browser:
+        open_page(browser, study, "reader-1")
+        first, second = browser.new_tab()
+        browser.send(
+            "Page.addScriptToEvaluateOnNewDocument",
+            source="addEventListener('storage', (event) => {"
+            "if (window.asleep) event.stopImmediatePropagation(); });",
+        )
+        open_page(browser, study, "reader-1")  # nothing is answered yet
+        browser.go_to(first)
+        for score in "135":
+            browser.press(score)
+        answered = of_panels("graininess", 1, 3, 5)
+        assert kept_scores(browser)["1"] == answered
+        browser.go_to(second)
+        browser.wait_for("document.querySelector('[name=graininess-C]:checked')")
+        browser.evaluate("window.asleep = true")  # it hears nothing of what comes now
+        browser.go_to(first)
+        browser.press("2")
+        answered["A"]["confidence"] = 2
+        assert kept_scores(browser)["1"] == answered
+        browser.go_to(second)
+        browser.wait_for(f"{STORE}.includes('confidence')")
+        browser.evaluate("note()")  # what the clock does every ten seconds
+        assert kept_scores(browser)["1"] == answered
+        browser.click("[name=graininess-B][value='4']")
+        answered["B"]["graininess"] = 4
+        assert kept_scores(browser)["1"] == answered
+        browser.press("PageDown")
+        ready(browser, 2)
+        browser.click("[name=graininess-A][value='5']")
+        assert kept_scores(browser) == {"1": answered, "2": of_panels("graininess", 5)}
+        browser.go_to(first)
+        browser.wait_for("answers[2]?.scores.A")
+        browser.press("PageDown")
+        browser.wait_for("document.querySelector('[name=graininess-A]:checked')")
+        assert browser.errors == []
+
+
+def test_seconds_of_a_case_are_those_it_was_in_view(study, tmp_path):
+    with Reader(tmp_path / "profile") as browser:
+        open_page(browser, study, "reader-1")
+        ready(browser, 1)
+        browser.evaluate("passed = 7")
+        browser.press("PageDown")
+        ready(browser, 2)
+        browser.evaluate("passed = 4")
+        seconds = [showing["seconds"] for showing in saved(browser)["showings"]]
+        # The clock runs on meanwhile.
+        assert seconds == pytest.approx([7, 4], abs=2)
+
+
+DAMAGES = {
+    "no answers": lambda showing: {"number": 1},
+    "no scores": lambda showing: showing | {"scores": None},
+    "a score of six": lambda showing: showing | {"scores": {"A": {"graininess": 6}}},
+    "marks lost": lambda showing: showing | {"marks": "lost"},
+    "another case": lambda showing: showing | {"number": 99},
+    "nothing": lambda showing: None,
+}
+
+
+def test_a_damaged_file_changes_nothing(study, tmp_path):
+    with Reader(tmp_path / "profile") as browser:
+        open_page(browser, study, "reader-1")
+        for score in "135":
+            browser.press(score)
+        file = saved(browser)
+        (showing,) = file["showings"]
+        damaged = {name: [damage(showing)] for name, damage in DAMAGES.items()}
+        damaged |= {"half good": [showing, {"number": 2}], "no list": 3}
+        for name, showings in damaged.items():
+            path = tmp_path / f"{name}.json"
+            path.write_text(json.dumps(file | {"showings": showings}))
+            browser.evaluate("tell('')")
+            browser.choose_file("#load", path)
+            browser.wait_for(f"{MESSAGE}.includes('no answers')")
+            browser.evaluate("note()")
+            kept = kept_scores(browser)
+            assert (name, kept) == (name, {"1": of_panels("graininess", 1, 3, 5)})
+        assert browser.asked == []
+        assert browser.errors == []
+
+
+def test_a_damaged_case_in_the_browser_costs_no_other(study, tmp_path):
+    with Reader(tmp_path / "profile") as browser:
+        open_page(browser, study, "reader-1")
+        browser.press("1")
+        browser.press("PageDown")
+        ready(browser, 2)
+        browser.evaluate(
+            "(() => { const kept = JSON.parse(localStorage.getItem(store));"
+            "kept.answers[2] = { seconds: null };"
+            "localStorage.setItem(store, JSON.stringify(kept)); })()"
+        )
+        open_page(browser, study, "reader-1")
+        ready(browser, 2)
+        browser.click("[name=graininess-A][value='5']")
+        assert kept_scores(browser) == {
+            "1": of_panels("graininess", 1),
+            "2": of_panels("graininess", 5),
+        }
+        assert browser.errors == []
+
+
+def test_an_older_file_is_not_loaded_unasked(study, tmp_path):
+    with Reader(tmp_path / "profile") as browser:
+        open_page(browser, study, "reader-1")
+        browser.press("1")
+        saved(browser)
+        file = browser.downloaded()[-1]
+        browser.click("[data-letter=A] canvas")  # the digits go on where they were
+        for score in "35":
+            browser.press(score)
+        browser.press("PageDown")
+        ready(browser, 2)
+        browser.press("2")
+        newer = {
+            "1": of_panels("graininess", 1, 3, 5),
+            "2": of_panels("graininess", 2),
+        }
+        browser.accepts = False
+        browser.choose_file("#load", file)
+        browser.wait_for(f"{MESSAGE} === 'The answers of the page are kept.'")
+        assert kept_scores(browser) == newer
+        assert browser.asked == [
+            "This page holds answers to 2 of 3 cases, the file to 1. "
+            "Replace those of the page?"
+        ]
+        browser.accepts = True
+        browser.choose_file("#load", file)  # the same file once more
+        browser.wait_for(f"{MESSAGE}.includes('are loaded')")
+        assert kept_scores(browser) == {"1": of_panels("graininess", 1)}
+        assert browser.errors == []
+
+
+def test_digits_score_nothing_that_is_not_in_view(study, tmp_path):
+    with Reader(tmp_path / "profile") as browser:
+        open_page(browser, study, "reader-1")
+        browser.click("#question-appears .heading")
+        browser.press("4")
+        assert kept_scores(browser)["1"] == {}
+        browser.click("#question-appears .heading")  # closed: all are closed
+        browser.press("4")
+        assert kept_scores(browser)["1"] == {}
+        browser.click("#question-graininess .heading")
+        for score in "135":
+            browser.press(score)
+        complete = of_panels("graininess", 1, 3, 5)
+        browser.click("#question-graininess .heading")  # answered already
+        browser.press("4")
+        assert kept_scores(browser)["1"] == complete
+
+
+def test_a_browser_that_keeps_nothing_says_so_until_the_answers_are_saved(
+    study, tmp_path
+):
+    with Reader(tmp_path / "profile") as browser:
+        browser.send(
+            "Page.addScriptToEvaluateOnNewDocument",
+            source="Storage.prototype.setItem = () => { throw new Error('full'); }",
+        )
+        open_page(browser, study, "reader-1")
+        ready(browser, 1)
+        warning = f"{MESSAGE}.includes('does not keep answers')"
+        assert browser.evaluate(warning)
+        browser.press("4")
+        browser.click("#question-lost .heading")
+        browser.click("[name=lost][value=C]")
+        browser.click("#mark-lost-C")
+        browser.press("Escape")
+        assert browser.evaluate(warning)
+        (showing,) = saved(browser)["showings"]
+        assert showing["scores"] == of_panels("graininess", 4)
+        assert showing["findings"] == {"lost": ["C"]}
+        browser.open("about:blank")  # all is in the file
+        assert browser.asked == []
+        open_page(browser, study, "reader-1")
+        ready(browser, 1)
+        browser.press("4")
+        browser.open("about:blank")
+        assert browser.asked == ["beforeunload"]

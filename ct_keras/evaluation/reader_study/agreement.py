@@ -1,4 +1,8 @@
-"""How far readers agree with each other and with themselves."""
+"""How far readers agree with each other and with themselves.
+
+Arrays of scores are laid out by patient, see `resampling.by_patient`: a patient's
+ratings are those of all their slices and panels.
+"""
 
 from __future__ import annotations
 
@@ -38,15 +42,15 @@ def weighted_kappa(one: np.ndarray, other: np.ndarray) -> float | None:
 def kappa_interval(
     one: np.ndarray, other: np.ndarray, weights: np.ndarray
 ) -> tuple[float, float] | None:
-    """Returns the bootstrap interval over cases of `weighted_kappa`.
+    """Returns the bootstrap interval over patients of `weighted_kappa`.
 
     With quadratic weights kappa needs only sums of scores, their squares and products,
     so that all resamples are one matrix product.
 
     Args:
-        one: (cases, ratings of a case), NaN where there is none.
+        one: (patients, ratings of a patient), NaN where there is none.
         other: Of the same things.
-        weights: (resamples, cases), see `resampling.draw`.
+        weights: (resamples, patients), see `resampling.draw`.
     """
     both = ~(np.isnan(one) | np.isnan(other))
     first, second = np.where(both, one, 0), np.where(both, other, 0)
@@ -61,7 +65,7 @@ def kappa_interval(
     ) / count**2
     defined = by_chance > 1e-12
     kappa = 1 - disagreement[defined] / by_chance[defined]
-    return interval(kappa, cases=int(both.any(axis=1).sum()))
+    return interval(kappa, patients=int(both.any(axis=1).sum()))
 
 
 def krippendorff_alpha(ratings: np.ndarray) -> float | None:
@@ -85,17 +89,17 @@ def krippendorff_alpha(ratings: np.ndarray) -> float | None:
 def alpha_interval(
     ratings: np.ndarray, weights: np.ndarray
 ) -> tuple[float, float] | None:
-    """Returns the bootstrap interval over cases of `krippendorff_alpha`.
+    """Returns the bootstrap interval over patients of `krippendorff_alpha`.
 
     Args:
-        ratings: (readers, cases, ratings of a case), NaN where there is none.
-        weights: (resamples, cases), see `resampling.draw`.
+        ratings: (readers, patients, ratings of a patient), NaN where there is none.
+        weights: (resamples, patients), see `resampling.draw`.
     """
-    readers, cases, _ = ratings.shape
+    readers, patients, _ = ratings.shape
     each = _coincidences(ratings.reshape(readers, -1))
-    each = each.reshape(cases, -1, *each.shape[1:]).sum(axis=1)
+    each = each.reshape(patients, -1, *each.shape[1:]).sum(axis=1)
     alphas = _alphas(np.einsum("bc,cij->bij", weights, each))
-    return interval(alphas, cases=cases)
+    return interval(alphas, patients=patients)
 
 
 def pair_agreement(
@@ -105,8 +109,8 @@ def pair_agreement(
 
     Args:
         readers: Names.
-        scores: (readers, cases, ratings of a case).
-        weights: (resamples, cases).
+        scores: (readers, patients, ratings of a patient).
+        weights: (resamples, patients).
     """
     return [
         {
@@ -129,9 +133,9 @@ def own_agreement(
 
     Args:
         readers: Names.
-        scores: (readers, cases, ratings of a case), of the first showing.
+        scores: (readers, patients, ratings of a patient), of the first showing.
         repeated: The same of the second showing.
-        weights: (resamples, cases).
+        weights: (resamples, patients).
     """
     return [
         {

@@ -28,9 +28,9 @@ class Ratings:
         repeated: The same of the second showing.
         findings: (questions, readers, cases, arms): 1 where a panel was ticked, else 0.
         preferred: (readers, cases, arms): 1 for the preferred arm, else 0.
-        marks: One per mark: reader, case (number), method, finding, and row and column
-            in the whole image.
-        remarks: One per remark: reader, case, text.
+        marks: One per mark: reader, case (number), repeat (whether of the second
+            showing), method, finding, and row and column in the whole image.
+        remarks: One per remark: reader, case, repeat, text.
         missing: One line for every showing that is not complete.
         seconds: Reader -> time that the cases were in view.
     """
@@ -143,7 +143,7 @@ def _take(file: Mapping, key: Mapping, ratings: Ratings) -> None:
                 ticked = answer["findings"]
                 ratings.findings[:, *place] = [letter in ticked[q] for q in FINDINGS]
                 ratings.preferred[place] = answer["preferred"] == letter
-        where = {"reader": name, "case": case}
+        where = {"reader": name, "case": case, "repeat": showing["repeat"]}
         offset = key["cases"][case]["offset"]
         ratings.marks.extend(_marks_of(answer, where, panels, offset))
         if answer["remark"].strip():

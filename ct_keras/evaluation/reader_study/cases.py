@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import itertools
+import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -98,9 +99,14 @@ def find_slices(
         seed: Of that draw.
 
     Raises:
-        CtKerasError: CTK-E084, if one of them is not there.
+        CtKerasError: CTK-E084, if one of them is not there or shows no body.
     """
-    places = sorted(map(place_of, pairs), key=lambda place: _lot(seed, *place))
+    bodies = {}
+    for pair in pairs:
+        place = place_of(pair)
+        if any(_fits(place, row) for row in wanted):
+            bodies[place] = bool(body_mask(pair.full_hu).any())
+    places = sorted(bodies, key=lambda place: _lot(seed, *place))
     chosen = set()
     for row in wanted:
         fitting = [place for place in places if _fits(place, row)]
@@ -110,6 +116,13 @@ def find_slices(
                 "a slice of the list is not among the pairs",
                 received=f"case {row.get('case')}, slice {row.get('slice_index')}",
                 fix="take case and slice_index from slices.csv of evaluate",
+            )
+        if not bodies[fitting[0]]:
+            raise CtKerasError(
+                "CTK-E084",
+                "a slice of the list shows no body, so there is nothing to read",
+                received=f"case {row.get('case')}, slice {row.get('slice_index')}",
+                fix="take it off the list",
             )
         chosen.add(fitting[0])
     return chosen
@@ -175,10 +188,18 @@ def _fits(place: Place, row: Mapping[str, object]) -> bool:
     dose = row.get("dose_fraction")
     return (
         place.case == str(row.get("case"))
-        and str(place.slice_index) == str(row.get("slice_index"))
+        and _is_number(row.get("slice_index"), place.slice_index)
         and str(row.get("series") or place.series) == place.series
-        and (not dose or str(dose) == str(place.dose_fraction))
+        and (dose in (None, "") or _is_number(dose, place.dose_fraction))
     )
+
+
+def _is_number(text: object, value: float | None) -> bool:
+    """Whether a cell holds a number, however a spreadsheet wrote it: 3, 03, 3.0."""
+    try:
+        return value is not None and math.isclose(float(text), value, rel_tol=1e-6)
+    except (TypeError, ValueError):
+        return False
 
 
 def _lot(seed: int, *what) -> str:

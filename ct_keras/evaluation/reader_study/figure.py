@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import textwrap
 from collections.abc import Mapping
 
 from ct_keras.evaluation.reader_study.criteria import CRITERIA, SCORES
@@ -10,11 +11,14 @@ from ct_keras.files import atomic_file
 
 #: From unacceptable to excellent; told apart without red and green.
 _COLOURS = ("#8c510a", "#d8b365", "#e3e3e3", "#80bdb3", "#01665e")
+_INTERVAL = "#9a9a9a"
 _COLUMNS = 2
+#: Right of the bars of 100 %: where a mean of 1 stands, how far a point is, the text.
+_MEAN_AT, _POINT, _TEXT_AT, _END = 115, 16, 185, 224
 
 
 def draw_scores(document: Mapping, path: str | os.PathLike) -> None:
-    """Draws stacked bars of the scores with their means as PNG.
+    """Draws stacked bars of the scores, with their means and intervals, as PNG.
 
     Args:
         document: From `score_study`.
@@ -39,16 +43,24 @@ def draw_scores(document: Mapping, path: str | os.PathLike) -> None:
         panel.set_title(CRITERIA[criterion].title, loc="left", fontsize=10)
     figure.legend(
         *panels[0].get_legend_handles_labels(),
-        loc="outside upper right",
+        loc="outside lower left",
         ncols=len(SCORES),
+        title="Score, 1 unacceptable to 5 excellent",
+        title_fontsize=9,
+        alignment="left",
         frameon=False,
         fontsize=9,
     )
-    readers = len(document["readers"])
+    counts = {
+        "reader": len(document["readers"]),
+        "patient": document["patients"],
+        "case": document["cases"],
+    }
+    sizes = ", ".join(f"{n} {what}{'s' if n > 1 else ''}" for what, n in counts.items())
+    head = f"{document['title']}: {sizes}. {document['notice']}"
     figure.suptitle(
-        f"{document['title']}: {readers} reader{'s' if readers > 1 else ''}, "
-        f"{document['cases']} cases. {document['notice']}\n"
-        "How often each score was given; the mean and its 95 % interval.",
+        f"{textwrap.fill(head, 110)}\nHow often each score was given; tick, bar and "
+        "numbers: the mean and its 95 % interval over patients.",
         x=0.01,
         ha="left",
         fontsize=11,
@@ -65,16 +77,32 @@ def _draw_criterion(panel, rows: list[Mapping], methods: list[str]) -> None:
         colour = _COLOURS[number]
         panel.barh(places, shares, 0.7, left, color=colour, label=str(score))
         left = [start + share for start, share in zip(left, shares, strict=True)]
+    panel.vlines(
+        [_place_of(score) for score in SCORES],
+        *(-0.5, len(methods) - 0.5),
+        color="#e3e3e3",
+        linewidth=0.8,
+        zorder=0,
+    )
     for place, row in zip(places, rows, strict=True):
         text = f"{row['mean']:.2f}"
         if row["mean_ci95"]:
             text += "  [{:.2f}, {:.2f}]".format(*row["mean_ci95"])
-        panel.text(102, place, text, va="center", fontsize=8.5)
+            ends = map(_place_of, row["mean_ci95"])
+            panel.hlines(place, *ends, color=_INTERVAL, linewidth=5)
+        panel.plot(_place_of(row["mean"]), place, "k|", markersize=9)
+        panel.text(_TEXT_AT, place, text, va="center", fontsize=8.5)
     panel.set_yticks(list(places), methods)
     panel.set_ylim(len(methods) - 0.5, -0.5)
-    panel.set_xlim(0, 132)
-    panel.set_xticks([0, 25, 50, 75, 100], ["0 %", "25 %", "50 %", "75 %", "100 %"])
+    panel.set_xlim(0, _END)
+    shares = {share: f"{share} %" for share in (0, 25, 50, 75, 100)}
+    ticks = shares | {_place_of(score): str(score) for score in SCORES}
+    panel.set_xticks(list(ticks), list(ticks.values()))
     panel.tick_params(labelsize=8.5, length=0)
     panel.spines["bottom"].set_bounds(0, 100)
     for side in ("top", "right", "left"):
         panel.spines[side].set_visible(False)
+
+
+def _place_of(mean: float) -> float:
+    return _MEAN_AT + _POINT * (mean - SCORES[0])

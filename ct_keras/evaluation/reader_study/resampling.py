@@ -1,6 +1,11 @@
-"""Bootstrap over cases: each resample weights every case by how often it was drawn."""
+"""Bootstrap over patients: a resample weights each by how often they were drawn.
+
+Slices of one patient are not independent, so a patient comes or goes with all of them.
+"""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -8,17 +13,35 @@ from ct_keras.evaluation.reader_study.criteria import SCORES
 from ct_keras.evaluation.statistics import CONFIDENCE, RESAMPLES
 
 
-def draw(cases: int, *, seed: int, resamples: int = RESAMPLES) -> np.ndarray:
-    """Returns how often each case was drawn, (resamples, cases) float64."""
+def by_patient(values: np.ndarray, patients: Sequence[str]) -> np.ndarray:
+    """Gathers the cases of each patient.
+
+    Args:
+        values: (..., cases, arms).
+        patients: The patient of every case.
+
+    Returns:
+        (..., patients, slices of a patient, arms), NaN where a patient has fewer slices
+        than another.
+    """
+    _, patient = np.unique(patients, return_inverse=True)
+    rank = [int((patient[:case] == own).sum()) for case, own in enumerate(patient)]
+    *outer, _, arms = values.shape
+    gathered = np.full((*outer, patient.max() + 1, max(rank) + 1, arms), np.nan)
+    gathered[..., patient, rank, :] = values
+    return gathered
+
+
+def draw(patients: int, *, seed: int, resamples: int = RESAMPLES) -> np.ndarray:
+    """Returns how often each patient was drawn, (resamples, patients) float64."""
     generator = np.random.default_rng(seed)
-    return generator.multinomial(cases, np.full(cases, 1 / cases), resamples).astype(
-        np.float64
-    )
+    share = np.full(patients, 1 / patients)
+    return generator.multinomial(patients, share, resamples).astype(np.float64)
 
 
-def interval(values: np.ndarray, *, cases: int) -> tuple[float, float] | None:
-    """Returns the percentile interval at 95 %, or None for fewer than two cases."""
-    if cases < 2 or not values.size:
+def interval(values: np.ndarray, *, patients: int) -> tuple[float, float] | None:
+    """Returns the percentile interval at 95 %, or None for fewer than two patients."""
+    if patients < 2 or not values.size:
         return None
     tail = 100 * (1 - CONFIDENCE) / 2
     low, high = np.percentile(values, [tail, 100 - tail])
@@ -26,29 +49,28 @@ def interval(values: np.ndarray, *, cases: int) -> tuple[float, float] | None:
 
 
 def mean_interval(means: np.ndarray, weights: np.ndarray) -> tuple[float, float] | None:
-    """Returns the interval of the mean of case means; NaN cases do not count.
+    """Returns the interval of the mean of patients' means; NaN does not count.
 
     Args:
-        means: One per case.
-        weights: (resamples, cases).
+        means: One per patient.
+        weights: (resamples, patients).
     """
     known = ~np.isnan(means)
     drawn = weights[:, known].sum(axis=1)
     sums = weights[:, known] @ means[known]
-    return interval(sums[drawn > 0] / drawn[drawn > 0], cases=int(known.sum()))
+    return interval(sums[drawn > 0] / drawn[drawn > 0], patients=int(known.sum()))
 
 
 def median_interval(
     scores: np.ndarray, weights: np.ndarray
 ) -> tuple[float, float] | None:
-    """Returns the interval of the median of all scores of the drawn cases.
+    """Returns the interval of the median of all scores of the drawn patients.
 
     Args:
-        scores: (readers, cases), 1 to 5, NaN where there is none.
-        weights: (resamples, cases).
+        scores: (ratings of a patient, patients), 1 to 5, NaN where there is none.
+        weights: (resamples, patients).
     """
-    counts = np.stack([(scores == score).sum(axis=0) for score in SCORES], axis=-1)
-    upto = np.cumsum(weights @ counts, axis=1)
+    upto = np.cumsum(weights @ score_counts(scores), axis=1)
     size = upto[:, -1]
     upto, size = upto[size > 0], size[size > 0]
 
@@ -56,4 +78,13 @@ def median_interval(
         return SCORES[0] + (upto <= rank[:, None]).sum(axis=1)
 
     medians = (ordered((size - 1) // 2) + ordered(size // 2)) / 2
-    return interval(medians, cases=int((~np.isnan(scores)).any(axis=0).sum()))
+    return interval(medians, patients=int((~np.isnan(scores)).any(axis=0).sum()))
+
+
+def score_counts(scores: np.ndarray) -> np.ndarray:
+    """Returns how often each score was given, (patients, 5).
+
+    Args:
+        scores: (ratings of a patient, patients), NaN where there is none.
+    """
+    return np.stack([(scores == score).sum(axis=0) for score in SCORES], axis=-1)

@@ -54,6 +54,7 @@ def result_tables(document: Mapping) -> list[Table]:
         [method, *(_median(cells[method, criterion]) for criterion in criteria)]
         for method in methods
     ]
+    areas = {(row["method"], row["criterion"]): row for row in document["vgc"]}
     against = [
         [
             row["method"],
@@ -62,7 +63,8 @@ def result_tables(document: Mapping) -> list[Table]:
             _ends(row["ci95"], signed=True),
             _p(row["p"]),
             _p(row["p_holm"]),
-            {None: "", True: "yes", False: "not shown"}[row.get("non_inferior")],
+            _area(areas[row["method"], row["criterion"]]),
+            _verdict(row),
         ]
         for row in document["pairs"]
         if row["versus"] == FULL_DOSE
@@ -87,7 +89,7 @@ def result_tables(document: Mapping) -> list[Table]:
             "Against the full dose (the other pairs are in scores.json)",
             [
                 *("Method", "Criterion", "Difference", "95 % interval"),
-                *("p", "p (Holm)", "Non-inferior"),
+                *("p", "p (Holm)", "VGC area", "Non-inferior"),
             ],
             against,
         ),
@@ -110,6 +112,9 @@ def _agreement(agreement: Mapping) -> tuple[list[str], list[list[str]]]:
         for row in of_all("inter")
     ]
     rows += [["all readers", "alpha", row["alpha"], row] for row in of_all("alpha")]
+    sums = agreement["icc"]
+    if sums is not None:
+        rows.append(["all readers", "ICC(2,1) of sums", sums["icc"], sums])
     text = [[name, kind, _number(v), _ends(row["ci95"])] for name, kind, v, row in rows]
     return ["Readers", "Measure", "Value", "95 % interval"], text
 
@@ -133,6 +138,16 @@ def _shares(document: Mapping) -> tuple[list[str], list[list[str]]]:
 
 def _median(row: Mapping) -> str:
     return f"{row['median']:g} {_ends(row['median_ci95'], digits=1)}".strip()
+
+
+def _area(row: Mapping) -> str:
+    return f"{row['area']:.2f} {_ends(row['ci95'])}".strip()
+
+
+def _verdict(row: Mapping) -> str:
+    if "non_inferior" not in row:
+        return ""
+    return {None: "too few", True: "yes", False: "not shown"}[row["non_inferior"]]
 
 
 def _number(value: float | None) -> str:

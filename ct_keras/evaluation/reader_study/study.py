@@ -28,11 +28,13 @@ from ct_keras.evaluation.reader_study.criteria import (
 )
 from ct_keras.evaluation.reader_study.design import Showing, randomize
 from ct_keras.evaluation.reader_study.page import render_page
+from ct_keras.evaluation.statistics import FEWEST_PATIENTS, smallest_p
 from ct_keras.files import atomic_folder, sha256_of, write_text
 
 KEY_FORMAT = "ct_keras reader study key"
 #: Where readers' pages and the key lie in the folder of a study.
 PAGES, KEY_FILE = "pages", "sealed/key.json"
+_PRIMARY = {"criterion": PRIMARY, "against": FULL_DOSE, "margin": MARGIN}
 
 
 def make_study(
@@ -65,7 +67,7 @@ def make_study(
         out: The folder to make.
         readers: How many pages.
         limit: The largest number of cases.
-        per_patient: Slices of each patient; more than one are not independent.
+        per_patient: Slices of each patient; statistics take their means.
         slices: Show these instead of a random draw, see `find_slices`.
         repeat_share: Share of the cases that each reader sees twice.
         criteria: Names of `CRITERIA`.
@@ -111,7 +113,7 @@ def make_study(
         "seed": seed,
         "versions": describe()["versions"],
         "criteria": list(criteria),
-        "primary": {"criterion": PRIMARY, "against": FULL_DOSE, "margin": MARGIN},
+        "primary": _PRIMARY if PRIMARY in criteria else None,
         "arms": [_describe_arm(name, methods.get(name)) for name in arms],
         "cases": [_describe_case(case) for case in cases],
     }
@@ -143,19 +145,43 @@ def make_study(
     return key
 
 
-def design_remarks(key: Mapping) -> list[str]:
-    """Says where a design is smaller than the protocol of a reader study asks for."""
+def primary_of(key: Mapping) -> dict | None:
+    """Returns the primary question, or None where no reader was asked it."""
+    primary = key["primary"]
+    asked = primary is not None and primary["criterion"] in key["criteria"]
+    return primary if asked else None
+
+
+def design_remarks(key: Mapping, *, readers: int | None = None) -> list[str]:
+    """Says where a design is smaller than the protocol of a reader study asks for.
+
+    Args:
+        key: Of the study.
+        readers: How many sent answers; None takes all that the study has.
+    """
     patients = len({case["case"] for case in key["cases"]})
+    readers = len(key["readers"]) if readers is None else readers
     remarks = []
-    if patients < FEWEST_CASES or len(key["readers"]) < FEWEST_READERS:
+    if patients < FEWEST_CASES or readers < FEWEST_READERS:
         remarks.append(
-            f"Readers: {len(key['readers'])}, patients: {patients}. A study meant to "
-            f"prove something needs at least {FEWEST_READERS} and {FEWEST_CASES}."
+            f"Readers: {readers}, patients: {patients}. A study meant to prove "
+            f"something needs at least {FEWEST_READERS} and {FEWEST_CASES}; with fewer "
+            "non-inferiority is left open."
+        )
+    if patients < FEWEST_PATIENTS:
+        remarks.append(
+            f"Too few patients: whatever the scores, the smallest p of two methods is "
+            f"{smallest_p(patients):g}, before any correction."
         )
     if patients < len(key["cases"]):
         remarks.append(
-            "Slices of one patient are not independent: intervals and p values over "
-            "cases will be too small."
+            "Slices of one patient are not independent: tests and intervals take the "
+            f"{patients} patients, not the {len(key['cases'])} slices."
+        )
+    if primary_of(key) is None:
+        remarks.append(
+            f"The primary question, {PRIMARY}, is not asked: nothing is said about "
+            "non-inferiority."
         )
     return remarks
 

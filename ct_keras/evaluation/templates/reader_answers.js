@@ -22,24 +22,64 @@ let answers = {};
 let current = 0;
 const number = () => screens[current].number;
 const answer = () => (answers[number()] ||= empty());
-const tell = (text) => { find("#message").textContent = text; };
+
+/* Whether the browser takes answers, and whether any are neither there nor in a file */
+let refused = false;
+let unsaved = false;
+let message = "";
+const WARNING = "This browser does not keep answers: save them to a file before you close it.";
+const tell = (text) => {
+  message = text;
+  find("#message").textContent = [refused ? WARNING : "", message].filter(Boolean).join(" ");
+};
+addEventListener("beforeunload", (event) => { if (refused && unsaved) event.preventDefault(); });
+
+/* What another page, a hand or an accident wrote is not taken for answers */
+const isObject = (value) => value !== null && typeof value === "object" && !Array.isArray(value);
+const isSound = ([place, given]) => screens.some((screen) => screen.number === Number(place))
+  && isObject(given) && isObject(given.scores) && isObject(given.findings)
+  && Object.values(given.scores).every((panel) => isObject(panel) && Object.values(panel).every((score) => scores.includes(score)))
+  && Object.values(given.findings).every((ticked) => ticked === null || Array.isArray(ticked))
+  && Array.isArray(given.marks) && given.marks.every(isObject)
+  && (given.preferred === null || typeof given.preferred === "string")
+  && typeof given.remark === "string";
+const taken = (entries) => Object.fromEntries(entries.map(([place, given]) => {
+  const parts = Object.keys(empty()).map((part) => [part, given[part]]);
+  return [place, { ...Object.fromEntries(parts), seconds: Number(given.seconds) || 0 }];
+}));
+
+/* Other tabs of the page write to the same place, so it is read before every change */
+const stored = () => {
+  if (refused) return null;
+  try {
+    const kept = JSON.parse(localStorage.getItem(store));
+    answers = taken(Object.entries(kept.answers).filter(isSound));
+    return kept;
+  } catch {
+    return null;
+  }
+};
 const keep = () => {
   try {
     localStorage.setItem(store, JSON.stringify({ current, answers }));
+    refused = false;
   } catch {
-    tell("This browser does not keep answers: save them to a file before you close it.");
+    refused = true;
   }
+  tell(message);
 };
 const restore = () => {
-  try {
-    const kept = JSON.parse(localStorage.getItem(store));
-    if (!kept) return false;
-    answers = kept.answers;
-    current = Math.min(kept.current, screens.length - 1);
-    return true;
-  } catch {
-    return false;
-  }
+  const kept = stored();
+  current = screens[kept?.current] ? kept.current : 0;
+  return kept !== null;
+};
+let passed = 0;
+const note = (work = () => {}) => {
+  stored();
+  answer().seconds += passed;
+  passed = 0;
+  work(answer());
+  keep();
 };
 
 const scored = (given, id) => letters.filter((letter) => given.scores[letter]?.[id]).length;
@@ -47,4 +87,6 @@ const criterionDone = (given, id) => scored(given, id) === letters.length;
 const isDone = (given) => Boolean(given) && given.preferred !== null
   && criteria.every(({ id }) => criterionDone(given, id))
   && findings.every(({ id }) => given.findings[id]);
+const isBegun = (given) => Boolean(given) && (given.preferred !== null || given.remark !== "" || given.marks.length > 0
+  || Object.keys(given.scores).length > 0 || Object.values(given.findings).some(Boolean));
 const doneCount = () => screens.filter((screen) => isDone(answers[screen.number])).length;

@@ -38,10 +38,7 @@ const addScores = (body, id, letter) => {
     });
   }
 };
-const rate = (id, letter, score) => {
-  (answer().scores[letter] ||= {})[id] = score;
-  changed();
-};
+const rate = (id, letter, score) => change((given) => { (given.scores[letter] ||= {})[id] = score; });
 const openNext = () => {
   const left = questions.find((each) => !questionDone(each));
   open(left ?? null);
@@ -68,14 +65,15 @@ for (const { id, title } of findings) {
   });
 }
 const tick = (id, value, on) => {
-  const before = answer().findings[id] ?? [];
-  let ticked = before.filter((letter) => letter !== value);
-  if (on && value !== NONE) ticked = [...ticked, value].sort();
-  if (on && value === NONE) ticked = [];
-  answer().findings[id] = on || ticked.length ? ticked : null;
-  answer().marks = answer().marks.filter((mark) => mark.finding !== id || ticked.includes(mark.panel));
   if (marking) stopMarking();
-  changed();
+  change((given) => {
+    const before = given.findings[id] ?? [];
+    let ticked = before.filter((letter) => letter !== value);
+    if (on && value !== NONE) ticked = [...ticked, value].sort();
+    if (on && value === NONE) ticked = [];
+    given.findings[id] = on || ticked.length ? ticked : null;
+    given.marks = given.marks.filter((mark) => mark.finding !== id || ticked.includes(mark.panel));
+  });
 };
 addQuestion("preferred", "Which panel would you rather read?", (body) => {
   const ticks = element("fieldset", { className: "ticks" }, body);
@@ -84,13 +82,13 @@ addQuestion("preferred", "Which panel would you rather read?", (body) => {
     const label = element("label", {}, ticks);
     const input = element("input", { type: "radio", name: "preferred", value }, label);
     label.append(value === NONE ? "no difference" : value);
-    input.addEventListener("change", () => { answer().preferred = value; changed(); });
+    input.addEventListener("change", () => change((given) => { given.preferred = value; }));
   }
 });
 addQuestion("remark", "Remark (optional)", (body) => {
   const text = element("textarea", { id: "remark", maxLength: 2000 }, body);
   text.setAttribute("aria-label", "Remark");
-  text.addEventListener("input", () => { answer().remark = text.value; changed(); });
+  text.addEventListener("input", () => change((given) => { given.remark = text.value; }));
 });
 
 const questionDone = ({ id }) => {
@@ -144,4 +142,9 @@ const show = () => {
   find("#next").disabled = current === screens.length - 1;
   later(draw);
 };
-const changed = () => { keep(); show(); };
+const change = (work) => {
+  unsaved = true;
+  note(work);
+  show();
+};
+addEventListener("storage", (event) => { if (event.key === store && stored()) show(); });

@@ -1,13 +1,13 @@
 /* Going from case to case, keys, the file of answers, time */
 const go = async (place) => {
   if (place < 0 || place >= screens.length) return;
+  if (passed) note();
   current = place;
   if (marking) stopMarking();
   document.body.dataset.ready = "";
   view.large = null;
   view.cross = null;
-  answer();
-  keep();
+  note();
   layOut();
   resetView();
   show();
@@ -21,9 +21,7 @@ const groupNow = () => {
   const focused = document.activeElement?.closest(".scores");
   if (focused && !focused.closest("[hidden]")) return focused;
   const shown = questions.find((each) => !each.body.hidden);
-  const groups = all(".scores", shown?.body ?? find("#form"));
-  const open = (group) => !find("input:checked", group);
-  return groups.find(open) ?? all(".scores").find(open);
+  return shown && all(".scores", shown.body).find((group) => !find("input:checked", group));
 };
 const rateNow = (score) => {
   const group = groupNow();
@@ -79,32 +77,46 @@ const toFile = () => ({
     .map((screen) => ({ number: screen.number, ...answers[screen.number] })),
 });
 find("#save").addEventListener("click", () => {
+  note();
   const file = new Blob([JSON.stringify(toFile(), null, 1)], { type: "application/json" });
   const link = element("a", { href: URL.createObjectURL(file), download: `answers-${setup.reader}.json` });
   link.click();
   setTimeout(() => URL.revokeObjectURL(link.href), 60000);
+  unsaved = false;
   const left = screens.length - doneCount();
   tell(left ? `Saved; ${left} of ${screens.length} cases are not complete yet.` : "Saved: all cases are complete.");
 });
-find("#load").addEventListener("change", async (event) => {
-  try {
-    const file = JSON.parse(await event.target.files[0].text());
-    if (file.study !== setup.study || file.reader !== setup.reader) throw new Error("other study");
-    answers = Object.fromEntries(file.showings.map(({ number: place, ...given }) => [place, given]));
-    await go(Math.max(0, screens.findIndex((screen) => !isDone(answers[screen.number]))));
-    tell("The answers of the file are loaded.");
-  } catch {
-    tell("That file holds no answers of this reader to this study.");
-  }
+const readFile = async (chosen) => {
+  const file = JSON.parse(await chosen.text());
+  if (file.study !== setup.study || file.reader !== setup.reader) throw new Error("other study");
+  const entries = file.showings.map((given) => [given.number, given]);
+  if (!entries.every(isSound)) throw new Error("damaged answers");
+  return taken(entries);
+};
+find("#load").addEventListener("change", async ({ target }) => {
+  if (!target.files.length) return;
+  const read = await readFile(target.files[0]).catch(() => null);
+  target.value = "";
+  if (!read) return tell("That file holds no answers of this reader to this study.");
+  stored();
+  const [here, there] = [answers, read].map((each) => Object.values(each).filter(isBegun).length);
+  const question = `This page holds answers to ${here} of ${screens.length} cases, the file to ${there}. Replace those of the page?`;
+  if (here && !confirm(question)) return tell("The answers of the page are kept.");
+  answers = read;
+  unsaved = false;
+  passed = 0;
+  keep();
+  await go(Math.max(0, screens.findIndex((screen) => !isDone(answers[screen.number]))));
+  tell("The answers of the file are loaded.");
 });
 
 /* Time: seconds that a case was in view, and a word after a long sitting */
 let sitting = 0;
 setInterval(() => {
   if (document.hidden || find("#help").open) return;
-  answer().seconds += 1;
+  passed += 1;
   sitting += 1;
-  if (sitting % 10 === 0) keep();
+  if (sitting % 10 === 0) note();
   if (sitting === SITTING_SECONDS) tell("45 minutes: a good moment for a pause. The answers are kept.");
 }, 1000);
 

@@ -98,10 +98,11 @@ const setMark = (row, column) => {
   const place = [Math.floor(row), Math.floor(column)];
   if (place[0] < 0 || place[1] < 0 || place[0] >= rows || place[1] >= columns) return;
   const { finding, panel } = marking;
-  answer().marks = answer().marks.filter((mark) => mark.finding !== finding || mark.panel !== panel);
-  answer().marks.push({ finding, panel, row: place[0], column: place[1] });
   stopMarking();
-  changed();
+  change((given) => {
+    const others = given.marks.filter((mark) => mark.finding !== finding || mark.panel !== panel);
+    given.marks = [...others, { finding, panel, row: place[0], column: place[1] }];
+  });
   find(`#mark-${finding}-${panel}`)?.focus();
 };
 const startMarking = (finding, panel) => {
