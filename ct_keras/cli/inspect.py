@@ -39,7 +39,8 @@ def command(folder, force_hu, model, as_json) -> int:
     """Lists the CT series in FOLDER: geometry, kernel, dose tags and noise.
 
     Noise is the global noise index in HU and the mean frequency of its power spectrum
-    in 1/cm. With --model, the guards of `denoise` say what they would say.
+    over the plane, in 1/cm, as in model cards; quality.json has another mean, over the
+    radial spectrum. With --model, the guards of `denoise` say what they would say.
 
     Findings (CTK-I, CTK-W) and refusals (CTK-E) go to standard error. Names, ids, dates
     and paths are never printed. Ends with 8 if some series are refused and others not.

@@ -18,7 +18,9 @@ WINDOW_MM = 7.0
 #: Fewer windows than this give no estimate.
 FEWEST_WINDOWS = 500
 _BIN_HU = 0.25
+#: The histogram reaches this far, and further where the noise does.
 _LARGEST_HU = 400.0
+_MOST_BINS = 20_000
 
 
 def noise_level_hu(series: Series, *, slices: int = 5) -> float | None:
@@ -87,14 +89,18 @@ def deviation_mode(deviations: np.ndarray) -> float | None:
     """Returns the most frequent deviation in HU, None if there are too few.
 
     The histogram is smoothed by a Gaussian of a tenth of the lower quartile, so that
-    the answer does not hang on one bin.
+    the answer does not hang on one bin. It holds all but the largest deviations,
+    however noisy the image is; what has no contrast at all gets the smallest bin.
     """
     if len(deviations) < FEWEST_WINDOWS:
         return None
-    bins = np.arange(0, _LARGEST_HU + _BIN_HU, _BIN_HU)
+    lower, upper = np.percentile(deviations, [25, 95])
+    largest = max(_LARGEST_HU, 1.5 * float(upper))
+    step = max(_BIN_HU, largest / _MOST_BINS)
+    bins = np.arange(0, largest + step, step)
     counts, _ = np.histogram(deviations, bins)
-    width = max(1.0, 0.1 * float(np.percentile(deviations, 25)) / _BIN_HU)
+    width = max(1.0, 0.1 * float(lower) / step)
     reach = int(np.ceil(3 * width))
     weights = np.exp(-0.5 * (np.arange(-reach, reach + 1) / width) ** 2)
     smooth = np.convolve(counts, weights / weights.sum(), mode="same")
-    return float(bins[int(np.argmax(smooth))] + _BIN_HU / 2)
+    return float(bins[int(np.argmax(smooth))] + step / 2)

@@ -152,7 +152,6 @@ def _match(
     columns = guide.shape[1] - PATCH + 1
     reference_columns = _grid(columns)
     distances, shifts = _distances(guide, reference_rows, reference_columns)
-    largest = min(largest, len(shifts))
     nearest = np.argpartition(distances, largest - 1, axis=1)[:, :largest]
     values = np.take_along_axis(distances, nearest, axis=1)
     order = np.argsort(values, axis=1)

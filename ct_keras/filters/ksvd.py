@@ -25,6 +25,9 @@ ITERATIONS = 10
 #: A patch is coded when what is left of it is this many noise deviations per pixel.
 ERROR_GAIN = 1.15
 MOST_ATOMS = 32  # half of the dimension of a patch
+#: Of the square of a signal; what is left below it is rounding, which atoms would only
+#: fit by being almost the same.
+_ROUNDING = 1e-10
 #: Weight of the noisy pixel against the mean of the patches that cover it: the paper's
 #: 30 / sigma at sigma 25, over 64 patches.
 NOISY_WEIGHT = 1.2 / 64
@@ -183,13 +186,17 @@ def _pursue(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Orthogonal matching pursuit by Gram-Schmidt, until the error is small enough.
 
+    Small enough is the tolerance, or what single precision leaves of a signal.
+
     Returns:
         What is left of the signals, and (signals, most_atoms) of the atoms chosen,
         -1 where there are fewer.
     """
     left = signals.copy()
     support = np.full((len(signals), most_atoms), -1)
-    active = np.flatnonzero(np.einsum("nd,nd->n", left, left) > tolerance)
+    power = np.einsum("nd,nd->n", left, left)
+    enough = np.maximum(tolerance, _ROUNDING * power)
+    active = np.flatnonzero(power > enough)
     basis = np.empty((len(active), 0, signals.shape[1]), np.float32)
     for step in range(min(most_atoms, *dictionary.shape)):
         if len(active) == 0:
@@ -200,7 +207,7 @@ def _pursue(
         direction = _orthogonal(dictionary.T[chosen], basis)
         error -= np.einsum("nd,nd->n", error, direction)[:, None] * direction
         left[active] = error
-        go_on = np.einsum("nd,nd->n", error, error) > tolerance
+        go_on = np.einsum("nd,nd->n", error, error) > enough[active]
         active = active[go_on]
         basis = np.concatenate([basis[go_on], direction[go_on, None]], axis=1)
     return left, support

@@ -64,7 +64,8 @@ def wavelet(
     sigma = strength * given_or_estimated(image, noise_sd)
     if sigma == 0:
         return image
-    margin = len(LOW_PASS) * 2 ** (levels - 1)
+    # As far as all levels reach together, so that opposite borders never touch.
+    margin = (len(LOW_PASS) - 1) * (2**levels - 1) + _WINDOW // 2
     smooth = np.pad(np.asarray(image, np.float32), margin, mode="symmetric")
     details = []
     for level in range(levels):

@@ -74,6 +74,7 @@ def estimate_noise(
     found = _residual(source, tissue, spacing_mm, _WHOLE_MM)
     known = _residual(noise, tissue, spacing_mm, _WHOLE_MM)
     ratio = np.quantile(found, _QUANTILE) / np.quantile(known, _QUANTILE)
+    ratio = max(float(ratio), 0.0)  # running sums may round to less than nothing
     return NoiseEstimate(
         sd_hu=float(np.sqrt(ratio) * np.median(expected[tissue])),
         photons=float(_REFERENCE_PHOTONS / max(ratio, 1e-12)),
@@ -95,8 +96,9 @@ def estimate_kernel(
         padding: bool (rows, columns), True outside the reconstruction.
 
     Returns:
-        The kernel, or None where there is too little soft tissue or the pixels are too
-        coarse (above about 1.1 mm) to tell one kernel's noise from another's.
+        The kernel, or None where there is too little soft tissue, no noise at all, or
+        pixels that are too coarse (above about 1.1 mm) to tell one kernel's noise from
+        another's.
     """
     spacing_mm = simulator.beam.spacing_mm
     tissue = soft_tissue(hu, spacing_mm, padding=padding)
@@ -105,6 +107,8 @@ def estimate_kernel(
     reference = _reference(simulator)
     expected = np.maximum(reference.noise_sd(hu, padding=padding), 1e-6)
     found = _texture(np.maximum(hu, -1024) / expected, tissue, spacing_mm)
+    if found is None:
+        return None
     textures = []
     for share in _SHARES:
         candidate = reference.tuned(kernel=between(share))
@@ -165,10 +169,14 @@ def _windows(image, tissue, spacing_mm) -> np.ndarray:
     return cv2.boxFilter(image, -1, size[::-1])[places][inside > 0.999]
 
 
-def _texture(image, tissue, spacing_mm) -> float:
-    """Returns the share of fine noise in all noise, in the cleanest windows."""
+def _texture(image, tissue, spacing_mm) -> float | None:
+    """Returns the share of fine noise in all noise, in the cleanest windows.
+
+    None where there is nothing, not even a gradient.
+    """
     whole = _residual(image, tissue, spacing_mm, _WHOLE_MM)
     width_mm = max(_FINE_MM, _FINE_PIXELS * max(spacing_mm))
     fine = _residual(image, tissue, spacing_mm, width_mm)
     clean = whole <= np.quantile(whole, _QUANTILE)
-    return float(fine[clean].mean() / whole[clean].mean())
+    power = whole[clean].mean()
+    return float(fine[clean].mean() / power) if power > 0 else None

@@ -7,6 +7,7 @@ import pytest
 from ct_keras.dicom import (
     create_series,
     find_series,
+    noise_level,
     noise_level_hu,
     read_series,
     scan_folder,
@@ -231,11 +232,30 @@ class TestPixels:
 
 
 class TestNoiseLevel:
-    @pytest.mark.parametrize("sigma", [5, 20, 60])
+    @pytest.mark.parametrize("sigma", [5, 20, 60, 380, 600, 3000])
     def test_white_noise_in_water(self, sigma):
         noise = np.random.default_rng(1).normal(0, sigma, (300, 300))
-        deviations = soft_tissue_deviations(50 + noise, (0.7, 0.7))
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(noise_level, "PADDING_HU", -1e6)
+            deviations = soft_tissue_deviations(50 + noise, (0.7, 0.7))
         assert deviation_mode(deviations) == pytest.approx(sigma, rel=0.04)
+
+    def test_the_reach_of_the_histogram_does_not_move_it(self):
+        quiet = np.random.default_rng(1).normal(20, 1, 9000)
+        edges = np.random.default_rng(2).uniform(0, 2000, 1000)
+        alone = deviation_mode(quiet)
+        assert alone == pytest.approx(20, abs=0.5)
+        assert deviation_mode(np.append(quiet, edges)) == alone
+
+    @pytest.mark.parametrize("level", [1e-3, 1e5, 1e12])
+    def test_no_level_is_too_small_or_too_large(self, level):
+        deviations = np.random.default_rng(1).normal(1, 0.05, 2000) * level
+        assert deviation_mode(deviations) == pytest.approx(level, rel=0.04, abs=0.2)
+
+    def test_no_contrast_and_few_windows(self):
+        assert 0 < deviation_mode(np.zeros(500)) < 0.25
+        assert deviation_mode(np.full(499, 10.0)) is None
+        assert deviation_mode(soft_tissue_deviations(np.zeros((9, 9)), (1, 1))) is None
 
     def test_edges_do_not_raise_it(self):
         noise = np.random.default_rng(1).normal(0, 10, (300, 300))

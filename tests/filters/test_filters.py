@@ -78,6 +78,21 @@ def test_any_size_and_volumes_slice_by_slice(name, shape):
         assert np.array_equal(filtered[1], filters.get(name)(image[1]))
 
 
+@pytest.mark.parametrize("levels", [1, 2, 3, 4])
+def test_opposite_borders_of_wavelets_never_touch(levels):
+    """Nothing reaches further than 7 taps of all levels and half a window."""
+    from ct_keras.filters.wavelet import wavelet
+
+    reach = 7 * (2**levels - 1) + 3
+    image = _noisy((4 * reach, 24), 20)
+    changed = image.copy()
+    changed[:reach] += _noisy((reach, 24), 100, 1)
+    before, after = (wavelet(each, levels, noise_sd=20) for each in (image, changed))
+    moved = np.abs(after - before).max(axis=1)
+    assert moved[:reach].min() > 10
+    assert moved[2 * reach :].max() < 1e-3
+
+
 def test_noise_sd_is_that_of_the_noise():
     from ct_keras.filters.noise import noise_sd
 

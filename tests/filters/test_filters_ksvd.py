@@ -105,3 +105,22 @@ def test_ksvd_knows_no_zero_and_keeps_what_is_within_the_noise():
     assert once[:, 2:18].std() < 5
     assert once[:, 19].mean() == pytest.approx(0, abs=10)
     assert once[:, 20].mean() == pytest.approx(200, abs=10)
+
+
+@pytest.mark.parametrize("noise_sd", [1e-9, 1e-5, 1e-3])
+@pytest.mark.parametrize("height", [100, 2000])
+def test_a_noise_level_below_rounding_leaves_an_image_as_it_is(noise_sd, height):
+    step = np.where(np.arange(24) < 12, 0, height) * np.ones((24, 1))
+    image = step.astype(np.float32)
+    filtered = ksvd.ksvd(image, noise_sd)
+    assert filtered == pytest.approx(image, abs=1e-6 * height)
+
+
+def test_what_rounding_leaves_of_a_signal_is_not_coded():
+    """One signal is an atom, the other one the sum of two; no third one is of use."""
+    dictionary = _unit(np.random.default_rng(5), 24, 48)
+    signals = np.stack([7 * dictionary[:, 3], dictionary[:, 8] - dictionary[:, 30]])
+    codes = ksvd.sparse_codes(signals.astype(np.float32), dictionary, 0.0)
+    assert (codes != 0).sum(axis=1).tolist() == [1, 2]
+    assert codes[0, 3] == pytest.approx(7)
+    assert codes[1, [8, 30]] == pytest.approx([1, -1], abs=1e-5)

@@ -6,6 +6,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from pydicom import dcmread
 from scipy import ndimage
 
 import ct_keras
@@ -34,17 +35,31 @@ class Scan:
     volume: np.ndarray
     spacing_mm: tuple = (5.0, 0.8, 0.8)
     slice_thickness_mm: float = 5.0
+    kernel: str | None = None
 
     def __len__(self):
         return len(self.volume)
 
     def read(self, index):
-        return SimpleNamespace(hu=self.volume[index])
+        hu = self.volume[index]
+        return SimpleNamespace(hu=hu, padding=hu <= -3000)
 
 
 def body(size=192):
     rows, columns = np.indices((size, size)) - size // 2
     return np.where(np.hypot(rows, columns * 0.8) < 0.4 * size, 50.0, -1000.0)
+
+
+def head(size=192):
+    """A skull, which may pass for soft tissue where the values are too low."""
+    rows, columns = np.indices((size, size)) - size // 2
+    distance = np.hypot(rows, columns * 0.8) / size
+    skull = (distance > 0.36) & (distance < 0.4)
+    return np.where(skull, 1000.0, body(size))
+
+
+def noise(sigma, slices=3):
+    return np.random.default_rng(4).normal(0, sigma, (slices, 192, 192))
 
 
 def scan(sigma=15.0, *, blur=0.0, slices=3, **header):
@@ -77,8 +92,16 @@ def test_known_scan_passes_in_silence():
         (body()[None] + 1024) / 4096,  # network units
         body()[None] + 1024,  # the classic: rescale intercept forgotten
         np.full((3, 64, 64), -1000.0),  # nothing but air
+        np.full((3, 64, 64), -3024.0),  # nothing but padding
+        head() - 1024 + noise(15),  # the intercept twice
+        head() - 1000 + noise(15),
+        np.where(np.arange(192) < 20, -3024, head() - 1024 + noise(15)),
+        head() / 2 - 500 + noise(7),  # another slope
     ],
-    ids=["mr", "network units", "1024 too high", "air"],
+    ids=[
+        *("mr", "network units", "1024 too high", "air", "padding"),
+        *("1024 too low", "1000 too low", "1024 too low beside padding", "half"),
+    ],
 )
 def test_values_that_are_no_hounsfield_units_are_refused(volume):
     series = Scan(volume.astype(np.float32))
@@ -87,15 +110,45 @@ def test_values_that_are_no_hounsfield_units_are_refused(volume):
     assert refusal.value.code == "CTK-E044"
 
 
+@pytest.mark.parametrize("sigma", [5.0, 60.0, 150.0])
+def test_hounsfield_units_of_a_head_pass_however_noisy(sigma):
+    """Noise that nothing clips takes many pixels of air below -1100 HU."""
+    volume = head() + noise(sigma)
+    assert (np.mean(volume < -1100) > 0.05) == (sigma > 100)
+    volume[:, :, :20] = -3024
+    entrance = check_series(Scan(volume.astype(np.float32)), None, model="input")
+    assert entrance.findings == entrance.overridden == []
+
+
+@pytest.mark.parametrize("region", ["thorax", "abdomen"])
+def test_series_with_the_intercept_applied_twice_is_refused(region, tmp_path):
+    """All of the air around the patient is padding then, as the reader finds it."""
+    phantom = make_phantom(
+        2, region=region, shape=(3, 128, 128), spacing_mm=(5.0, 3.0, 3.0)
+    )
+    write_phantom(phantom, tmp_path)
+    check_series(read_series(tmp_path), None, model="input")
+    for path in tmp_path.glob("*.dcm"):
+        dataset = dcmread(path)
+        dataset.RescaleIntercept = float(dataset.RescaleIntercept) - 1024
+        dataset.save_as(path)
+    with pytest.raises(CtKerasError) as refusal:
+        check_series(read_series(tmp_path, force_hu=True), None, model="input")
+    assert refusal.value.code == "CTK-E044"
+
+
 def test_noise_level_warns_and_then_refuses():
     assert codes(check(scan(24.0))) == []  # inside the tolerance of a quarter
     assert codes(check(scan(30.0))) == ["CTK-W061"]
     (finding,) = check(scan(6.5)).findings
     assert finding.code == "CTK-W061" and "already low noise" in finding.text
-    with pytest.raises(CtKerasError) as refusal:
-        check(scan(45.0))
-    assert refusal.value.code == "CTK-E061"
-    assert refusal.value.exit_code == 9
+    for sigma in (45.0, 450.0, 700.0):
+        loud = scan(sigma)
+        loud.volume = np.maximum(loud.volume, -1024)  # as scanners do
+        with pytest.raises(CtKerasError) as refusal:
+            check(loud)
+        assert refusal.value.code == "CTK-E061"
+        assert refusal.value.exit_code == 9
     overridden = check(scan(45.0), override=True).overridden
     assert [text.split()[0] for text in overridden] == ["CTK-E061"]
 
@@ -133,6 +186,41 @@ def test_other_texture_and_header_are_told():
     assert (finding.code, "slice thickness 1 mm" in finding.text) == ("CTK-W060", True)
 
 
+@pytest.mark.parametrize("spacing", [(0.8, 1.6), (1.6, 0.8), (1.6, 1.6)])
+def test_both_spacings_are_looked_at(spacing):
+    (finding,) = check(scan(15.0, spacing_mm=(5.0, *spacing))).findings
+    assert finding.code == "CTK-W060"
+    assert "pixel spacing 1.6 mm is outside 0.7-0.9 mm" in finding.text
+
+
+def test_what_is_not_known_of_a_header_is_not_judged():
+    nothing = {"spacing_mm": (np.nan,) * 3, "slice_thickness_mm": None}
+    entrance = check(scan(15.0, **nothing))
+    assert entrance.findings == []
+    assert entrance.noise_frequency_per_cm is None
+
+
+def test_another_kernel_is_told_where_both_are_known():
+    def told(kernel, kernels):
+        ranges = RANGES | {"kernels": kernels}
+        return check_series(scan(15.0, kernel=kernel), ranges, model="m").findings
+
+    (finding,) = told("B70s", ["B30f", "STANDARD"])
+    assert str(finding) == (
+        "CTK-W060 kernel B70s is not among the training kernels of m"
+    )
+    (hostile,) = told("\x1b[31mB\u202e" + 40 * "x", ["B30f"])
+    assert hostile.text.split()[1] == "?[31mB?xxxxxxxxx"
+    for kernel, kernels in (
+        ("B30f", ["B30f"]),
+        ("standard", ["B30f", "STANDARD"]),
+        (None, ["B30f"]),
+        ("B70s", []),
+        ("B70s", None),
+    ):
+        assert told(kernel, kernels) == []
+
+
 def test_ranges_are_those_of_the_records(phantom_records, phantom_patients):
     ranges = training_ranges(phantom_records)
     series = read_series(next((phantom_patients / "train").iterdir()))
@@ -141,14 +229,15 @@ def test_ranges_are_those_of_the_records(phantom_records, phantom_patients):
         [series.spacing_mm[1]] * 2, abs=1e-3
     )
     assert ranges["kernels"] == [series.kernel]
-    if ranges["noise_index_hu"] and noise_level_hu(series):
-        assert ranges["noise_index_hu"][0] > noise_level_hu(series)
+    assert ranges["noise_index_hu"][0] > noise_level_hu(series)
 
 
 @pytest.mark.parametrize("split", ["train", "val", "test"])
 def test_real_scans_pass_in_silence(shared_ct, split):
     ranges = read_card("red_cnn")["ranges"]
-    for series in find_series(shared_ct / split):
+    found = find_series(shared_ct / split)
+    assert found
+    for series in found:
         entrance = check_series(series, ranges, model="red_cnn")
         assert (entrance.findings, entrance.overridden) == ([], [])
 
@@ -163,6 +252,11 @@ def noisy_and_clean(sigma=20.0, texture="ct"):
     if texture == "ct":  # little power at low frequencies, as the ramp filter leaves
         noise -= ndimage.gaussian_filter(noise, 2.5)
     return (clean + sigma * noise / noise.std()).astype(np.float32), clean
+
+
+def with_a_little_noise(low, clean):
+    """What a good filter leaves: a fifth of the noise."""
+    return clean + 0.2 * (low - clean)
 
 
 def audit(*pairs):
@@ -181,18 +275,83 @@ def planted(image, row, column, radius=6.0, contrast=25.0):
 @pytest.mark.parametrize("texture", ["ct", "white", "smooth"])
 def test_taking_noise_away_is_no_structure(texture):
     low, clean = noisy_and_clean(texture=texture)
-    result = audit((low, clean))
+    result = audit((low, with_a_little_noise(low, clean)))
     assert result.findings == []
     assert result.peaks[0] < 6
-    assert result.noise_left < 0.2
+    assert result.noise_left == pytest.approx(0.2, abs=0.01)
     assert abs(result.correlation) < 0.1
+    # White noise is noise in all bands; anatomy and, in CT, little noise in the coarse.
+    assert result.removed_power[0] == pytest.approx(0.8**2, rel=0.02)
+    assert max(result.removed_power) < 0.66
+
+
+@pytest.mark.parametrize("left", [0.0, 0.02])
+def test_output_without_any_noise_is_told(left):
+    low, clean = noisy_and_clean()
+    (finding,) = audit((low, clean + left * (low - clean))).findings
+    assert finding.code == "CTK-W064" and "noise is left" in finding.text
+
+
+def test_noise_of_a_rounding_is_none_to_miss():
+    _, clean = noisy_and_clean()
+    rounded = np.rint(clean + np.random.default_rng(1).normal(0, 0.4, clean.shape))
+    result = audit((rounded.astype(np.float32), clean))
+    assert result.findings == []
+    # Rounding makes 0.46 HU of 0.4, audited as means of four pixels less those of 100.
+    assert result.noise_left == pytest.approx(0.1 / (0.46 / 2 * 0.96**0.5), rel=0.05)
+
+
+@pytest.mark.parametrize("again", [0.1, 0.2, 0.5, 1.0])
+def test_noise_that_is_replaced_by_other_noise_is_told(again):
+    """What was removed has 1 + again^2 of the power of the noise."""
+    low, clean = noisy_and_clean()
+    other = (low - clean)[::-1, ::-1]
+    result = audit((low, clean + again * other))
+    replaced = [f for f in result.findings if "put in its place" in f.text]
+    assert [f.code for f in replaced] == ["CTK-W065"] * (again >= 0.5)
+    assert result.removed_power[0] == pytest.approx(1 + again**2, rel=0.05)
+
+
+def test_what_a_filter_does_to_an_image_without_noise_is_no_replacement():
+    _, clean = noisy_and_clean()
+    image = clean.astype(np.float32)
+    assert audit((image, image)).removed_power == [0, 0, 0, 0]
+    ripple = np.random.default_rng(1).normal(0, 0.5, image.shape)
+    result = audit((image, image + ripple))
+    assert not any("put in its place" in f.text for f in result.findings)
+
+
+def test_output_that_is_no_number_is_told():
+    low, clean = noisy_and_clean()
+    holed = with_a_little_noise(low, clean)
+    assert audit((low, holed)).findings == []
+    holed[100, 100:103] = np.nan, np.inf, -np.inf
+    result = audit((low, holed))
+    (finding,) = result.findings
+    assert str(finding) == "CTK-W064 3 values of the output are no number"
+    assert np.isfinite([*result.peaks, result.noise_left, result.far_share]).all()
+    gone = audit((low, np.full_like(low, np.nan)))
+    assert gone.not_finite == low.size
+    assert "CTK-W064" in [finding.code for finding in gone.findings]
+
+
+def test_unknown_spacing_is_taken_as_usual():
+    low, clean = noisy_and_clean()
+    pair = low, np.asarray(with_a_little_noise(low, clean), np.float32)
+    results = []
+    for spacing_mm in ((np.nan, np.nan), (0.75, 0.75)):
+        looked = Audit(spacing_mm)
+        looked.look(0, *pair)
+        results.append(looked.result())
+    assert results[0] == results[1]
 
 
 @pytest.mark.parametrize(("sigma", "contrast"), [(10.0, 20.0), (20.0, -25.0)])
 def test_planted_lesion_is_found_and_placed(sigma, contrast):
     low, clean = noisy_and_clean(sigma)
-    invented = planted(clean, 150, 100, contrast=contrast)
-    result = audit((low, clean), (low, invented))
+    denoised = with_a_little_noise(low, clean)
+    invented = planted(denoised, 150, 100, contrast=contrast)
+    result = audit((low, denoised), (low, invented))
     assert [finding.code for finding in result.findings] == ["CTK-W065"]
     assert result.worst_slice == 1 and result.peaks[1] > 9 > 6 > result.peaks[0]
     assert np.hypot(*np.subtract(result.worst_place, (150, 100))) <= 6
@@ -213,7 +372,8 @@ def test_blurred_edges_are_told():
 
 def test_change_of_tissue_means_and_rise_of_noise_are_told():
     low, clean = noisy_and_clean(10.0)
-    result = audit((low, np.where(clean > 0, clean + 3, clean)))
+    denoised = with_a_little_noise(low, clean)
+    result = audit((low, np.where(clean > 0, denoised + 3, denoised)))
     assert result.bias_hu["soft"] == pytest.approx(3.0, abs=0.3)
     assert result.bias_hu["air"] == pytest.approx(0.0, abs=0.3)
     assert [finding.code for finding in result.findings] == ["CTK-W064"]

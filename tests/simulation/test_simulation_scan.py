@@ -66,6 +66,18 @@ def test_no_soft_tissue_no_estimate(scanner):
     assert estimate_kernel(scanner, np.full(SHAPE, -1000.0, np.float32)) is None
 
 
+@pytest.mark.parametrize("bone", [0.0, 1000.0])
+def test_image_without_noise_has_no_texture(scanner, bone):
+    """Beside bone, sums over windows round to a little less than nothing."""
+    flat = np.zeros(SHAPE, np.float32)
+    flat[:80] = bone
+    with np.errstate(invalid="raise", divide="raise"):
+        assert estimate_kernel(scanner, flat) is None
+        estimate = estimate_noise(scanner, flat)
+    assert estimate.sd_hu == 0
+    assert 1e12 < estimate.photons < np.inf
+
+
 def test_series_is_calibrated_by_its_noise(water):
     found = SeriesSimulator(water).calibration
     assert (found.origin, found.kernel_origin) == ("noise", "texture")

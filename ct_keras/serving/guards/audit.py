@@ -7,6 +7,7 @@ could mistake for a lesion and costs a few milliseconds.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 import cv2
 import numpy as np
@@ -21,11 +22,19 @@ BLOBS_MM = (2.4, 4.0)
 PEAK_LIMIT = 7.0
 #: Of the size of what was removed with the edges that are left.
 CORRELATION_LIMIT = 0.2
+#: Bands of frequency, as the smoothing that parts them (Gaussian SD in mm), and the
+#: share of the input's power in one that what was removed may have. A filter that only
+#: lowers noise stays below 1 in all of them.
+BANDS_MM = (0.9, 1.5, 2.6, 4.5)
+POWER_LIMIT = 1.1
 #: Mean change of a kind of tissue in HU.
 BIAS_LIMIT_HU = 2.0
 #: Share of pixels that may change by more than five local standard deviations.
 FAR_SHARE_LIMIT = 1e-3
 FAR_SIGMAS = 5.0
+#: Less noise than this share of the input's is left by no filter that still looks at
+#: the image.
+LEAST_NOISE_LEFT = 0.05
 TISSUES = {
     "air": (-1024, -900),
     "lung": (-900, -500),
@@ -34,6 +43,11 @@ TISSUES = {
     "bone": (200, 3072),
 }
 _FLAT_HU_PER_PIXEL = 12.0
+#: Stored values are whole HU, so less roughness than this cannot be told from none.
+_LEAST_ROUGHNESS_HU = 0.1
+#: In HU^2; a band of the input with less counts as one with so much.
+_LEAST_POWER = 0.25
+_USUAL_SPACING_MM = 0.75
 _LOCAL_MM = 30.0
 _FEWEST_PIXELS = 500
 
@@ -50,6 +64,9 @@ class AuditResult:
         far_share: Share of pixels that changed by more than five local deviations.
         noise_left: Standard deviation of the output over that of the input in flat
             parts; None where nothing is flat.
+        removed_power: Power of what was removed over that of the input in flat parts,
+            from the finest band of frequency to the coarsest; None as before.
+        not_finite: Number of values of the output that are no number.
         worst_slice: Where the highest peak lies.
         worst_place: (row, column) of it, full resolution.
         findings: CTK-W064 and CTK-W065.
@@ -60,6 +77,8 @@ class AuditResult:
     bias_hu: dict[str, float | None]
     far_share: float
     noise_left: float | None
+    removed_power: list[float] | None
+    not_finite: int
     worst_slice: int
     worst_place: tuple[int, int]
     findings: list[Finding] = field(default_factory=list)
@@ -69,11 +88,12 @@ class Audit:
     """Looks at each slice as it is denoised; memory does not grow with their number.
 
     Args:
-        spacing_mm: Row and column spacing of the slices.
+        spacing_mm: Row and column spacing of the slices; NaN where it is not known.
     """
 
     def __init__(self, spacing_mm: tuple[float, float]):
-        self._pixel_mm = float(np.mean(spacing_mm))
+        known = [step for step in spacing_mm if step > 0]
+        self._pixel_mm = float(np.mean(known)) if known else _USUAL_SPACING_MM
         self._factor = max(1, round(PIXEL_MM / self._pixel_mm))
         self._pixel_mm *= self._factor
         self._peaks: list[float] = []
@@ -81,12 +101,21 @@ class Audit:
         self._changes = {name: [0.0, 0] for name in TISSUES}
         self._far = [0, 0]
         self._ratios: list[float] = []
+        self._powers: list[np.ndarray] = []
+        self._not_finite = 0
         self._worst = (-1.0, 0, (0, 0))
         #: Slice, input and output of the highest peak so far, HU.
         self.worst_images: tuple[int, np.ndarray, np.ndarray] | None = None
 
     def look(self, index: int, low_hu: np.ndarray, denoised_hu: np.ndarray) -> None:
-        """Takes a slice before and after, (rows, columns) in HU."""
+        """Takes a slice before and after, (rows, columns) in HU.
+
+        Values of the output that are no number are counted, and otherwise taken as
+        unchanged.
+        """
+        finite = np.isfinite(denoised_hu)
+        self._not_finite += int(np.count_nonzero(~finite))
+        denoised_hu = np.where(finite, denoised_hu, low_hu)
         low, out = (self._small(hu) for hu in (low_hu, denoised_hu))
         removed = low - out
         self._count_changes(out, removed)
@@ -103,6 +132,8 @@ class Audit:
         self._peaks.append(peak)
         if flat.any():
             self._ratios.append(_roughness(out, flat) / _roughness(low, flat))
+            powers = [self._band_powers(hu, flat) for hu in (removed, low)]
+            self._powers.append(np.array(powers))
         if peak > self._worst[0]:
             self._worst = (peak, index, place)
             self.worst_images = (index, low_hu.copy(), denoised_hu.copy())
@@ -117,17 +148,25 @@ class Audit:
         _, worst_slice, (row, column) = self._worst
         far_share = self._far[0] / max(1, self._far[1])
         noise_left = float(np.median(self._ratios)) if self._ratios else None
+        removed_power = None
+        if self._powers:
+            removed, low = np.mean(self._powers, axis=0)
+            shares = removed / np.maximum(low, _LEAST_POWER)
+            removed_power = [float(share) for share in shares]
         return AuditResult(
             peaks=self._peaks,
             correlation=correlation,
             bias_hu=bias,
             far_share=far_share,
             noise_left=noise_left,
+            removed_power=removed_power,
+            not_finite=self._not_finite,
             worst_slice=worst_slice,
             worst_place=(row * self._factor, column * self._factor),
             findings=[
                 *_structure(self._peaks, correlation),
-                *_sanity(bias, far_share, noise_left),
+                *_replaced(removed_power),
+                *_sanity(bias, far_share, noise_left, self._not_finite),
             ],
         )
 
@@ -142,6 +181,12 @@ class Audit:
         """Soft tissue and lung away from edges, where only noise should be removed."""
         steep = (_gradient(out, 1.2) > _FLAT_HU_PER_PIXEL).astype(np.uint8)
         return (cv2.dilate(steep, np.ones((5, 5))) == 0) & (out < 300)
+
+    def _band_powers(self, image: np.ndarray, flat: np.ndarray) -> list[float]:
+        """Mean squares over flat parts in each band of frequency, HU^2."""
+        smooth = [_blur(image, width_mm / self._pixel_mm) for width_mm in BANDS_MM]
+        bands = (fine - coarse for fine, coarse in pairwise([image, *smooth]))
+        return [float(np.square(band[flat]).mean()) for band in bands]
 
     def _strongest_blob(
         self, removed: np.ndarray, flat: np.ndarray
@@ -199,7 +244,8 @@ def _blur(image: np.ndarray, sigma: float) -> np.ndarray:
 
 def _roughness(image: np.ndarray, flat: np.ndarray) -> float:
     """Standard deviation of what a small blur takes away."""
-    return float((image - cv2.blur(image, (5, 5)))[flat].std()) + 1e-6
+    rough = float((image - cv2.blur(image, (5, 5)))[flat].std())
+    return max(rough, _LEAST_ROUGHNESS_HU)
 
 
 def _structure(peaks: list[float], correlation: float) -> list[Finding]:
@@ -225,8 +271,24 @@ def _structure(peaks: list[float], correlation: float) -> list[Finding]:
     return findings
 
 
+def _replaced(removed_power: list[float] | None) -> list[Finding]:
+    """Noise that was taken away and other noise put in its place."""
+    if removed_power is None or max(removed_power) <= POWER_LIMIT:
+        return []
+    return [
+        Finding(
+            "CTK-W065",
+            f"removed noise shows structure: it has {max(removed_power):.0%} of the "
+            "input's power in a band of frequency, so something was put in its place",
+        )
+    ]
+
+
 def _sanity(
-    bias: dict[str, float | None], far_share: float, noise_left: float | None
+    bias: dict[str, float | None],
+    far_share: float,
+    noise_left: float | None,
+    not_finite: int,
 ) -> list[Finding]:
     findings = [
         Finding("CTK-W064", f"mean of {name} changed by {change:+.1f} HU")
@@ -243,5 +305,16 @@ def _sanity(
     if noise_left is not None and noise_left > 1.0:
         findings.append(
             Finding("CTK-W064", f"noise rose to {noise_left:.0%} of the input's")
+        )
+    if noise_left is not None and noise_left < LEAST_NOISE_LEFT:
+        findings.append(
+            Finding(
+                "CTK-W064",
+                f"only {noise_left:.1%} of the input's noise is left: no texture of CT",
+            )
+        )
+    if not_finite:
+        findings.append(
+            Finding("CTK-W064", f"{not_finite} values of the output are no number")
         )
     return findings

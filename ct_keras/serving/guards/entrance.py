@@ -8,10 +8,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+import cv2
 import numpy as np
 
 from ct_keras.dicom import Series, noise_level_hu
 from ct_keras.dicom.noise_texture import noise_frequency
+from ct_keras.dicom.pixels import PADDING_HU, SlicePixels
 from ct_keras.errors import CtKerasError, Finding
 
 #: Estimates and headers this far outside a range still count as inside.
@@ -22,8 +24,17 @@ REFUSED_FACTOR = 2.0
 AIR_PEAK_HU = (-1100.0, -900.0)
 SOFT_HU = (-150.0, 150.0)
 FEWEST_SOFT = 0.01
+#: A larger share of means below the density of air is no matter of noise or metal.
+MOST_BELOW_AIR = 1e-3
+#: Between lung and fat lie only borders: never so many times more than soft tissue.
+BETWEEN_HU = (-500.0, -200.0)
+MOST_BETWEEN = 2.0
 _SLICES = 3
 _BIN_HU = 10.0
+#: Noise alone takes single pixels of air below -1100 HU, but hardly means of 5 x 5.
+_MEAN_PIXELS = 5
+_AIR_HU = -1000.0
+_KERNEL_LETTERS = 16
 
 
 @dataclass(frozen=True)
@@ -59,15 +70,16 @@ def check_series(
 
     Raises:
         CtKerasError: CTK-E044, if the values cannot be HU (no peak of air within 100 HU
-            of -1000, or next to no soft tissue); CTK-E061, if the noise index is above
+            of -1000, values below that of air, next to no soft tissue, or more between
+            lung and fat than there is of it); CTK-E061, if the noise index is above
             twice the upper end of the range.
     """
     count = len(series)
     indices = sorted({count // 4, count // 2, 3 * count // 4})[:_SLICES]
-    slices = [series.read(index).hu for index in indices]
+    slices = [series.read(index) for index in indices]
     refusals = [_not_hounsfield(slices)]
     noise = noise_level_hu(series)
-    texture = noise_frequency(slices, series.spacing_mm[1:])
+    texture = noise_frequency([pixels.hu for pixels in slices], series.spacing_mm[1:])
     findings = []
     if ranges:
         findings += _header(series, ranges, model)
@@ -80,12 +92,12 @@ def check_series(
     return Entrance(noise, texture, findings, [str(refusal) for refusal in refusals])
 
 
-def _not_hounsfield(slices: list[np.ndarray]) -> CtKerasError | None:
-    """The peak of air, where there is air, and some soft tissue."""
-    values = np.concatenate([hu.ravel() for hu in slices])
-    # Pixels outside the reconstruction circle are no air.
+def _not_hounsfield(slices: list[SlicePixels]) -> CtKerasError | None:
+    """The peak of air, where there is air, nothing below it, and some soft tissue."""
+    values = np.concatenate([pixels.hu[~pixels.padding] for pixels in slices])
     low = values[(values > -1500) & (values < -500)]
-    soft = np.mean((values > SOFT_HU[0]) & (values < SOFT_HU[1]))
+    soft = _share(values, SOFT_HU)
+    below = _below_air(slices)
     peak = None
     if len(low):
         counts, edges = np.histogram(low, np.arange(-1500, -500 + _BIN_HU, _BIN_HU))
@@ -93,16 +105,38 @@ def _not_hounsfield(slices: list[np.ndarray]) -> CtKerasError | None:
     air_is_right = peak is not None and AIR_PEAK_HU[0] <= peak <= AIR_PEAK_HU[1]
     # A field of view inside the body shows lung, or a little gas.
     little_air = 0 < len(low) < 0.05 * len(values)
-    if soft >= FEWEST_SOFT and (air_is_right or little_air or _lung(low)):
+    tissue_is_right = soft >= max(
+        FEWEST_SOFT, _share(values, BETWEEN_HU) / MOST_BETWEEN
+    )
+    air_is_right = air_is_right or little_air or _lung(low)
+    if tissue_is_right and air_is_right and below <= MOST_BELOW_AIR:
         return None
     shown = "no air" if peak is None else f"most frequent value of air {peak:.0f}"
     return CtKerasError(
         "CTK-E044",
         "voxel values are not Hounsfield units",
-        received=f"{shown}, {soft:.1%} of the voxels from -150 to 150",
-        expected="air near -1000 HU, and soft tissue",
+        received=f"{shown}, {soft:.1%} of the voxels from -150 to 150, {below:.1%} "
+        f"below {PADDING_HU:.0f}",
+        expected="air near -1000 HU, nothing below it, and soft tissue",
         fix="check the rescale values of the series",
     )
+
+
+def _share(values: np.ndarray, ends: tuple[float, float]) -> float:
+    inside = np.count_nonzero((values > ends[0]) & (values < ends[1]))
+    return inside / max(1, len(values))
+
+
+def _below_air(slices: list[SlicePixels]) -> float:
+    """The share of pixels around which the mean is below the density of any gas."""
+    size = (_MEAN_PIXELS, _MEAN_PIXELS)
+    below, total = 0, 0
+    for pixels in slices:
+        filled = np.where(pixels.padding, _AIR_HU, pixels.hu).astype(np.float32)
+        thin = cv2.blur(filled, size) < PADDING_HU
+        below += np.count_nonzero(thin & ~pixels.padding)
+        total += np.count_nonzero(~pixels.padding)
+    return below / max(1, total)
 
 
 def _lung(low: np.ndarray) -> bool:
@@ -148,17 +182,34 @@ def _texture(frequency, known, model: str) -> list[Finding]:
 
 def _header(series: Series, ranges: dict, model: str) -> list[Finding]:
     values = (
-        ("pixel spacing", series.spacing_mm[1], "pixel_spacing_mm"),
-        ("slice thickness", series.slice_thickness_mm, "slice_thickness_mm"),
+        ("pixel spacing", series.spacing_mm[1:], "pixel_spacing_mm"),
+        ("slice thickness", [series.slice_thickness_mm], "slice_thickness_mm"),
     )
-    return [
+    findings = [
         Finding(
             "CTK-W060",
             f"{name} {value:.4g} mm is outside {ranges[key][0]:.4g}-"
             f"{ranges[key][1]:.4g} mm, the training range of {model}",
         )
-        for name, value, key in values
-        if value and ranges.get(key) and not _inside(value, ranges[key])
+        for name, found, key in values
+        for value in sorted({value for value in found if value and value > 0})
+        if ranges.get(key) and not _inside(value, ranges[key])
+    ]
+    return findings + _kernel(series.kernel, ranges.get("kernels"), model)
+
+
+def _kernel(kernel: str | None, known: list[str] | None, model: str) -> list[Finding]:
+    """The names as they stand; nothing is said where one side has none."""
+    if not kernel or not known or kernel.casefold() in map(str.casefold, known):
+        return []
+    # Free text of a file may not steer a terminal.
+    shown = "".join(letter if letter.isprintable() else "?" for letter in kernel)
+    return [
+        Finding(
+            "CTK-W060",
+            f"kernel {shown[:_KERNEL_LETTERS]} is not among the training kernels of "
+            f"{model}",
+        )
     ]
 
 
