@@ -17,9 +17,15 @@ from ct_keras.cli.output import NOTICE, echo_table, emit_json, say
 @click.option(
     "--judges",
     type=click.Path(path_type=Path),
-    help="A folder that keeps the trained judges for the next call.",
+    help="A folder that keeps the trained judges for the next call with this seed.",
 )
-@click.option("--seed", default=0, show_default=True, help="Of training and bootstrap.")
+@click.option(
+    "--seed",
+    type=click.IntRange(min=0),
+    default=0,
+    show_default=True,
+    help="Of training and bootstrap.",
+)
 @click.option("--overwrite", is_flag=True, help="Replace OUT.")
 @click.option("--json", "as_json", is_flag=True, help="Print judge.json.")
 def command(models, out, dose, judges, seed, overwrite, as_json) -> None:
@@ -28,8 +34,8 @@ def command(models, out, dose, judges, seed, overwrite, as_json) -> None:
     A network that segments organs and one that finds faint lesions judge phantom
     patients at full dose, at a low dose, and at the low dose after each MODEL. MODEL is
     the name of published weights, a run, a .keras file or filter:NAME. The judges are
-    trained first, about six minutes on two CPU cores. OUT gets judge.json and
-    judge.png.
+    trained first, about six minutes on two CPU cores. The share that came back is
+    given where the dose surely took something. OUT gets judge.json and judge.png.
     """
     from ct_keras.files import check_output_folder
 
@@ -55,9 +61,9 @@ def command(models, out, dose, judges, seed, overwrite, as_json) -> None:
             row["model"],
             f"{row['dose_fraction']:.0%}",
             _with_interval(row, "mean_dice"),
-            _share(row.get("dice_recovered")),
+            _share(row, "dice_recovered"),
             _with_interval(row, "auc"),
-            _share(row.get("auc_recovered")),
+            _share(row, "auc_recovered"),
         ]
         for row in document["rows"]
     ]
@@ -70,5 +76,8 @@ def _with_interval(row: dict, key: str) -> str:
     return f"{row[key]:.3f} ({low:.3f} to {high:.3f})"
 
 
-def _share(share: float | None) -> str:
-    return "-" if share is None else f"{share:+.0%}"
+def _share(row: dict, key: str) -> str:
+    if row.get(key) is None:
+        return "-"
+    low, high = row[f"{key}_ci95"]
+    return f"{row[key]:+.0%} ({low:+.0%} to {high:+.0%})"

@@ -22,7 +22,12 @@ from ct_keras.errors import CtKerasError
 )
 @click.option("--repeats", default=20, show_default=True, help="Scans of each phantom.")
 @click.option("--size", default=256, show_default=True, help="Rows and columns.")
-@click.option("--spacing", default=0.7, show_default=True, help="Of pixels, in mm.")
+@click.option(
+    "--spacing",
+    default=0.7,
+    show_default=True,
+    help="Of pixels, in mm; times the size, about 170 mm or more.",
+)
 @click.option("--kernel", default="b30", show_default=True, help="b30, d45 or ramp.")
 @click.option(
     "--noise",
@@ -35,7 +40,13 @@ from ct_keras.errors import CtKerasError
     type=click.Path(path_type=Path),
     help="Images in the layout of LCD-CT, for the Hotelling observer.",
 )
-@click.option("--seed", default=0, show_default=True)
+@click.option(
+    "--seed",
+    type=click.IntRange(min=0),
+    default=0,
+    show_default=True,
+    help="Of the noise and of the bootstrap.",
+)
 @click.option("--overwrite", is_flag=True, help="Replace OUT.")
 @click.option("--json", "as_json", is_flag=True, help="Print quality.json.")
 def command(models, out, dose, lcd, overwrite, as_json, **settings) -> None:
@@ -51,6 +62,7 @@ def command(models, out, dose, lcd, overwrite, as_json, **settings) -> None:
     doses = _doses(dose)
     from ct_keras.evaluation.image_quality import (
         QualityPlan,
+        lcd_rows,
         measure_lcd,
         measure_quality,
         read_lcd_ct,
@@ -81,6 +93,8 @@ def command(models, out, dose, lcd, overwrite, as_json, **settings) -> None:
         return
     columns, rows = summary_rows(document)
     echo_table("Image quality on phantoms", columns, rows)
+    if study is not None:
+        echo_table("Hotelling observer on LCD-CT images", *lcd_rows(document))
     say(f"quality.json and its plots are in {out.name}. {NOTICE}")
 
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import chain
 from pathlib import Path
 
 from ct_keras.errors import CtKerasError
@@ -12,6 +13,12 @@ from ct_keras.evaluation.tables import dose_label
 
 _FREQUENCY = "frequency (1/mm)"
 _DOSE = "dose (%)"
+_AUC = "AUC, Hotelling observer"
+#: What tells the inserts of LCD-CT apart: the first of these that does.
+_INSERT_AXES = {
+    "contrast_hu": "contrast of the insert (HU)",
+    "diameter_pixels": "diameter of the insert (pixels)",
+}
 
 
 def read_quality(path: str | os.PathLike) -> dict[str, dict]:
@@ -48,11 +55,15 @@ def quality_curves(document: Mapping) -> dict[str, dict]:
 
     Returns:
         Name -> curve: nNPS of each dose, TTF of each rod and dose (only where it could
-        be measured reliably), bias of each material and AUC of each disc against dose.
+        be measured reliably), bias of each material and AUC of each disc against dose;
+        where LCD-CT images were measured, AUC against the contrast of their inserts (or
+        their diameter, where only that tells them apart) at each dose.
     """
     return {
         name: {"title": title, "x_label": across, "y_label": up, "series": series}
-        for name, title, across, up, series in _found(document)
+        for name, title, across, up, series in chain(
+            _found(document), _found_in_lcd(document.get("lcd_ct", []))
+        )
         if any(series.values())
     }
 
@@ -93,7 +104,7 @@ def _found(document: Mapping) -> Iterator[tuple[str, str, str, str, dict]]:
             "mean − nominal (HU)",
             {
                 name: [
-                    [100 * record["dose"], record["materials"][number]["bias_hu"]]
+                    _bias(100 * record["dose"], record["materials"][number])
                     for record in records
                 ]
                 for name, records in methods.items()
@@ -104,9 +115,41 @@ def _found(document: Mapping) -> Iterator[tuple[str, str, str, str, dict]]:
             f"auc {disc}",
             f"Detectability of a disc of {disc}",
             _DOSE,
-            "AUC, Hotelling observer",
+            _AUC,
             {name: _detectability(curve) for name, curve in found.items()},
         )
+
+
+def _found_in_lcd(
+    rows: Sequence[Mapping],
+) -> Iterator[tuple[str, str, str, str, dict]]:
+    """Yields a curve for each dose and set of channels of the LCD-CT images."""
+    inserts = {row["insert"]: row for row in rows}.values()
+    axis = next(
+        (
+            key
+            for key in _INSERT_AXES
+            if len({insert[key] for insert in inserts}) == len(inserts)
+        ),
+        next(iter(_INSERT_AXES)),
+    )
+    curves: dict[tuple, dict] = {}
+    for row in sorted(rows, key=lambda row: row[axis]):
+        series = curves.setdefault((row["dose"], row["channels"]), {})
+        point = [row[axis], row["auc"], *row["auc_interval"]]
+        series.setdefault(row["method"], []).append(point)
+    for (dose, channels), series in sorted(curves.items()):
+        yield (
+            f"lcd_ct {channels} {dose:g}",
+            f"Detectability of the LCD-CT inserts, {dose_label(dose)}, {channels}",
+            _INSERT_AXES[axis],
+            _AUC,
+            series,
+        )
+
+
+def _bias(dose: float, material: Mapping) -> list[float]:
+    return [dose, material["bias_hu"], *material["bias_interval_hu"]]
 
 
 def _texture(record: Mapping) -> list[list[float]]:

@@ -32,6 +32,12 @@ def run(capsys, *arguments):
     return int(end.value.code or 0), capsys.readouterr()
 
 
+def test_a_seed_below_zero_is_refused(capsys, tmp_path):
+    status, text = run(capsys, "judge", "input", "--out", tmp_path / "o", "--seed", -1)
+    assert status == 3 and text.err.startswith("CTK-E000")
+    assert not (tmp_path / "o").exists()
+
+
 def test_json_is_all_that_is_printed(capsys, small_recipes, tmp_path):
     out = tmp_path / "out"
     arguments = ("judge", "input", "filter:median", "--out", out, "--dose", "0.1")

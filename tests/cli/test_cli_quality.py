@@ -50,6 +50,14 @@ def test_quality_prints_a_table_and_measures_lcd_ct_images(capsys, tmp_path, sha
     records = document["lcd_ct"]
     assert len(records) == 2 * 2 * 4
     assert {record["method"] for record in records} == {"input", "filter:gaussian"}
+    _, table = printed.split("Hotelling observer on LCD-CT images")
+    rows = [line.split() for line in table.splitlines() if " HU " in line]
+    assert len(rows) == 2 * 2 * 4
+    for cells, record in zip(rows, records, strict=True):
+        assert cells[0] == record["method"]
+        assert " ".join(cells[2:6]) == record["insert"]
+        assert cells[7] == f"{record['auc']:.3f}"
+    assert (tmp_path / "Q" / "lcd_ct.png").stat().st_size > 1000
 
 
 @pytest.mark.parametrize(
@@ -58,6 +66,8 @@ def test_quality_prints_a_table_and_measures_lcd_ct_images(capsys, tmp_path, sha
         ("CTK-E000", 3, ["input", "--dose", "a,b"]),
         ("CTK-E000", 3, ["input", "--dose", "1.5"]),
         ("CTK-E000", 3, ["input", "--repeats", "1"]),
+        ("CTK-E000", 3, ["input", "--seed", "-1"]),
+        ("CTK-E000", 3, ["input", "--size", "96"]),
         ("CTK-E092", 3, ["filter:nothing"]),
         ("CTK-E001", 2, ["input", "--lcd", "nowhere"]),
     ],

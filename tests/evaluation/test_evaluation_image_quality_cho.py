@@ -20,6 +20,7 @@ from ct_keras.evaluation.image_quality import (
     mann_whitney_auc,
     read_lcd_ct,
 )
+from ct_keras.evaluation.image_quality.cho import _judge
 
 EXPECTED = 8 * math.sqrt(math.pi) * 4 / 20
 SIZE, NOISE_HU = 41, 20.0
@@ -88,6 +89,30 @@ def test_difference_of_gaussians_channels_are_rings_of_frequency():
         -((radius / a) ** 2) / 2
     )
     assert spectrum == pytest.approx(expected, abs=1e-9)
+
+
+@pytest.mark.parametrize("size", [33, 34, 64])
+def test_difference_of_gaussians_channels_lie_in_the_middle(size):
+    places = np.arange(size) - (size - 1) / 2
+    squared = places[:, None] ** 2 + places**2
+    for kind, first, growth, ratio in (
+        ("dense", 0.005, 1.4, 1.67),
+        ("sparse", 0.015, 2, 2),
+    ):
+        channels = difference_of_gaussians(size, kind)
+        for index, flat in enumerate(channels.T):
+            channel = flat.reshape(size, size)
+            assert channel == pytest.approx(channel[::-1, ::-1], abs=1e-15)
+            assert channel == pytest.approx(channel.T, abs=1e-15)
+            assert channel.sum() == pytest.approx(0, abs=1e-12)
+            width = first * growth**index
+            if not 1.5 / size < width < 0.09:
+                continue  # it reaches over the edge, or beyond half a cycle per pixel
+            expected = sum(
+                sign * 2 * np.pi * s**2 * np.exp(-2 * (np.pi * s) ** 2 * squared)
+                for sign, s in ((1, ratio * width), (-1, width))
+            )
+            assert channel == pytest.approx(expected, abs=0.01 * expected.max())
 
 
 def test_gabor_channels_are_bands_in_four_directions():
@@ -211,6 +236,30 @@ def test_a_method_that_only_scales_loses_nothing():
     )
     difference, (_, high) = auc_difference(hidden, plain)
     assert difference < high < 0
+
+
+def test_halves_of_one_image_train_no_observer():
+    present, absent = (values[:, 0] for values in _responses(4, 1))
+    halves = [np.array([[True, True, False, False]] * 5)] * 2
+    drawn = [(1, 1, 1, 1), (1, 0, 2, 1), (0, 0, 2, 2), (0, 2, 1, 1), (0, 2, 1, 1)]
+    others = [(1, 1, 1, 1)] * 4 + [(3, 0, 0, 1)]
+    counts = [np.array(others), np.array(drawn)]
+    # The fourth has copies of one image of a kind, the last of both kinds.
+    auc, _ = _judge((present, absent), halves, counts)
+    assert np.isnan(auc).tolist() == [False, True, True, False, True]
+    for few in ((present[:1], absent), (present, absent[:1])):
+        with pytest.raises(CtKerasError) as refusal:
+            hotelling_template(*few)
+        assert refusal.value.code == "CTK-E041"
+
+
+def test_an_offset_that_all_images_share_changes_nothing():
+    present, absent = (values[..., :1] for values in _responses(5, 4))
+    settings = {"subtract_mean": False, "splits": 20, "resamples": 60}
+    plain = cho(present, absent, np.eye(1), **settings)
+    moved = cho(present + 4096, absent + 4096, np.eye(1), **settings)
+    assert moved.replicates == pytest.approx(plain.replicates, nan_ok=True)
+    assert moved.auc_interval == pytest.approx(plain.auc_interval)
 
 
 def test_what_cannot_be_observed_is_refused():

@@ -4,7 +4,14 @@ import numpy as np
 import pytest
 
 from ct_keras.errors import CtKerasError
-from ct_keras.evaluation.image_quality import measure_lcd, read_lcd_ct, read_metaimage
+from ct_keras.evaluation.image_quality import (
+    LcdInsert,
+    LcdStudy,
+    lcd_rows,
+    measure_lcd,
+    read_lcd_ct,
+    read_metaimage,
+)
 
 SIZE = 64
 
@@ -89,6 +96,33 @@ def test_every_method_is_compared_with_the_first(tmp_path):
     assert records[3]["auc"] - records[2]["auc"] == pytest.approx(
         records[3]["auc_difference"]
     )
+
+
+def test_inserts_alike_are_told_apart():
+    places = np.arange(64)
+    generator = np.random.default_rng(0)
+    inserts = (LcdInsert(20.0, 8.0, (16, 16)), LcdInsert(20.0, 8.0, (48, 48)))
+    discs = sum(
+        20.0 * (np.hypot(places[:, None] - row, places - column) < 4)
+        for row, column in (insert.center for insert in inserts)
+    )
+    noise = generator.normal(0, 30, (2, 12, 64, 64))
+    study = LcdStudy(inserts, {1.0: noise[0] + discs}, {1.0: noise[1]})
+    records = measure_lcd({"input": np.copy, "same": np.copy}, study)
+    assert len({record["insert"] for record in records}) == 2
+    assert records[1]["insert"] == "20 HU 8.0 pixels at row 48, column 48"
+    for record in records:
+        assert record["auc_difference"] == 0
+        assert record["auc_difference_interval"] == [0, 0]
+        assert (record["contrast_hu"], record["diameter_pixels"]) == (20, 8)
+    assert records[0]["auc"] != records[1]["auc"]
+    columns, rows = lcd_rows({"lcd_ct": records})
+    assert {len(row) for row in rows} == {len(columns)}
+    assert [row[0] for row in rows] == ["input", "input", "same", "same"]
+    assert [row[2] for row in rows[:2]] == [record["insert"] for record in records[:2]]
+    assert rows[1][columns.index("AUC")] == f"{records[1]['auc']:.3f}"
+    assert rows[0][-2:] == ["-", "-"]
+    assert rows[2][-2:] == ["+0.000", "+0.000 to +0.000"]
 
 
 def test_the_published_images_are_what_their_readme_says(shared_ct):

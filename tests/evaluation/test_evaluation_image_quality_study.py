@@ -4,14 +4,24 @@ import json
 
 import numpy as np
 import pytest
+import scipy.stats
 
 from ct_keras import filters
 from ct_keras.errors import CtKerasError
 from ct_keras.evaluation.image_quality import (
     QualityPlan,
     measure_quality,
+    squares,
     summary_rows,
     write_quality,
+)
+from ct_keras.evaluation.image_quality.detectability import check_regions, observe
+from ct_keras.evaluation.image_quality.figures import draw, method_style
+from ct_keras.evaluation.image_quality.measures import materials
+from ct_keras.simulation.quality_phantoms import (
+    low_contrast_phantom,
+    rod_phantom,
+    water_phantom,
 )
 
 PLAN = QualityPlan(
@@ -102,6 +112,11 @@ def test_bias_and_contrast_of_materials(document):
     assert off["noise"]["bias_hu"] == pytest.approx(4, abs=0.3)
     plain = {m["name"]: m for m in _at(document, "input", 1.0)["materials"]}
     assert list(plain) == ["water", "air", "polystyrene", "acrylic", "bone"]
+    for material in (*off["materials"], *plain.values()):
+        low, high = material["bias_interval_hu"]
+        assert (low + high) / 2 == pytest.approx(material["bias_hu"])
+        # Of 8 scans whose regions of some hundred pixels have noise of 12 HU.
+        assert 0.05 < high - low < 4
     for material in off["materials"]:
         before = plain[material["name"]]
         assert abs(before["bias_hu"]) < 3
@@ -153,6 +168,49 @@ def test_the_document_and_its_plots_are_written(document, tmp_path):
         assert (tmp_path / "out" / name).read_bytes()[:8] == b"\x89PNG\r\n\x1a\n"
 
 
+def test_every_picture_draws_a_method_in_one_way(document):
+    styles = [method_style(index) for index in range(31)]
+    assert len({tuple(map(str, style.values())) for style in styles}) == 31
+    assert [style["color"] for style in styles].count("#000000") == 1
+    figures = draw(document)
+    assert list(figures) == ["nnps", "ttf", "bias", "dose_curves"]
+    expected = [method_style(index)["color"] for index in range(4)]
+    for name, figure in figures.items():
+        texts = [text.get_text() for text in figure.legends[0].get_texts()]
+        assert texts[:4] == list(document["methods"])
+        for axis in figure.axes:
+            found = [line.get_color() for line in axis.lines]
+            assert [color for color in dict.fromkeys(found) if color in expected] == (
+                expected
+            )
+            low, high = axis.get_ylim()
+            values = np.concatenate([line.get_ydata() for line in axis.lines])
+            if name != "ttf":  # a rod in noise has no bounds
+                assert low <= np.nanmin(values) <= np.nanmax(values) <= high
+            unit = "1/mm" if name in ("nnps", "ttf") else "%"
+            assert unit in axis.get_xlabel()
+
+
+def test_the_ends_of_an_interval_are_drawn_where_they_are(document):
+    curves = document["dose_curves"]
+    axis, *_ = draw(document)["dose_curves"].axes
+    first, *_ = curves.values()
+    (container, *_) = axis.containers
+    bars = container.lines[2][0].get_segments()
+    found = [[float(end[1]) for end in segment] for segment in bars]
+    assert found == [pytest.approx(limits) for limits in first["input"]["auc_interval"]]
+
+
+def test_the_interval_of_a_bias_is_that_of_student():
+    phantom = rod_phantom(size=64, spacing_mm=2.0)
+    shifts = np.array([-1.0, 0.0, 1.0, 4.0])
+    images = np.zeros((4, 64, 64)) + shifts[:, None, None]
+    water = materials(phantom, images)[0]
+    expected = scipy.stats.t.interval(0.95, 3, shifts.mean(), scipy.stats.sem(shifts))
+    assert water["bias_hu"] == pytest.approx(1)
+    assert water["bias_interval_hu"] == pytest.approx(expected)
+
+
 def test_the_table_has_a_row_for_every_method_and_dose(document):
     columns, rows = summary_rows(document)
     assert [row[:2] for row in rows[:3]] == [
@@ -176,9 +234,47 @@ def test_a_method_that_leaves_nothing_is_measured_all_the_same():
 
 
 @pytest.mark.parametrize(
-    "changes", [{"doses": ()}, {"doses": (2.0,)}, {"repeats": 3}, {"noise_hu": -1.0}]
+    "changes",
+    [
+        {"doses": ()},
+        {"doses": (2.0,)},
+        {"repeats": 3},
+        {"noise_hu": -1.0},
+        {"seed": -1},
+    ],
 )
 def test_impossible_plans_are_refused(changes):
     with pytest.raises(CtKerasError) as refusal:
-        measure_quality({}, QualityPlan(size=64, **changes))
+        measure_quality({}, QualityPlan(size=96, spacing_mm=1.8, **changes))
     assert refusal.value.code == "CTK-E000"
+
+
+@pytest.mark.parametrize("size", [64, 96, 128, 160])
+def test_discs_too_close_for_their_regions_are_refused(size):
+    with pytest.raises(CtKerasError, match="field of view") as refusal:
+        measure_quality({}, QualityPlan(size=size))
+    assert refusal.value.code == "CTK-E000"
+    phantom = low_contrast_phantom(size=size)
+    images = np.zeros((4, size, size))
+    with pytest.raises(CtKerasError) as refusal:
+        observe(phantom, images, images, names=["gabor"])
+    assert refusal.value.code == "CTK-E000"
+
+
+@pytest.mark.parametrize(("size", "spacing_mm"), [(222, 0.7), (256, 0.7), (82, 2.0)])
+def test_a_region_holds_its_own_disc_alone(size, spacing_mm):
+    grid = {"size": size, "spacing_mm": spacing_mm}
+    phantom = low_contrast_phantom(**grid)
+    check_regions(phantom)
+    added = (phantom.hu - water_phantom(**grid).hu)[None]
+    wide = 2 * round(1.2 * 10 / spacing_mm)
+    for insert in phantom.inserts:
+        place = phantom.center(insert)
+        rows, columns = np.indices(phantom.hu.shape)
+        away = np.hypot(rows - place[0], columns - place[1])[None]
+        region, distance = (
+            squares(each, [place], wide)[0, 0] for each in (added, away)
+        )
+        outside = distance > (insert.diameter_mm / 2 + 2.5) / spacing_mm
+        assert np.abs(region[outside]).max() < 0.12
+        assert region.max() > 0.4 * insert.contrast_hu

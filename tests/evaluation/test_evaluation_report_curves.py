@@ -137,7 +137,8 @@ def test_curves_of_quality_json_hold_its_numbers(quality):
     assert (dose, auc) == (25, found["input"]["auc"][0])
     assert [low, high] == found["input"]["auc_interval"][0]
     bias = curves["bias water"]["series"]["smooth"]
-    assert bias[0] == [25, smooth_doses[0]["materials"][0]["bias_hu"]]
+    water = smooth_doses[0]["materials"][0]
+    assert bias[0] == [25, water["bias_hu"], *water["bias_interval_hu"]]
     shown = {
         (name.split()[1], model)
         for name, curve in curves.items()
@@ -153,6 +154,51 @@ def test_curves_of_quality_json_hold_its_numbers(quality):
     assert shown == reliable
     (group,) = curve_groups({"doses": []}, ["input", "smooth"], curves)
     assert len(group.curves) == len(curves)
+
+
+def lcd_rows(*inserts):
+    return [
+        {
+            "method": method,
+            "dose": dose,
+            "insert": f"{contrast:g} HU {diameter:g} pixels",
+            "contrast_hu": contrast,
+            "diameter_pixels": diameter,
+            "channels": "gabor",
+            "auc": 0.5 + contrast / 100 + dose / 10,
+            "auc_interval": [0.4, 0.9],
+        }
+        for method in ("input", "smooth")
+        for dose in (1.0, 0.1)
+        for contrast, diameter in inserts
+    ]
+
+
+def test_inserts_of_lcd_ct_are_drawn_by_contrast(quality):
+    assert not any(name.startswith("lcd_ct") for name in quality_curves(quality))
+    document = quality | {"lcd_ct": lcd_rows((14.0, 4.7), (7.0, 7.8), (3.0, 15.5))}
+    curves = quality_curves(document)
+    names = [name for name in curves if name.startswith("lcd_ct")]
+    assert names == ["lcd_ct gabor 0.1", "lcd_ct gabor 1"]
+    curve = curves["lcd_ct gabor 1"]
+    assert "LCD-CT" in curve["title"] and "100 % dose" in curve["title"]
+    assert curve["x_label"] == "contrast of the insert (HU)"
+    expected = [[3, 0.63], [7, 0.67], [14, 0.74]]
+    for model in ("input", "smooth"):
+        points = curve["series"][model]
+        assert [point[:2] for point in points] == [pytest.approx(p) for p in expected]
+        assert all(point[2:] == [0.4, 0.9] for point in points)
+    (group,) = curve_groups({"doses": []}, ["input", "smooth"], curves)
+    assert len(group.curves) == len(curves)
+    (line, _) = group.curves[-1].lines
+    assert line.name == "input" and len(line.bars) == len(line.dots) == 3
+
+
+def test_inserts_of_one_contrast_are_drawn_by_diameter(quality):
+    document = quality | {"lcd_ct": lcd_rows((5.0, 15.0), (5.0, 4.0))}
+    curve = quality_curves(document)["lcd_ct gabor 0.1"]
+    assert curve["x_label"] == "diameter of the insert (pixels)"
+    assert [point[0] for point in curve["series"]["smooth"]] == [4, 15]
 
 
 def test_quality_json_is_read_or_refused(quality, tmp_path):

@@ -16,7 +16,7 @@ from ct_keras.evaluation.image_quality.cho import (
 )
 from ct_keras.evaluation.image_quality.cnr import cnr, disc_mask, mean_and_sd
 from ct_keras.evaluation.image_quality.dose_curves import dose_curves, equivalent_dose
-from ct_keras.evaluation.image_quality.figures import summary_rows, write_quality
+from ct_keras.evaluation.image_quality.figures import write_quality
 from ct_keras.evaluation.image_quality.lcd_ct import (
     LcdInsert,
     LcdStudy,
@@ -44,6 +44,7 @@ from ct_keras.evaluation.image_quality.observers import (
     pw,
 )
 from ct_keras.evaluation.image_quality.study import QualityPlan, measure_quality
+from ct_keras.evaluation.image_quality.summary import lcd_rows, summary_rows
 from ct_keras.evaluation.image_quality.ttf import TaskTransfer, find_disc, task_transfer
 
 __all__ = [
@@ -71,6 +72,7 @@ __all__ = [
     "get_channels",
     "hotelling_template",
     "laguerre_gauss",
+    "lcd_rows",
     "mann_whitney_auc",
     "mean_and_sd",
     "mean_frequency",

@@ -68,15 +68,17 @@ def difference_of_gaussians(size: int, kind: str = "dense") -> np.ndarray:
         kind: "dense" (10 channels) or "sparse" (3).
     """
     first, growth, ratio, count = DOG[kind]
-    places = (np.arange(size) - (size - 1) / 2) / size
-    squared = places[:, None] ** 2 + places**2
+    frequency = np.fft.fftfreq(size)
+    squared = frequency[:, None] ** 2 + frequency**2
+    # To the middle of the region, which lies between pixels where their number is even.
+    shift = np.exp(-1j * np.pi * frequency * (size - 1))
+    phase = shift[:, None] * shift
     channels = []
     for index in range(count):
         width = first * growth**index
         ring = np.exp(-squared / (2 * (ratio * width) ** 2))
         ring -= np.exp(-squared / (2 * width**2))
-        spatial = np.fft.fftshift(np.fft.ifft2(np.fft.ifftshift(ring))).real
-        channels.append(spatial.ravel())
+        channels.append(np.fft.ifft2(ring * phase).real.ravel())
     return np.stack(channels, axis=1)
 
 

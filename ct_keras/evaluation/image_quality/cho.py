@@ -21,6 +21,8 @@ SPLITS, RESAMPLES, CONFIDENCE = 200, 500, 0.95
 #: Random halves per bootstrap sample: their spread is small beside that of the images.
 _SPLITS_PER_RESAMPLE = 10
 _CHUNK = 128
+#: Of a kind: a covariance needs two.
+_FEWEST_TO_TRAIN = 2
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,7 +54,17 @@ def hotelling_template(present: np.ndarray, absent: np.ndarray) -> np.ndarray:
     Args:
         present: (images, channels) responses to images with the signal.
         absent: (images, channels) responses to images without.
+
+    Raises:
+        CtKerasError: CTK-E041, for fewer than two images of a kind.
     """
+    if min(len(present), len(absent)) < _FEWEST_TO_TRAIN:
+        raise CtKerasError(
+            "CTK-E041",
+            "too few images to train an observer",
+            received=(len(present), len(absent)),
+            expected=f"{_FEWEST_TO_TRAIN} or more of each kind",
+        )
     ones = [np.ones((1, len(values))) for values in (present, absent)]
     return _templates(present, absent, *ones)[0]
 
@@ -173,7 +185,7 @@ def _random_halves(count: int, runs: int, generator) -> np.ndarray:
 
 
 def _judge(responses, halves, counts) -> tuple[np.ndarray, np.ndarray]:
-    """Returns the AUC and d' of every run; NaN where a half came out empty."""
+    """Returns the AUC and d' of every run; NaN where a half came out too small."""
     found = []
     for start in range(0, len(halves[0]), _CHUNK):
         part = slice(start, start + _CHUNK)
@@ -181,13 +193,20 @@ def _judge(responses, halves, counts) -> tuple[np.ndarray, np.ndarray]:
         test = [c[part] * ~h[part] for c, h in zip(counts, halves, strict=True)]
         templates = _templates(*responses, *train)
         scores = [templates @ values.T for values in responses]
-        found.append((_weighted_auc(*scores, *test), _weighted_dprime(scores, test)))
+        auc = _weighted_auc(*scores, *test)
+        auc[np.isnan(templates[:, 0])] = np.nan
+        found.append((auc, _weighted_dprime(scores, test)))
     return tuple(np.concatenate(values) for values in zip(*found, strict=True))
 
 
 def _templates(present, absent, present_counts, absent_counts) -> np.ndarray:
-    """Returns (runs, channels) templates; counts (runs, images) are frequencies."""
+    """Returns (runs, channels) templates; counts (runs, images) are frequencies.
+
+    They are NaN where there are too few images of a kind, or copies of one alone.
+    """
     means, covariances = [], []
+    enough = np.ones(len(present_counts), bool)
+    spread = np.zeros(len(present_counts), bool)
     for values, counts in ((present, present_counts), (absent, absent_counts)):
         total = np.maximum(counts.sum(axis=1), 2)[:, None]
         mean = counts @ values / total
@@ -195,12 +214,15 @@ def _templates(present, absent, present_counts, absent_counts) -> np.ndarray:
         weighted = (centred * counts[:, :, None]).transpose(0, 2, 1) @ centred
         covariances.append(weighted / (total[:, :, None] - 1))
         means.append(mean)
+        enough &= counts.sum(axis=1) >= _FEWEST_TO_TRAIN
+        spread |= np.count_nonzero(counts, axis=1) > 1
     pooled = (covariances[0] + covariances[1]) / 2
     # Few images: the covariance may be singular.
     inverse = np.linalg.pinv(
         pooled, rcond=pooled.shape[-1] * np.finfo(float).eps, hermitian=True
     )
-    return np.einsum("rij,rj->ri", inverse, means[0] - means[1])
+    templates = np.einsum("rij,rj->ri", inverse, means[0] - means[1])
+    return np.where((enough & spread)[:, None], templates, np.nan)
 
 
 def _weighted_auc(present, absent, present_counts, absent_counts) -> np.ndarray:

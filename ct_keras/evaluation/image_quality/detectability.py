@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from itertools import permutations
 
 import numpy as np
 
+from ct_keras.errors import CtKerasError
 from ct_keras.evaluation.image_quality import observers
 from ct_keras.evaluation.image_quality.channels import get_channels
 from ct_keras.evaluation.image_quality.cho import ObserverResult, cho
@@ -41,9 +43,12 @@ def observe(
 
     Returns:
         (insert, channels) -> result.
+
+    Raises:
+        CtKerasError: CTK-E000, if a disc lies in the region of another.
     """
-    widest = max(insert.diameter_mm for insert in phantom.inserts)
-    size = 2 * round(_REGION_SHARE * widest / phantom.spacing_mm / 2)
+    check_regions(phantom)
+    size = _region_size(phantom)
     found = {}
     for name, inserts in kinds(phantom).items():
         centers = [phantom.center(insert) for insert in inserts]
@@ -56,6 +61,31 @@ def observe(
             shapes = get_channels(channels, size, diameter=diameter)
             found[name, channels] = cho(*regions, shapes, seed=seed)
     return found
+
+
+def check_regions(phantom: QualityPhantom) -> None:
+    """Refuses a phantom whose discs lie so close that regions hold parts of others.
+
+    An observer would see the other disc in images with the signal alone, and find a
+    disc that a method has wiped out.
+
+    Raises:
+        CtKerasError: CTK-E000, if so.
+    """
+    spacing = phantom.spacing_mm
+    # A pixel more: an edge is blurred, and a region lies on whole pixels.
+    reach = (_region_size(phantom) / 2 + 1) * spacing
+    for one, other in permutations(phantom.inserts, 2):
+        away = np.abs(np.subtract(one.offset_mm, other.offset_mm)).max()
+        if away - other.diameter_mm / 2 < reach:
+            raise CtKerasError(
+                "CTK-E000",
+                "the low-contrast discs lie too close for an observer",
+                received=f"a field of view of {len(phantom.hu) * spacing:.0f} mm",
+                expected="no part of a disc in the region around another",
+                fix="more pixels or a larger spacing; 170 mm are enough for the usual "
+                "discs",
+            )
 
 
 def spectral(
@@ -109,6 +139,12 @@ def kinds(phantom: QualityPhantom) -> dict[str, list[Insert]]:
     for insert in phantom.inserts:
         found.setdefault(insert.name, []).append(insert)
     return found
+
+
+def _region_size(phantom: QualityPhantom) -> int:
+    """Returns the rows and columns of a region, an even number."""
+    widest = max(insert.diameter_mm for insert in phantom.inserts)
+    return 2 * round(_REGION_SHARE * widest / phantom.spacing_mm / 2)
 
 
 def _nearest(transfers: Mapping[str, TaskTransfer], contrast_hu: float) -> str | None:

@@ -54,11 +54,6 @@ class LcdInsert:
     diameter: float
     center: tuple[float, float]
 
-    @property
-    def name(self) -> str:
-        """What it is called in results."""
-        return f"{self.contrast_hu:g} HU {self.diameter:.1f} pixels"
-
 
 @dataclass(frozen=True, eq=False)
 class LcdStudy:
@@ -73,6 +68,20 @@ class LcdStudy:
     inserts: tuple[LcdInsert, ...]
     present: Mapping[float, np.ndarray]
     absent: Mapping[float, np.ndarray]
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """What the inserts are called in results; those alike by their places too."""
+        names = [
+            f"{insert.contrast_hu:g} HU {insert.diameter:.1f} pixels"
+            for insert in self.inserts
+        ]
+        return tuple(
+            name
+            if names.count(name) == 1
+            else "{} at row {:.0f}, column {:.0f}".format(name, *insert.center)
+            for name, insert in zip(names, self.inserts, strict=True)
+        )
 
     def regions(
         self, insert: LcdInsert, present: np.ndarray, absent: np.ndarray
@@ -182,9 +191,10 @@ def measure_lcd(
         progress: Whether to show a progress bar.
 
     Returns:
-        One record for each method, dose, insert and set of channels: ``auc``,
-        ``auc_interval``, ``dprime``, ``dprime_interval``, and the
-        ``auc_difference`` to the first method with its interval.
+        One record for each method, dose, insert and set of channels: ``contrast_hu``
+        and ``diameter_pixels`` of the insert, ``auc``, ``auc_interval``, ``dprime``,
+        ``dprime_interval``, and the ``auc_difference`` to the first method with its
+        interval.
     """
     records = []
     for dose in sorted(study.present):
@@ -196,16 +206,22 @@ def measure_lcd(
                 )
                 for stack in (study.present[dose], study.absent[dose])
             )
-            for insert in study.inserts:
+            for title, insert in zip(study.names, study.inserts, strict=True):
                 regions = study.regions(insert, present, absent)
                 for name in channels:
                     size, wide = regions[0].shape[-1], insert.diameter
                     shapes = get_channels(name, size, diameter=wide)
                     found = cho(*regions, shapes, seed=seed)
-                    base = first.setdefault((insert.name, name), found)
-                    head = {"method": label, "dose": dose, "insert": insert.name}
-                    record = head | {"channels": name} | observer_record(found, base)
-                    records.append(plain(record))
+                    head = {
+                        "method": label,
+                        "dose": dose,
+                        "insert": title,
+                        "contrast_hu": insert.contrast_hu,
+                        "diameter_pixels": wide,
+                        "channels": name,
+                    }
+                    base = first.setdefault((title, name), found)
+                    records.append(plain(head | observer_record(found, base)))
     return records
 
 

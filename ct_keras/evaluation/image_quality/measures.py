@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 
 import numpy as np
+from scipy.special import stdtrit
 
 from ct_keras.evaluation.image_quality.cnr import cnr, disc_mask, mean_and_sd
 from ct_keras.evaluation.image_quality.nps import (
@@ -25,6 +26,7 @@ _NPS_SHARE = 0.25
 _CORE_SHARE = 0.7
 #: Samples of a transfer function that are kept.
 _KEPT = 64
+_UPPER = 0.975
 
 
 def noise_power(absent: np.ndarray, spacing_mm: float) -> NoisePower:
@@ -63,7 +65,10 @@ def noise_record(absent: np.ndarray, power: NoisePower, reference: NoisePower) -
 
 
 def materials(phantom: QualityPhantom, images: np.ndarray) -> list[dict]:
-    """Measures HU, noise and CNR in the rods and in the water between them."""
+    """Measures HU, noise and CNR in the rods and in the water between them.
+
+    Bias is given with its 95 % interval over repeats.
+    """
     shape = phantom.hu.shape
     middle = ((shape[0] - 1) / 2, (shape[1] - 1) / 2)
     width = phantom.inserts[0].diameter_mm
@@ -75,18 +80,27 @@ def materials(phantom: QualityPhantom, images: np.ndarray) -> list[dict]:
     values = [images[:, disc_mask(shape, place, radius)] for *_, place in places]
     records = []
     for (name, nominal, _), inside in zip(places, values, strict=True):
-        mean = float(inside.mean())
+        means = inside.mean(axis=1)
+        mean = float(means.mean())
         records.append(
             {
                 "name": name,
                 "hu": nominal,
                 "mean_hu": mean,
                 "bias_hu": mean - nominal,
+                "bias_interval_hu": _interval(means - nominal),
                 "sd_hu": float(np.mean([mean_and_sd(one)[1] for one in inside])),
                 "cnr": None if name == "water" else _mean_cnr(inside, values[0]),
             }
         )
     return records
+
+
+def _interval(values: np.ndarray) -> list[float]:
+    """Returns the 95 % interval of a mean of repeats, after Student."""
+    error = values.std(ddof=1) / math.sqrt(len(values))
+    reach = float(stdtrit(len(values) - 1, _UPPER) * error)
+    return [float(values.mean()) - reach, float(values.mean()) + reach]
 
 
 def _mean_cnr(inside: np.ndarray, water: np.ndarray) -> float:

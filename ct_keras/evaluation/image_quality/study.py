@@ -58,8 +58,13 @@ class QualityPlan:
         """Returns the plan, with the doses in order and each once.
 
         Raises:
-            CtKerasError: CTK-E000, for a dose or a number of repeats that cannot be.
+            CtKerasError: CTK-E000, for a dose, a seed or a number of repeats that
+                cannot be.
         """
+        if self.seed < 0:
+            raise CtKerasError(
+                "CTK-E000", "impossible seed", received=self.seed, expected="0 or more"
+            )
         if self.repeats < _FEWEST_REPEATS:
             raise CtKerasError(
                 "CTK-E000",
@@ -85,11 +90,16 @@ class Scans:
 
 
 def scan_phantoms(plan: QualityPlan, *, progress: bool = False) -> Scans:
-    """Scans water, rods and low-contrast discs; every scan has noise of its own."""
+    """Scans water, rods and low-contrast discs; every scan has noise of its own.
+
+    Raises:
+        CtKerasError: CTK-E000, for phantoms that cannot be, or discs too close.
+    """
     grid = {"size": plan.size, "spacing_mm": plan.spacing_mm, "kernel": plan.kernel}
     water, rods, discs = (
         make(**grid) for make in (water_phantom, rod_phantom, low_contrast_phantom)
     )
+    detectability.check_regions(discs)
     scanner = PhantomScanner(water, noise_hu=plan.noise_hu, seed=plan.seed)
     phantoms = (water, discs, rods)
     images: list[list] = [[] for _ in phantoms]
