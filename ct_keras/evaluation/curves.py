@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ct_keras.errors import CtKerasError
 from ct_keras.evaluation.document import MAIN_METRICS
@@ -24,15 +24,21 @@ WIDTH, HEIGHT = 440, 300
 _LEFT, _RIGHT, _TOP, _BOTTOM = 56, 12, 28, 44
 #: A line of at most so many points shows each of them.
 _MOST_DOTS = 16
+#: Lines with intervals stand side by side: so far apart, so far at most altogether.
+_APART, _ALL_APART = 4.0, 24.0
 _METRIC_LABELS = {"psnr": "PSNR (dB)", "ssim": "SSIM", "rmse_hu": "RMSE (HU)"}
 
 
 @dataclass(frozen=True)
 class CurveLine(Line):
-    """One series: its line, its intervals, and its values as text."""
+    """One series: its line, its intervals, its values as text, its shift to the right.
+
+    Without the shift the intervals of all methods at one dose would hide each other.
+    """
 
     bars: tuple[tuple[float, float, float], ...]
     values: tuple[tuple[str, str, str], ...]
+    shift: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -159,7 +165,18 @@ def curve_plot(name: str, curve: Mapping, order: Sequence[str]) -> CurvePlot:
         y_label=str(curve["y_label"]),
         x_ticks=tuple((_x_of(tick, x_ticks), _text(tick)) for tick in x_ticks),
         y_ticks=tuple((_y_of(tick, y_ticks), _text(tick)) for tick in y_ticks),
-        lines=tuple(sorted(lines, key=lambda line: line.index)),
+        lines=_side_by_side(sorted(lines, key=lambda line: line.index)),
+    )
+
+
+def _side_by_side(lines: Sequence[CurveLine]) -> tuple[CurveLine, ...]:
+    if not any(line.bars for line in lines):
+        return tuple(lines)
+    step = min(_APART, _ALL_APART / len(lines))
+    middle = (len(lines) - 1) / 2
+    return tuple(
+        replace(line, shift=round(step * (place - middle), 1))
+        for place, line in enumerate(lines)
     )
 
 

@@ -50,6 +50,20 @@ def test_intervals_are_drawn_and_told():
     assert plot.has_bars
 
 
+def test_lines_with_intervals_stand_side_by_side():
+    plot = curve_plot("nps", CURVE, ["input", "full dose"])
+    assert [line.shift for line in plot.lines] == [-2.0, 2.0]
+    series = {str(number): [[1, 2, 1, 3], [2, 3, 2, 4]] for number in range(25)}
+    shifts = [
+        line.shift
+        for line in curve_plot("x", CURVE | {"series": series}, list(series)).lines
+    ]
+    assert shifts == sorted(set(shifts)) and shifts[-1] == -shifts[0] <= 12
+    series = {"a": [[1, 2]], "b": [[1, 3]]}
+    plain = curve_plot("x", CURVE | {"series": series}, list(series))
+    assert {line.shift for line in plain.lines} == {0.0}
+
+
 def test_small_values_have_readable_ticks():
     series = {"a": [[1, 2.5e-7], [2, 3.5e-7]]}
     plot = curve_plot("x", CURVE | {"series": series}, ["a"])

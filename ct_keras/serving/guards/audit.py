@@ -14,27 +14,15 @@ import numpy as np
 
 from ct_keras.errors import Finding
 from ct_keras.hu import FLOOR_HU
+from ct_keras.serving.guards import audit_findings
 
 #: Pixel of the audit in mm, and the blobs that are looked for (Gaussian SD in mm).
 PIXEL_MM = 1.5
 BLOBS_MM = (2.4, 4.0)
-#: A change that stands out of the removed noise by more than this is structure.
-PEAK_LIMIT = 7.0
-#: Of the size of what was removed with the edges that are left.
-CORRELATION_LIMIT = 0.2
-#: Bands of frequency, as the smoothing that parts them (Gaussian SD in mm), and the
-#: share of the input's power in one that what was removed may have. A filter that only
-#: lowers noise stays below 1 in all of them.
+#: Bands of frequency, as the smoothing that parts them (Gaussian SD in mm).
 BANDS_MM = (0.9, 1.5, 2.6, 4.5)
-POWER_LIMIT = 1.1
-#: Mean change of a kind of tissue in HU.
-BIAS_LIMIT_HU = 2.0
-#: Share of pixels that may change by more than five local standard deviations.
-FAR_SHARE_LIMIT = 1e-3
+#: A change by more than so many local standard deviations is far.
 FAR_SIGMAS = 5.0
-#: Less noise than this share of the input's is left by no filter that still looks at
-#: the image.
-LEAST_NOISE_LEFT = 0.05
 TISSUES = {
     "air": (-1024, -900),
     "lung": (-900, -500),
@@ -164,9 +152,9 @@ class Audit:
             worst_slice=worst_slice,
             worst_place=(row * self._factor, column * self._factor),
             findings=[
-                *_structure(self._peaks, correlation),
-                *_replaced(removed_power),
-                *_sanity(bias, far_share, noise_left, self._not_finite),
+                *audit_findings.structure(self._peaks, correlation),
+                *audit_findings.replaced(removed_power),
+                *audit_findings.sanity(bias, far_share, noise_left, self._not_finite),
             ],
         )
 
@@ -246,75 +234,3 @@ def _roughness(image: np.ndarray, flat: np.ndarray) -> float:
     """Standard deviation of what a small blur takes away."""
     rough = float((image - cv2.blur(image, (5, 5)))[flat].std())
     return max(rough, _LEAST_ROUGHNESS_HU)
-
-
-def _structure(peaks: list[float], correlation: float) -> list[Finding]:
-    slices = [index for index, peak in enumerate(peaks) if peak > PEAK_LIMIT]
-    findings = []
-    if slices:
-        shown = ", ".join(map(str, slices[:5])) + (", ..." if len(slices) > 5 else "")
-        findings.append(
-            Finding(
-                "CTK-W065",
-                f"removed noise shows structure: blobs of up to {max(peaks):.0f} "
-                f"standard deviations in {len(slices)} slices ({shown})",
-            )
-        )
-    if correlation > CORRELATION_LIMIT:
-        findings.append(
-            Finding(
-                "CTK-W065",
-                "removed noise shows structure: it follows edges (correlation "
-                f"{correlation:.2f})",
-            )
-        )
-    return findings
-
-
-def _replaced(removed_power: list[float] | None) -> list[Finding]:
-    """Noise that was taken away and other noise put in its place."""
-    if removed_power is None or max(removed_power) <= POWER_LIMIT:
-        return []
-    return [
-        Finding(
-            "CTK-W065",
-            f"removed noise shows structure: it has {max(removed_power):.0%} of the "
-            "input's power in a band of frequency, so something was put in its place",
-        )
-    ]
-
-
-def _sanity(
-    bias: dict[str, float | None],
-    far_share: float,
-    noise_left: float | None,
-    not_finite: int,
-) -> list[Finding]:
-    findings = [
-        Finding("CTK-W064", f"mean of {name} changed by {change:+.1f} HU")
-        for name, change in bias.items()
-        if change is not None and abs(change) > BIAS_LIMIT_HU
-    ]
-    if far_share > FAR_SHARE_LIMIT:
-        findings.append(
-            Finding(
-                "CTK-W064",
-                f"{far_share:.2%} of the voxels changed by more than 5 local SD",
-            )
-        )
-    if noise_left is not None and noise_left > 1.0:
-        findings.append(
-            Finding("CTK-W064", f"noise rose to {noise_left:.0%} of the input's")
-        )
-    if noise_left is not None and noise_left < LEAST_NOISE_LEFT:
-        findings.append(
-            Finding(
-                "CTK-W064",
-                f"only {noise_left:.1%} of the input's noise is left: no texture of CT",
-            )
-        )
-    if not_finite:
-        findings.append(
-            Finding("CTK-W064", f"{not_finite} values of the output are no number")
-        )
-    return findings
