@@ -15,8 +15,8 @@ import numpy as np
 from ct_keras.evaluation.metrics import body_mask, tissue_masks
 
 UNKNOWN = "unknown"
-#: Share of the body that is lung, above which a slice counts as one of each kind.
-_LUNGS, _SOME_LUNG = 0.10, 0.01
+#: Smallest share of the body that is lung, and what a slice with it is called.
+_ANATOMIES = ((0.10, "lungs"), (0.01, "some lung"), (0.0, "no lung"))
 #: First water-equivalent diameter of each band in mm, and what it is called.
 _SIZES = (
     (0, "below 20 cm"),
@@ -123,9 +123,7 @@ def _anatomy(hu: np.ndarray, body: np.ndarray) -> str | None:
     if not body.any():
         return None
     share = np.count_nonzero(tissue_masks(hu)["lung"] & body) / np.count_nonzero(body)
-    if share >= _LUNGS:
-        return "lungs"
-    return "some lung" if share >= _SOME_LUNG else "no lung"
+    return next(name for least, name in _ANATOMIES if share >= least)
 
 
 def split_by_group(records: Sequence[Mapping]) -> list[tuple[Grouping, dict]]:
@@ -169,8 +167,8 @@ def _band(diameter_mm: float) -> str:
 
 
 def _place(value: str) -> tuple[int, str]:
-    """Sorts bands by size, words by the alphabet, and what is unknown last."""
-    bands = [name for _, name in _SIZES]
-    if value in bands:
-        return bands.index(value), ""
-    return (len(bands) + 1 if value == UNKNOWN else len(bands)), value
+    """Sorts what has an order by it, words by the alphabet, what is unknown last."""
+    ordered = [name for _, name in (*_SIZES, *_ANATOMIES)]
+    if value in ordered:
+        return ordered.index(value), ""
+    return (len(ordered) + 1 if value == UNKNOWN else len(ordered)), value

@@ -74,8 +74,12 @@ def test_values_stand_in_order_and_unknown_is_last():
         record(case="b", kernel=None, water_equivalent_diameter_mm=190.0),
         record(case="c", kernel="B30f", water_equivalent_diameter_mm=None),
     ]
+    kinds = ("no lung", "some lung", "lungs")
+    for each, anatomy in zip(records, kinds, strict=True):
+        each["anatomy"] = anatomy
     found = {grouping.id: values for grouping, values in split_by_group(records)}
-    assert list(found) == ["kernel", "size"]
+    assert list(found) == ["anatomy", "kernel", "size"]
+    assert list(found["anatomy"]) == ["lungs", "some lung", "no lung"]
     assert list(found["kernel"]) == ["B30f", "STANDARD", "unknown"]
     assert list(found["size"]) == ["below 20 cm", "35 cm and more", "unknown"]
     assert found["kernel"]["unknown"] == [records[1]]
