@@ -115,7 +115,7 @@ def test_wiener_is_that_of_scipy_at_a_given_noise_level():
 @pytest.mark.parametrize("size", [0, 4, 2.5, -3])
 def test_windows_without_a_middle_are_refused(size):
     for name in ("mean", "median", "sigma", "wiener"):
-        with pytest.raises(CtKerasError, match="CTK-E000.*odd"):
+        with pytest.raises(CtKerasError, match=r"CTK-E000.*odd"):
             filters.get(name, size=size)(np.zeros((9, 9)))
     with pytest.raises(CtKerasError, match="middle"):
         lecture.correlate(np.zeros((9, 9)), np.ones((2, 3)))
