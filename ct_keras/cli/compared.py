@@ -53,7 +53,7 @@ def tuned(methods: dict, source: Source, tune: bool | None) -> dict:
         raise CtKerasError(
             "CTK-E000",
             "there is nothing to fit the filters to",
-            expected="records with a split val that is not measured, or --fit-scans",
+            expected="records with a split val besides, or --fit-scans of evaluate",
             fix="leave out --tune",
         )
     pairs = source.fitting()

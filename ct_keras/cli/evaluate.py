@@ -63,7 +63,11 @@ _FOLDER = click.Path(path_type=Path)
     "[default: filter:gaussian, where it is measured].",
 )
 @click.option(
-    "--seed", default=0, show_default=True, help="Of the bootstrap and simulated noise."
+    "--seed",
+    type=click.IntRange(min=0),
+    default=0,
+    show_default=True,
+    help="Of the bootstrap and of simulated noise.",
 )
 @click.option("--overwrite", is_flag=True, help="Replace OUT.")
 @click.option("--json", "as_json", is_flag=True, help="Print metrics.json.")
