@@ -79,8 +79,8 @@ def command(models, out, tune, quality, baseline, seed, overwrite, as_json, **wh
     input.
     OUT gets metrics.json, slices.csv and report.html. The pairs come from --records,
     from one pair of DICOM series (--low and --full), or the low dose is simulated on
-    the way, from --scans or --phantoms; only then recon:NAME knows the sinogram, and
-    does not project the image again.
+    the way, from --scans or --phantoms; only then recon:NAME knows the sinogram and its
+    noise, and does not estimate them from the image.
     """
     from ct_keras.files import check_output_folder
 

@@ -1,10 +1,13 @@
 """Methods of the projection domain from an image to an image: HU in, HU out.
 
 Where the rays are known, because the low dose was simulated (`rays.low_dose_rays`),
-they are used. The sinogram of a scan is not in the archive: then the image is projected
-again and its noise tells the statistics of the rays (`rays.estimate_rays`). Either way
-the result comes back as a change of the image: where a method changes nothing, the
-output is the input, and no interpolation blurs it.
+filters of the sinogram work on them, and iterations know the noise of each. What
+iterations fit are the projections of the image all the same: readings hold the noise
+that the kernel took away, and to bring it back would make a bad baseline of them. The
+sinogram of a scan is not in the archive: then the image is projected again and its
+noise tells the statistics of the rays (`rays.estimate_rays`). Either way the result
+comes back as a change of the image: where a method changes nothing, the output is the
+input, and no interpolation blurs it.
 
 What projecting again cannot do: bring back detail that the scanner's kernel took away,
 tell a starved ray's reading from its neighbours', or know what lies outside the field
@@ -19,6 +22,7 @@ fifth costs little.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import NamedTuple
 
 import cv2
@@ -100,14 +104,17 @@ def sart(
         iterations: How often all views are used; with ever more the input comes back.
         subsets: Into how many subsets the 720 views are divided.
         pixel_mm: Distance of pixels in mm; None for `PIXEL_MM`.
-        rays: Of the image, where they are known; None to project it.
+        rays: Of the image, where they are known: their grid is used.
     """
     scan = _scan(image, pixel_mm, rays, find=reprojected_rays)
     start = cv2.GaussianBlur(
         scan.image, (0, 0), _START_PIXELS, borderType=cv2.BORDER_REPLICATE
     )
     result = iterate_sart(
-        scan.rays, attenuation(start), iterations=int(iterations), subsets=int(subsets)
+        scan.projections(),
+        attenuation(start),
+        iterations=int(iterations),
+        subsets=int(subsets),
     )
     return scan.without_frame(hounsfield(result))
 
@@ -124,15 +131,15 @@ def tv(
     Args:
         image: float32 (rows, columns), HU.
         strength: Weight of the penalty per HU between neighbouring pixels; see
-            `reconstruct_tv`. 0 changes nothing where the image is projected.
+            `reconstruct_tv`. 0 changes nothing.
         iterations: Of monotone FISTA.
         pixel_mm: Distance of pixels in mm; None for `PIXEL_MM`.
-        rays: Of the image, where they are known; None to project it.
+        rays: Of the image, where they are known: their noise is used.
     """
     scan = _scan(image, pixel_mm, rays)
     start = attenuation(scan.image)
     result = reconstruct_tv(
-        scan.rays, start, strength=strength, iterations=int(iterations)
+        scan.projections(), start, strength=strength, iterations=int(iterations)
     ).image
     return image + scan.without_frame(hounsfield(result) - hounsfield(start))
 
@@ -143,6 +150,13 @@ class _Scan(NamedTuple):
     image: np.ndarray
     rays: Rays
     frame: int
+
+    def projections(self) -> Rays:
+        """The rays with the integrals of the image, so with the noise that it shows."""
+        if self.rays.kernel is None:
+            return self.rays
+        integrals = self.rays.beam.project(attenuation(self.image))
+        return replace(self.rays, integrals=integrals)
 
     def without_frame(self, image: np.ndarray) -> np.ndarray:
         rows, columns = image.shape
