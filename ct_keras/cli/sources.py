@@ -91,8 +91,8 @@ def scans_source(
 
         def fitting():
             others = find_series(fit_scans)
-            total = len(doses) * sum(map(len, others))
-            return _spread(simulated_pairs(others, doses, seed=seed), total)
+            only = _spread(len(doses) * sum(map(len, others)))
+            return list(simulated_pairs(others, doses, seed=seed, only=only))
 
     return Source(
         "simulated",
@@ -113,17 +113,22 @@ def phantoms_source(count: int, doses: Sequence[float], *, seed: int) -> Source:
         return simulated.phantom_pairs(patients, doses, shape=shape, seed=seed)
 
     slices = shape[0] * len(doses)
+
+    def fitting():
+        wanted = _spread(slices * len(_TUNING_PHANTOMS))
+        pairs = enumerate(scanned(_TUNING_PHANTOMS))
+        return [pair for place, pair in pairs if place in wanted]
+
     return Source(
         "phantoms",
         lambda: scanned(range(_PHANTOMS, _PHANTOMS + count)),
         count * slices,
-        lambda: _spread(scanned(_TUNING_PHANTOMS), slices * len(_TUNING_PHANTOMS)),
+        fitting,
         rays=True,
     )
 
 
-def _spread(pairs: Iterator[SlicePair], total: int) -> list[SlicePair]:
-    """A few pairs out of all, evenly spread."""
+def _spread(total: int) -> set[int]:
+    """The numbers of a few pairs out of so many, evenly spread."""
     chosen = np.linspace(0, total - 1, min(total, _TUNING_SLICES)).round()
-    wanted = set(chosen.astype(int))
-    return [pair for place, pair in enumerate(pairs) if place in wanted]
+    return set(chosen.astype(int).tolist())

@@ -6,7 +6,7 @@ methods of the projection domain can be measured beside those of the image domai
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Container, Iterator, Sequence
 
 from ct_keras.data.images import safe_kernel
 from ct_keras.data.reading import SlicePair
@@ -26,7 +26,11 @@ PHANTOM_SHAPE = (6, 512, 512)
 
 
 def simulated_pairs(
-    series: Sequence[Series], doses: Sequence[float], *, seed: int = 0
+    series: Sequence[Series],
+    doses: Sequence[float],
+    *,
+    seed: int = 0,
+    only: Container[int] | None = None,
 ) -> Iterator[SlicePair]:
     """Yields every slice of normal-dose series at each dose, with its sinogram.
 
@@ -34,6 +38,8 @@ def simulated_pairs(
         series: At normal dose.
         doses: Fractions of it.
         seed: Of the noise; each series gets noise of its own.
+        only: Numbers of the pairs that are wanted; the others are not even read. None
+            for all.
 
     Returns:
         Pairs in the order of the series, slices and doses. `case` and `series` are
@@ -44,7 +50,16 @@ def simulated_pairs(
             unknown.
     """
     patients = list(dict.fromkeys(each.patient_key for each in series))
+    first = 0
     for number, each in enumerate(series, start=1):
+        wanted = {
+            index: chosen
+            for index in range(len(each))
+            if (chosen := _chosen(doses, first + index * len(doses), only))
+        }
+        first += len(each) * len(doses)
+        if not wanted:
+            continue
         simulator = SeriesSimulator(each)
         facts = {
             "case": str(1 + patients.index(each.patient_key)),
@@ -55,11 +70,11 @@ def simulated_pairs(
             "age_band": age_band(each.patient_age_years) or None,
             "body_part": body_part(each.body_part) or None,
         }
-        for index in range(len(each)):
+        for index, chosen in wanted.items():
             pixels = each.read(index)
             own = {"seed": seed + number, "pixels": pixels}
-            lows = simulator.low_doses(index, doses, **own)
-            for dose, low_hu in zip(doses, lows, strict=True):
+            lows = simulator.low_doses(index, chosen, **own)
+            for dose, low_hu in zip(chosen, lows, strict=True):
                 yield SlicePair(
                     low_hu=low_hu,
                     full_hu=pixels.hu,
@@ -68,6 +83,17 @@ def simulated_pairs(
                     rays=simulator.low_dose_rays(index, dose, **own),
                     **facts,
                 )
+
+
+def _chosen(
+    doses: Sequence[float], first: int, only: Container[int] | None
+) -> list[float]:
+    """The doses that are wanted of a slice whose first pair has this number."""
+    return [
+        dose
+        for number, dose in enumerate(doses, start=first)
+        if only is None or number in only
+    ]
 
 
 def phantom_pairs(

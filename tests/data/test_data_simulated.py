@@ -64,5 +64,22 @@ def test_series_are_simulated_as_convert_does_it(phantom_patients):
     assert ratio == pytest.approx(np.sqrt((1 / 0.1 - 1) / (1 / 0.4 - 1)), rel=0.08)
 
 
+def test_pairs_that_are_not_wanted_are_not_made(phantom_patients, monkeypatch):
+    series = find_series(phantom_patients / "train")
+    whole = list(simulated_pairs(series, [0.1, 0.4], seed=1))
+    read = []
+    reader = type(series[0]).read
+    monkeypatch.setattr(
+        type(series[0]),
+        "read",
+        lambda self, index: read.append(self.series_key) or reader(self, index),
+    )
+    some = list(simulated_pairs(series, [0.1, 0.4], seed=1, only={7, 10, 11}))
+    assert set(read) == {series[1].series_key}
+    for pair, number in zip(some, (7, 10, 11), strict=True):
+        np.testing.assert_array_equal(pair.low_hu, whole[number].low_hu)
+        np.testing.assert_array_equal(pair.rays.integrals, whole[number].rays.integrals)
+
+
 def test_records_have_no_rays(phantom_records):
     assert next(iterate_pairs(phantom_records, "test")).rays is None
