@@ -37,7 +37,7 @@ setup(
     # The published weights live at the top level and install with the package.
     package_dir={"ct_keras.saved_models": "saved_models"},
     package_data={
-        "ct_keras": ["py.typed", "evaluation/templates/*"],
+        "ct_keras": ["py.typed", "*/templates/*"],
         "ct_keras.saved_models": [
             "*/*.keras",
             "*/metadata.json",

@@ -60,7 +60,7 @@ def main() -> None:
     if arguments.series:
         print(json.dumps(measure(arguments.series, arguments.width)))
         return
-    from ct_keras.simulation import make_phantom, write_phantom
+    from ct_keras.phantoms import make_phantom, write_phantom
 
     with tempfile.TemporaryDirectory() as folder:
         for count in map(int, arguments.slices.split(",")):

@@ -17,7 +17,7 @@ import numpy as np
 import tensorflow as tf
 
 from ct_keras.data import training_patches
-from ct_keras.data.images import Record
+from ct_keras.data.conversion.images import Record
 from ct_keras.data.manifest import Manifest, write_manifest
 from ct_keras.data.records import encode, write_shard
 from ct_keras.data.shards import Shard

@@ -107,7 +107,8 @@ def show_errors(panels, reference, limit=60):
 # %%
 from scipy import ndimage
 
-from ct_keras.simulation import DoseSimulator, make_phantom
+from ct_keras.simulation import (DoseSimulator)
+from ct_keras.phantoms import (make_phantom)
 
 SIZE = 384 if GPU else 192
 SPACING_MM = (6.0, 380 / SIZE, 380 / SIZE)
@@ -422,7 +423,7 @@ plt.show()
 # the probabilities, without a threshold.
 
 # %%
-from ct_keras.simulation import LABELS
+from ct_keras.phantoms import (LABELS)
 from ct_keras.tasks.fcn8s import FCN8s
 
 PIXELS = 96

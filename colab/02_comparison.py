@@ -233,7 +233,7 @@ print(f"weights at the wall with clipping: {share['clip']:.0%}")
 from scipy import ndimage
 
 from ct_keras.losses.perceptual import feature_network, perceptual_loss
-from ct_keras.simulation import make_phantom, write_phantom
+from ct_keras.phantoms import (make_phantom, write_phantom)
 
 SIZE = 256
 SPACING_MM = (6.0, 380 / SIZE, 380 / SIZE)

@@ -127,7 +127,7 @@ for layer in network.layers:
 # to divide by 1.25 as well.
 
 # %%
-from ct_keras.simulation import make_phantom
+from ct_keras.phantoms import (make_phantom)
 
 SIZE = 256 if GPU else 96
 TRAIN_SEEDS, TEST_SEED = (range(1, 9) if GPU else range(1, 5)), 100

@@ -103,7 +103,8 @@ def show_errors(panels, reference, limit=60):
 # a phantom does not mind. Noise of the mean falls with $1/\sqrt{n}$:
 
 # %%
-from ct_keras.simulation import DoseSimulator, make_phantom
+from ct_keras.simulation import (DoseSimulator)
+from ct_keras.phantoms import (make_phantom)
 
 SIZE = 256 if GPU else 192
 SPACING_MM = (6.0, 380 / SIZE, 380 / SIZE)

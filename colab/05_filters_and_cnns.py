@@ -118,7 +118,8 @@ def slide(image, kernel):
     return (windows * kernel).sum(axis=(-2, -1))
 
 
-from ct_keras.simulation import DoseSimulator, make_phantom
+from ct_keras.simulation import (DoseSimulator)
+from ct_keras.phantoms import (make_phantom)
 
 SIZE = 512 if GPU else 256
 SPACING_MM = (5.0, 380 / SIZE, 380 / SIZE)

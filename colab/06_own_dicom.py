@@ -66,7 +66,7 @@ if GPU and not has_gpu:
 # %%
 STUDY = ""  # @param {type:"string"}
 
-from ct_keras.simulation import make_phantom, write_phantom
+from ct_keras.phantoms import (make_phantom, write_phantom)
 
 WORK = Path("ct_keras_work")
 SHAPE = (16, 512, 512) if GPU else (8, 256, 256)
@@ -156,8 +156,8 @@ plt.show()
 DOSE = 0.1  # @param {type:"slider", min:0.05, max:1, step:0.05}
 
 low = ct_keras.simulate_dose(series, DOSE, seed=1)
-normal_sd = ct_keras.dicom.noise_level_hu(series)
-low_sd = ct_keras.dicom.noise_level_hu(low)
+normal_sd = ct_keras.image_quality.noise_level_hu(series)
+low_sd = ct_keras.image_quality.noise_level_hu(low)
 print(f"noise in soft tissue: {normal_sd:.1f} HU at normal dose, {low_sd:.1f} HU at {DOSE:.0%}")
 print(f"ratio {low_sd / normal_sd:.2f}, 1/sqrt(dose) = {DOSE**-0.5:.2f}")
 

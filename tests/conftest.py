@@ -10,7 +10,7 @@ SHARED_CT = Path(__file__).resolve().parents[2] / "shared" / "ct"
 @pytest.fixture(scope="session", autouse=True)
 def hash_key(tmp_path_factory):
     """A key for patient hashes, so that tests write nothing into the user's home."""
-    from ct_keras.data.keys import KEY_FILE_VARIABLE
+    from ct_keras.data.conversion.keys import KEY_FILE_VARIABLE
 
     path = tmp_path_factory.mktemp("key") / "hash.key"
     path.write_text("a secret for tests only")
@@ -30,7 +30,7 @@ def shared_ct() -> Path:
 @pytest.fixture(scope="session")
 def phantom_patients(tmp_path_factory) -> Path:
     """A folder with train/, val/ and test/: four small phantom patients as DICOM."""
-    from ct_keras.simulation import make_phantom, write_phantom
+    from ct_keras.phantoms import make_phantom, write_phantom
 
     folder = tmp_path_factory.mktemp("patients")
     patients = {"train": (1, 2), "val": (3,), "test": (4,)}

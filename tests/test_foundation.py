@@ -15,8 +15,10 @@ from ct_keras.files import atomic_file, atomic_folder, check_output_folder
 
 PACKAGE = Path(hu.__file__).parent
 FLOW = [
-    *("hu", "errors", "files", "progress", "dicom", "simulation", "data", "losses"),
-    *("models", "filters", "training", "tasks", "evaluation", "serving", "cli"),
+    *("hu", "errors", "files", "progress", "notice"),
+    *("metrics", "dicom", "simulation", "phantoms", "image_quality", "data", "losses"),
+    *("models", "filters", "reconstruction", "denoising", "training", "tasks"),
+    *("evaluation", "report", "reader_study", "serving", "cli"),
 ]
 
 
@@ -147,7 +149,9 @@ def test_a_room_imports_only_from_those_before_it():
     [
         "import ct_keras",
         "import ct_keras.dicom, ct_keras.simulation, ct_keras.filters.registry",
-        "import ct_keras.evaluation",
+        "import ct_keras.metrics, ct_keras.phantoms, ct_keras.image_quality",
+        "import ct_keras.reconstruction, ct_keras.evaluation, ct_keras.report",
+        "import ct_keras.reader_study",
         "from ct_keras.cli import main, inspect, convert, denoise, evaluate, train",
     ],
 )

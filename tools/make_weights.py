@@ -18,11 +18,13 @@ import shutil
 from pathlib import Path
 
 import ct_keras
-from ct_keras.cli.evaluate import measure
 from ct_keras.data import convert
+from ct_keras.denoising.methods import get_method
+from ct_keras.evaluation import measure
+from ct_keras.evaluation.sources import records_source
+from ct_keras.phantoms import make_phantom, write_phantom
+from ct_keras.report import write_report
 from ct_keras.serving import publish
-from ct_keras.serving.methods import get_method
-from ct_keras.simulation import make_phantom, write_phantom
 from ct_keras.training import train
 
 DOSES = (0.05, 0.1, 0.25, 0.5)
@@ -76,7 +78,9 @@ def evaluate(runs: dict[str, Path], records: Path, out: Path) -> dict:
         return json.loads((folder / "metrics.json").read_text())
     methods = {other: get_method(other) for other in METHODS}
     methods |= {name: ct_keras.load(run) for name, run in runs.items()}
-    return measure(methods, records, split="test", out=folder, tune=True)
+    evaluation = measure(methods, records_source(records, "test"), tune=True)
+    write_report(evaluation, folder)
+    return evaluation.document
 
 
 def collect(ct: Path, folder: Path) -> None:

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import click
 
-from ct_keras.cli.output import NOTICE, echo_table, emit_json, note, say
+from ct_keras.cli.output import echo_table, emit_json, note, say
+from ct_keras.notice import NOTICE
 
 #: Phantom patients: split, seed, region.
 PATIENTS = (
@@ -59,7 +60,7 @@ def command(out, source, overwrite, as_json) -> None:
     if as_json:
         emit_json(document)
         return
-    from ct_keras.evaluation import summary_rows
+    from ct_keras.report import summary_rows
 
     echo_table(f"Held-out patients at {DOSE:.0%} dose", *summary_rows(document))
     say(
@@ -86,7 +87,7 @@ def _run(folder: Path, source: Path | None) -> dict:
         progress=True,
     )
     note("3/5  training RED-CNN")
-    from ct_keras.serving import Denoiser, load
+    from ct_keras.denoising import Denoiser, load
     from ct_keras.training import train
 
     train(
@@ -114,8 +115,8 @@ def _key(folder: Path) -> Path:
 
 def _write_patients(folder: Path, source: Path | None) -> None:
     from ct_keras.dicom import read_series
+    from ct_keras.phantoms import make_phantom, write_phantom
     from ct_keras.progress import track
-    from ct_keras.simulation import make_phantom, write_phantom
 
     patients = [entry for entry in PATIENTS if entry[0] != "test" or source is None]
     for split, seed, region in track(patients, "Phantom patients"):
@@ -130,21 +131,23 @@ def _write_patients(folder: Path, source: Path | None) -> None:
 
 
 def _evaluate(folder: Path, records: Path, denoiser) -> dict:
-    from ct_keras.cli.evaluate import measure
-    from ct_keras.cli.sources import records_source
-    from ct_keras.serving import DEFAULT_MODEL
-    from ct_keras.serving.methods import get_method
+    from ct_keras.denoising import DEFAULT_MODEL
+    from ct_keras.denoising.methods import get_method
+    from ct_keras.evaluation.measure import measure
+    from ct_keras.evaluation.sources import records_source
+    from ct_keras.report import write_report
 
     methods = {"input": get_method("input"), "red_cnn, trained now": denoiser}
     methods[f"{DEFAULT_MODEL}, published"] = get_method(DEFAULT_MODEL)
     methods |= {name: get_method(name) for name in FILTERS}
-    return measure(
+    evaluation = measure(
         methods,
         records_source(records, "test"),
-        out=folder,
         tune=True,
         command="ct-keras demo",
     )
+    write_report(evaluation, folder)
+    return evaluation.document
 
 
 def _denoise(folder: Path, denoiser) -> None:

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import click
 
-from ct_keras.cli.output import NOTICE, echo_findings, emit_json, note, say
+from ct_keras.cli.output import echo_findings, emit_json, note, say
 from ct_keras.errors import CtKerasError, ExitCode
+from ct_keras.notice import NOTICE
 
 
 @click.command()
@@ -58,7 +59,7 @@ def command(
 
     found = [read_series(source, series=wanted)] if wanted else find_series(source)
     check_output_folder(out, inputs=(source,), overwrite=overwrite)
-    from ct_keras.serving.methods import get_method
+    from ct_keras.denoising.methods import get_method
     from ct_keras.serving.series import denoise_series
 
     results, refusals = [], []
@@ -93,7 +94,7 @@ def command(
 
 
 def _default_model() -> str:
-    from ct_keras.serving import DEFAULT_MODEL
+    from ct_keras.denoising import DEFAULT_MODEL
 
     return DEFAULT_MODEL
 

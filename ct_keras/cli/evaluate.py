@@ -6,17 +6,17 @@ from pathlib import Path
 
 import click
 
-from ct_keras.cli.compared import methods_by_label, public_command, tuned
 from ct_keras.cli.options import numbers
-from ct_keras.cli.output import NOTICE, echo_table, emit_json, say
-from ct_keras.cli.sources import (
+from ct_keras.cli.output import echo_table, emit_json, public_command, say
+from ct_keras.errors import CtKerasError
+from ct_keras.evaluation.sources import (
     Source,
     phantoms_source,
     records_source,
     scans_source,
     series_source,
 )
-from ct_keras.errors import CtKerasError
+from ct_keras.notice import NOTICE
 
 _FOLDER = click.Path(path_type=Path)
 
@@ -87,10 +87,12 @@ def command(models, out, tune, quality, baseline, seed, overwrite, as_json, **wh
     check_output_folder(out, overwrite=overwrite)
     curves = None
     if quality is not None:
-        from ct_keras.evaluation.quality_curves import read_quality
+        from ct_keras.report.quality_curves import read_quality
 
         curves = read_quality(quality)
     source = _source(seed=seed, **where)
+    from ct_keras.denoising.methods import methods_by_label
+
     methods = methods_by_label(models)
     if baseline is not None and baseline not in methods:
         raise CtKerasError(
@@ -99,72 +101,24 @@ def command(models, out, tune, quality, baseline, seed, overwrite, as_json, **wh
             received=baseline,
             expected=" or ".join(methods),
         )
-    document = measure(
+    from ct_keras.evaluation.measure import measure
+    from ct_keras.report import summary_rows, write_report
+
+    evaluation = measure(
         methods,
         source,
-        out=out,
         tune=tune,
-        curves=curves,
         baseline=baseline,
         seed=seed,
         command=public_command(),
     )
+    write_report(evaluation, out, curves=curves)
     if as_json:
-        emit_json(document)
+        emit_json(evaluation.document)
         return
-    from ct_keras.evaluation import summary_rows
-
-    columns, rows = summary_rows(document)
+    columns, rows = summary_rows(evaluation.document)
     echo_table(source.label.capitalize(), columns, rows)
     say(f"report.html and metrics.json are in {out.name}. {NOTICE}")
-
-
-def measure(
-    methods: dict,
-    source: Source,
-    *,
-    out: Path,
-    tune: bool | None = None,
-    curves: dict | None = None,
-    baseline: str | None = None,
-    seed: int = 0,
-    command: str | None = None,
-) -> dict:
-    """Tunes the filters, measures all methods and writes the report.
-
-    Args:
-        methods: Row name -> callable from HU to HU.
-        source: The slice pairs.
-        out: The folder that gets metrics.json, slices.csv and report.html.
-        tune: Fit filters to other patients; None does so where there are some.
-        curves: Curves of image quality that the page shows besides.
-        baseline: What the others are tested against besides the input; None for the
-            Gaussian filter.
-        seed: Of the bootstrap.
-        command: What the report says was run.
-
-    Returns:
-        The document of metrics.json.
-    """
-    from ct_keras.evaluation.runner import BASELINE, evaluate_models
-
-    fitted = tuned(methods, source, tune)
-    return evaluate_models(
-        fitted,
-        source.pairs(),
-        out,
-        split=source.label,
-        facts={
-            label: _facts(method, source, fitted=fitted is not methods)
-            for label, method in fitted.items()
-        },
-        command=command,
-        curves=curves,
-        baseline=baseline or BASELINE,
-        seed=seed,
-        total=source.total,
-        progress=True,
-    )
 
 
 def _source(
@@ -188,24 +142,3 @@ def _source(
     if phantoms is not None:
         return phantoms_source(phantoms, doses, seed=seed)
     return scans_source(scans, doses, seed=seed, fit_scans=fit_scans)
-
-
-def _facts(method, source: Source, *, fitted: bool) -> dict:
-    """What a row tells of a method: its cost, its weights, its settings."""
-    from ct_keras.models import count_macs
-    from ct_keras.serving import Denoiser
-    from ct_keras.serving.methods import FilterDenoiser, ReconstructionDenoiser
-
-    facts = {
-        "version": method.identity.version,
-        "weights_sha256": method.identity.weights_sha256,
-    }
-    if isinstance(method, Denoiser):
-        facts["parameters"] = method.network.count_params()
-        facts["gmac"] = count_macs(method.network) / 1e9
-    if isinstance(method, FilterDenoiser):
-        facts["settings"] = method.identity.parameters
-        facts["tuned_among"] = dict(method.filter.grid) if fitted else None
-    if isinstance(method, ReconstructionDenoiser):
-        facts["sinogram"] = "known" if source.rays else "projected from the image"
-    return facts

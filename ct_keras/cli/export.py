@@ -6,7 +6,8 @@ from pathlib import Path
 
 import click
 
-from ct_keras.cli.output import NOTICE, emit_json, say
+from ct_keras.cli.output import emit_json, say
+from ct_keras.notice import NOTICE
 
 
 @click.command()
@@ -26,8 +27,8 @@ def command(model, out, format_, overwrite, as_json) -> None:
     from ct_keras.files import check_output_folder
 
     check_output_folder(out, overwrite=overwrite)
+    from ct_keras.denoising.methods import get_method
     from ct_keras.serving import export
-    from ct_keras.serving.methods import get_method
 
     difference = export(get_method(model), out, format=format_, overwrite=overwrite)
     if as_json:

@@ -71,8 +71,8 @@ def command(folder, force_hu, model, as_json) -> int:
 
 
 def _facts(number: int, series) -> dict:
-    from ct_keras.dicom import noise_level_hu
-    from ct_keras.dicom.noise_texture import noise_frequency
+    from ct_keras.image_quality import noise_level_hu
+    from ct_keras.image_quality.noise_texture import noise_frequency
 
     slices, rows, columns = series.shape
     slice_mm, row_mm, column_mm = series.spacing_mm
@@ -103,7 +103,7 @@ def _guarded(found, facts: list[dict], model: str | None) -> list[list[str]]:
     """What the guards say of each series; they are added to the facts too."""
     if model is None:
         return [[] for _ in found]
-    from ct_keras.serving import load
+    from ct_keras.denoising import load
     from ct_keras.serving.guards import check_series
 
     denoiser = load(model)

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import click
 
-from ct_keras.cli.compared import methods_by_label
-from ct_keras.cli.output import NOTICE, echo_table, emit_json, say
+from ct_keras.cli.output import echo_table, emit_json, say
+from ct_keras.notice import NOTICE
 
 
 @click.command()
@@ -40,7 +40,8 @@ def command(models, out, dose, judges, seed, overwrite, as_json) -> None:
     from ct_keras.files import check_output_folder
 
     check_output_folder(out, overwrite=overwrite)
-    from ct_keras.evaluation.judge import judge
+    from ct_keras.denoising.methods import methods_by_label
+    from ct_keras.tasks.judge import judge
 
     methods = methods_by_label(models)
     document = judge(

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import click
 
-from ct_keras.cli.output import NOTICE, echo_table, emit_json, say
+from ct_keras.cli.output import echo_table, emit_json, say
+from ct_keras.notice import NOTICE
 
 
 @click.command()
@@ -73,7 +74,7 @@ def _networks() -> list[dict]:
 
 
 def _published() -> list[dict]:
-    from ct_keras.serving import list_published, read_card
+    from ct_keras.denoising import list_published, read_card
 
     cards = [read_card(name) for name in list_published()]
     keys = ("name", "version", "parameters", "licence", "reached")

@@ -7,11 +7,11 @@ standard error. With `--json` standard output holds one JSON document and nothin
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 
 import click
-
-NOTICE = "Research use only. Not for diagnostic use."
 
 
 def emit_json(document: object) -> None:
@@ -56,3 +56,9 @@ def echo_table(title: str, columns: Sequence[str], rows: Sequence[Sequence]) -> 
     if not console.is_terminal:
         console.width = 200  # in a pipe or a log nothing is folded
     console.print(table)
+
+
+def public_command() -> str:
+    """The command for files that travel: paths by their last part."""
+    parts = [Path(text).name if "/" in text else text for text in sys.argv[1:]]
+    return " ".join(["ct-keras", *parts])

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import click
 
-from ct_keras.cli.compared import methods_by_label
-from ct_keras.cli.output import NOTICE, echo_table, emit_json, say
+from ct_keras.cli.output import echo_table, emit_json, say
 from ct_keras.errors import CtKerasError
+from ct_keras.notice import NOTICE
 
 
 @click.command()
@@ -60,7 +60,8 @@ def command(models, out, dose, lcd, overwrite, as_json, **settings) -> None:
 
     check_output_folder(out, overwrite=overwrite)
     doses = _doses(dose)
-    from ct_keras.evaluation.image_quality import (
+    from ct_keras.denoising.methods import INPUT, get_method
+    from ct_keras.image_quality import (
         QualityPlan,
         lcd_rows,
         measure_lcd,
@@ -69,7 +70,6 @@ def command(models, out, dose, lcd, overwrite, as_json, **settings) -> None:
         summary_rows,
         write_quality,
     )
-    from ct_keras.serving.methods import INPUT, get_method
 
     study = read_lcd_ct(lcd) if lcd is not None else None
     plan = QualityPlan(
@@ -81,6 +81,8 @@ def command(models, out, dose, lcd, overwrite, as_json, **settings) -> None:
         noise_hu=settings["noise"],
         seed=settings["seed"],
     ).checked()
+    from ct_keras.denoising.methods import methods_by_label
+
     methods = methods_by_label(models)
     document = measure_quality(methods, plan, progress=True)
     if study is not None:

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import click
 
-from ct_keras.cli.compared import methods_by_label, public_command, tuned
-from ct_keras.cli.output import NOTICE, echo_table, emit_json, note, say
-from ct_keras.cli.sources import records_source, series_source
+from ct_keras.cli.output import echo_table, emit_json, note, public_command, say
 from ct_keras.errors import CtKerasError
+from ct_keras.evaluation.sources import records_source, series_source
+from ct_keras.notice import NOTICE
 
 _PATH = click.Path(path_type=Path)
 
@@ -82,7 +82,9 @@ def make(
     source = (
         series_source(low, full) if records is None else records_source(records, split)
     )
-    from ct_keras.evaluation.reader_study import CRITERIA, design_remarks, make_study
+    from ct_keras.denoising.methods import methods_by_label
+    from ct_keras.evaluation.measure import tuned
+    from ct_keras.reader_study import CRITERIA, design_remarks, make_study
 
     methods = tuned(methods_by_label(models), source, tune)
     options["criteria"] = options["criteria"] or tuple(CRITERIA)
@@ -139,7 +141,7 @@ def score(answers, key, out, seed, allow_incomplete, overwrite, as_json) -> None
     from ct_keras.files import check_output_folder
 
     check_output_folder(out, inputs=(key, *answers), overwrite=overwrite)
-    from ct_keras.evaluation.reader_study import (
+    from ct_keras.reader_study import (
         read_answers,
         read_key,
         result_tables,

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import click
 
-from ct_keras.cli.output import NOTICE, echo_findings, emit_json, note, say
+from ct_keras.cli.output import echo_findings, emit_json, note, say
+from ct_keras.notice import NOTICE
 
 
 @click.command()

@@ -7,8 +7,9 @@ from pathlib import Path
 
 import click
 
-from ct_keras.cli.output import NOTICE, emit_json, note, say
+from ct_keras.cli.output import emit_json, note, say
 from ct_keras.errors import CtKerasError, ExitCode
+from ct_keras.notice import NOTICE
 
 
 @click.command()
@@ -41,7 +42,7 @@ def command(
     TensorBoard log. A run that was killed goes on with --resume and ends with the same
     weights as one that was not.
     """
-    from ct_keras.serving import Denoiser
+    from ct_keras.denoising import Denoiser
     from ct_keras.training import train
 
     result = train(

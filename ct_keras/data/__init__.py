@@ -9,13 +9,13 @@ from __future__ import annotations
 import importlib
 
 _NAMES = {
-    "LAYOUTS": "ct_keras.data.layouts",
+    "LAYOUTS": "ct_keras.data.conversion.layouts",
     "Manifest": "ct_keras.data.manifest",
     "SlicePair": "ct_keras.data.reading",
-    "convert": "ct_keras.data.conversion",
+    "convert": "ct_keras.data.conversion.convert",
     "count_slices": "ct_keras.data.manifest",
     "iterate_pairs": "ct_keras.data.reading",
-    "pair_series": "ct_keras.data.pairing",
+    "pair_series": "ct_keras.data.conversion.pairing",
     "read_manifest": "ct_keras.data.manifest",
     "slices": "ct_keras.data.datasets",
     "steps_per_pass": "ct_keras.data.datasets",

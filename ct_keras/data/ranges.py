@@ -8,8 +8,8 @@ import numpy as np
 
 from ct_keras.data.manifest import read_manifest
 from ct_keras.data.reading import SlicePair, read_some_pairs
-from ct_keras.dicom.noise_level import deviation_mode, soft_tissue_deviations
-from ct_keras.dicom.noise_texture import noise_frequency
+from ct_keras.image_quality.noise_level import deviation_mode, soft_tissue_deviations
+from ct_keras.image_quality.noise_texture import noise_frequency
 
 #: Slice pairs that are looked at, spread over the split.
 COUNT = 48

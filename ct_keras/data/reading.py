@@ -28,8 +28,8 @@ class SlicePair:
         spacing_mm: Row and column spacing; None if unknown.
         slice_thickness_mm: None if unknown.
         kernel: Reconstruction kernel; None if unknown.
-        age_band: One of `ct_keras.data.strata.AGE_BANDS`; None if unknown.
-        body_part: One of `ct_keras.data.strata.BODY_PARTS`; None if unknown.
+        age_band: One of `ct_keras.data.conversion.strata.AGE_BANDS`; None if unknown.
+        body_part: One of `ct_keras.data.conversion.strata.BODY_PARTS`; None if unknown.
         rays: Sinogram of `low_hu`, where it was simulated just now; records have none.
     """
 

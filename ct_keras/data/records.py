@@ -13,7 +13,7 @@ import numpy as np
 import tensorflow as tf
 
 from ct_keras import hu as scale
-from ct_keras.data.images import Record
+from ct_keras.data.conversion.images import Record
 from ct_keras.data.manifest import SCHEMA_VERSION
 from ct_keras.data.shards import count_records
 from ct_keras.errors import CtKerasError

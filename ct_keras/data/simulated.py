@@ -8,18 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Container, Iterator, Sequence
 
-from ct_keras.data.images import safe_kernel
+from ct_keras.data.conversion.images import safe_kernel
+from ct_keras.data.conversion.strata import age_band, body_part
 from ct_keras.data.reading import SlicePair
-from ct_keras.data.strata import age_band, body_part
 from ct_keras.dicom import Series
-from ct_keras.simulation import (
-    Phantom,
-    SeriesSimulator,
-    low_dose_rays,
-    make_phantom,
-    phantom_scanner,
-)
-from ct_keras.simulation.phantoms import BODY_PARTS, KERNEL_TAG, REGIONS
+from ct_keras.phantoms import Phantom, make_phantom, phantom_scanner
+from ct_keras.phantoms.phantom import BODY_PARTS, KERNEL_TAG, REGIONS
+from ct_keras.simulation import SeriesSimulator, low_dose_rays
 
 #: Slices, rows and columns of a phantom patient: 30 mm in slices of 5 mm.
 PHANTOM_SHAPE = (6, 512, 512)

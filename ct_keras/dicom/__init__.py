@@ -4,7 +4,6 @@ from ct_keras.dicom.create import create_series
 from ct_keras.dicom.finder import Refusal, Scan, find_series, read_series, scan_folder
 from ct_keras.dicom.geometry import require_volume
 from ct_keras.dicom.limits import Limits
-from ct_keras.dicom.noise_level import noise_level_hu
 from ct_keras.dicom.pixels import SlicePixels
 from ct_keras.dicom.provenance import Derivation
 from ct_keras.dicom.series import Series
@@ -22,7 +21,6 @@ __all__ = [
     "SourceSlice",
     "create_series",
     "find_series",
-    "noise_level_hu",
     "read_series",
     "require_volume",
     "scan_folder",

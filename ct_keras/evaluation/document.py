@@ -10,12 +10,13 @@ from importlib.metadata import PackageNotFoundError, version
 import numpy as np
 
 from ct_keras import hu
-from ct_keras.evaluation import metrics, statistics
 from ct_keras.evaluation.groups import GROUP_KEYS, split_by_group
-from ct_keras.evaluation.protocols import MAIN, PROTOCOLS, describe_protocols
-from ct_keras.evaluation.vif import CLIP_HIGH_HU, CLIP_LOW_HU, NOISE_VARIANCE, WINDOWS
+from ct_keras.metrics import pixelwise as metrics
+from ct_keras.metrics import statistics
+from ct_keras.metrics.protocols import MAIN, PROTOCOLS, describe_protocols
+from ct_keras.metrics.vif import CLIP_HIGH_HU, CLIP_LOW_HU, NOISE_VARIANCE, WINDOWS
+from ct_keras.notice import NOTICE
 
-NOTICE = "Research use only. Not for diagnostic use."
 INPUT = "input"
 #: Main metric -> whether more is better.
 MAIN_METRICS = {"psnr": True, "ssim": True, "rmse_hu": False}

@@ -1,29 +1,23 @@
-"""Runs several models over the same pairs of slices and writes what they reached."""
+"""Runs several methods over the same pairs of slices and measures what they reached."""
 
 from __future__ import annotations
 
-import csv
-import io
 import itertools
-import json
-import os
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
-from pathlib import Path
+from dataclasses import dataclass
 
 import numpy as np
 
 from ct_keras.data.runs import Place, consecutive_runs
 from ct_keras.errors import CtKerasError
-from ct_keras.evaluation.document import INPUT, SLICE_KEYS, build_document, to_json
+from ct_keras.evaluation.document import INPUT, build_document
 from ct_keras.evaluation.groups import describe_slice
-from ct_keras.evaluation.metrics import psnr
-from ct_keras.evaluation.pictures import PICTURES, PictureChooser, dose_of
-from ct_keras.evaluation.protocols import MAIN, PROTOCOLS, evaluate_slice
-from ct_keras.evaluation.report import render_report
-from ct_keras.files import write_text
+from ct_keras.evaluation.pictures import PICTURES, Picture, PictureChooser, dose_of
+from ct_keras.metrics.pixelwise import psnr
+from ct_keras.metrics.protocols import MAIN, PROTOCOLS, evaluate_slice
 from ct_keras.progress import track
 
 Model = Callable[[np.ndarray], np.ndarray]
@@ -32,22 +26,35 @@ BASELINE = "filter:gaussian"
 _WAITING = 4
 
 
+@dataclass(frozen=True)
+class Evaluation:
+    """What was measured.
+
+    Attributes:
+        document: The tables, as ``metrics.json`` holds them.
+        records: One per slice and model: where it lies, and every metric.
+        pictures: The slices chosen for a report.
+    """
+
+    document: dict
+    records: list[dict]
+    pictures: list[Picture]
+
+
 def evaluate_models(
     models: Mapping[str, Model],
     pairs: Iterable,
-    out: str | os.PathLike,
     *,
     split: str | None = None,
     facts: Mapping[str, Mapping] | None = None,
     command: str | None = None,
     baseline: str | None = BASELINE,
     pictures: int = PICTURES,
-    curves: Mapping[str, Mapping] | None = None,
     seed: int = 0,
     total: int | None = None,
     progress: bool = False,
-) -> dict:
-    """Measures models on the same slices by every protocol and writes the report.
+) -> Evaluation:
+    """Measures models on the same slices by every protocol.
 
     The pairs are read once and let go: each by itself, or the slices of a series
     together if a model needs the neighbours of a slice. The unchanged low-dose image is
@@ -60,28 +67,23 @@ def evaluate_models(
             are 3 gets (slices, rows, columns) instead: consecutive slices of one
             series at one dose, as many as `pairs` holds.
         pairs: `ct_keras.data.SlicePair` records, or anything with their fields.
-        out: Folder that receives ``metrics.json``, ``slices.csv`` and
-            ``report.html``, each whole or not at all; other files there stay.
         split: Which split the pairs come from, for the record.
         facts: Model -> what is known of it: ``parameters``, ``gmac``,
             ``weights_sha256``, ``settings``, ... ; it joins the model's row.
         command: The command line that was run, for the record.
         baseline: A model that the others are tested against besides the input; left
             out where `models` does not hold it.
-        pictures: How many slices the report shows.
-        curves: Name -> a curve of image quality that the report shows besides, as
-            `ct_keras.evaluation.curves` describes it.
+        pictures: How many slices are kept for a report.
         seed: Of the bootstrap.
         total: How many pairs there are, for the bar.
         progress: Whether to show a bar on standard error.
 
     Returns:
-        The document that ``metrics.json`` holds.
+        The tables, what they were made from, and slices to show.
 
     Raises:
         CtKerasError: CTK-E084, if there is no slice; CTK-E041, if shapes differ;
-            CTK-E070, if a model's output is not finite; CTK-E073, if a file cannot be
-            written.
+            CTK-E070, if a model's output is not finite.
     """
     chooser = PictureChooser(pictures)
     records, milliseconds = _measure_all(
@@ -105,13 +107,7 @@ def evaluate_models(
         }
         for picture in chosen
     ]
-    out = Path(out)
-    write_text(out / "slices.csv", _csv(records))
-    page = render_report(document, records, chosen, curves=curves)
-    write_text(out / "report.html", page)
-    text = json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False)
-    write_text(out / "metrics.json", text + "\n")
-    return document
+    return Evaluation(document, records, chosen)
 
 
 def _measure_all(
@@ -274,14 +270,3 @@ def _input_psnr(pair) -> float:
 def _typical_ms(seconds: list[float]) -> float:
     """Median time without the first call, which may build a graph."""
     return 1000 * float(np.median(seconds[1:] or seconds))
-
-
-def _csv(records: list[dict]) -> str:
-    """One line per slice and model; a value that does not exist is empty."""
-    metrics = [key for key in records[0] if key not in SLICE_KEYS]
-    text = io.StringIO()
-    writer = csv.DictWriter(text, [*SLICE_KEYS, *metrics], lineterminator="\n")
-    writer.writeheader()
-    for record in records:
-        writer.writerow(to_json(record))
-    return text.getvalue()

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from ct_keras.dicom.noise_level import deviation_mode, soft_tissue_deviations
 from ct_keras.errors import CtKerasError
+from ct_keras.image_quality.noise_level import deviation_mode, soft_tissue_deviations
 
 #: Median of |x| for a standard normal x.
 MEDIAN_ABSOLUTE = 0.6745

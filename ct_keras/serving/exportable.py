@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from ct_keras.denoising.denoiser import Denoiser
+from ct_keras.denoising.methods import FILTER_PREFIX, FilterDenoiser, Untreated
 from ct_keras.errors import CtKerasError
 from ct_keras.filters.linear_models import linear_model, list_linear
 from ct_keras.filters.registry import Filter, require_hu
-from ct_keras.serving.denoiser import Denoiser
-from ct_keras.serving.methods import FILTER_PREFIX, FilterDenoiser, Untreated
 
 
 def exportable(method: Denoiser | FilterDenoiser | Untreated | Filter) -> Denoiser:

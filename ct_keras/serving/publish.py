@@ -13,12 +13,14 @@ from pathlib import Path
 import numpy as np
 
 import ct_keras
+from ct_keras.denoising.denoiser import Denoiser
+from ct_keras.denoising.loading import load
 from ct_keras.files import atomic_folder, sha256_of
 from ct_keras.models import count_macs, get_spec
-from ct_keras.serving.denoiser import Denoiser
-from ct_keras.serving.loading import load
-from ct_keras.serving.savedmodel import NOTICE, export_savedmodel
-from ct_keras.simulation import DoseSimulator, make_phantom
+from ct_keras.notice import NOTICE
+from ct_keras.phantoms import make_phantom
+from ct_keras.serving.savedmodel import export_savedmodel
+from ct_keras.simulation import DoseSimulator
 
 #: The phantom of golden.npz: a slice, or as many as this for a network of volumes.
 GOLDEN_SEED, GOLDEN_SIZE, GOLDEN_SLICES = 900, 96, 6

@@ -23,12 +23,12 @@ from pathlib import Path
 import keras
 import numpy as np
 
+from ct_keras.denoising.denoiser import Denoiser
+from ct_keras.denoising.deployable import INPUT_NAME, OUTPUT_NAME
 from ct_keras.errors import CtKerasError
 from ct_keras.files import atomic_folder
-from ct_keras.serving.denoiser import Denoiser
-from ct_keras.serving.deployable import INPUT_NAME, OUTPUT_NAME
+from ct_keras.notice import NOTICE
 
-NOTICE = "Research use only. Not for diagnostic use."
 #: Pixels of one request; more than any CT slice has.
 MAXIMUM_PIXELS = 16 * 2**20
 PARITY_SIZES = {

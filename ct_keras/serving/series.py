@@ -9,17 +9,13 @@ from pathlib import Path
 
 import numpy as np
 
+from ct_keras.denoising.denoiser import Denoiser, check_strength
+from ct_keras.denoising.methods import FilterDenoiser, ReconstructionDenoiser, Untreated
 from ct_keras.dicom import Derivation, Series, SeriesWriter
 from ct_keras.errors import Finding
 from ct_keras.files import check_output_folder
 from ct_keras.progress import track
-from ct_keras.serving.denoiser import Denoiser, check_strength
 from ct_keras.serving.guards import Audit, check_series, write_quality_control
-from ct_keras.serving.methods import (
-    FilterDenoiser,
-    ReconstructionDenoiser,
-    Untreated,
-)
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Phantoms, projections, and low dose from normal dose."""
+"""What less dose would look like: projections, noise, low dose from normal dose."""
 
 from ct_keras.simulation.calibration import (
     NoiseEstimate,
@@ -7,7 +7,6 @@ from ct_keras.simulation.calibration import (
     soft_tissue,
 )
 from ct_keras.simulation.dose import DoseSimulator, check_dose
-from ct_keras.simulation.iterative import Reconstruction, reconstruct_tv, sart
 from ct_keras.simulation.kernels import (
     APERTURE_MM,
     KERNELS,
@@ -17,15 +16,6 @@ from ct_keras.simulation.kernels import (
     kernel_by_name,
 )
 from ct_keras.simulation.noise import add_gaussian_noise, add_uniform_noise
-from ct_keras.simulation.phantoms import (
-    LABELS,
-    REGIONS,
-    Lesion,
-    Phantom,
-    make_phantom,
-    phantom_scanner,
-    write_phantom,
-)
 from ct_keras.simulation.projection import ParallelBeam, fbp, radon
 from ct_keras.simulation.rays import (
     Rays,
@@ -36,7 +26,6 @@ from ct_keras.simulation.rays import (
     scan_rays,
 )
 from ct_keras.simulation.scan import Calibration, SeriesSimulator, simulate_dose
-from ct_keras.simulation.sinogram_filters import smooth_adaptive, smooth_penalised
 
 __all__ = [
     "APERTURE_MM",
@@ -44,14 +33,9 @@ __all__ = [
     "DoseSimulator",
     "KERNELS",
     "Kernel",
-    "LABELS",
-    "Lesion",
     "NoiseEstimate",
     "ParallelBeam",
-    "Phantom",
-    "REGIONS",
     "Rays",
-    "Reconstruction",
     "SeriesSimulator",
     "add_gaussian_noise",
     "add_uniform_noise",
@@ -65,16 +49,9 @@ __all__ = [
     "hounsfield",
     "kernel_by_name",
     "low_dose_rays",
-    "make_phantom",
-    "phantom_scanner",
     "radon",
-    "reconstruct_tv",
     "reprojected_rays",
-    "sart",
     "scan_rays",
     "simulate_dose",
-    "smooth_adaptive",
-    "smooth_penalised",
     "soft_tissue",
-    "write_phantom",
 ]

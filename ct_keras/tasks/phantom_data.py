@@ -14,10 +14,11 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from ct_keras.hu import to_network
+from ct_keras.phantoms import LABELS, REGIONS, make_phantom
+from ct_keras.phantoms.lesions import add_lesions
+from ct_keras.phantoms.painter import BLUR_MM
 from ct_keras.progress import track
-from ct_keras.simulation import LABELS, REGIONS, DoseSimulator, make_phantom
-from ct_keras.simulation.lesions import add_lesions
-from ct_keras.simulation.painter import BLUR_MM
+from ct_keras.simulation import DoseSimulator
 
 #: HU to HU, or several by name; None leaves the noise.
 Denoise = Callable[[np.ndarray], np.ndarray] | Mapping[str, Callable | None] | None
@@ -82,7 +83,7 @@ def organ_classes(labels: np.ndarray) -> np.ndarray:
     """Turns a phantom's label volume into class numbers of `ORGANS`.
 
     Args:
-        labels: uint8, any shape; `ct_keras.simulation.LABELS` names the numbers.
+        labels: uint8, any shape; `ct_keras.phantoms.LABELS` names the numbers.
 
     Returns:
         uint8 of the same shape; 0 is background.

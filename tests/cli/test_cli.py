@@ -12,7 +12,7 @@ import pytest
 
 import ct_keras
 from ct_keras.cli import main
-from ct_keras.filters.projection_domain import ProjectionFilter
+from ct_keras.reconstruction.registry import ProjectionFilter
 
 COMMANDS = [
     "demo",

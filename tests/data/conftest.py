@@ -54,7 +54,7 @@ def write_ct() -> Callable[..., Path]:
 @pytest.fixture
 def write_records(tmp_path) -> Callable[..., Path]:
     """Writes records without DICOM, from {split: {case: [(low, full), ...]}}."""
-    from ct_keras.data.images import Record
+    from ct_keras.data.conversion.images import Record
     from ct_keras.data.manifest import Manifest, summary, write_manifest
     from ct_keras.data.records import encode, write_shard
     from ct_keras.data.shards import Shard

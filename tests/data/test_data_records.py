@@ -8,7 +8,13 @@ import pytest
 
 from ct_keras import hu as scale
 from ct_keras.data import iterate_pairs, read_manifest, slices, training_patches, verify
-from ct_keras.data.images import Image, Record, quantize, resample, safe_kernel
+from ct_keras.data.conversion.images import (
+    Image,
+    Record,
+    quantize,
+    resample,
+    safe_kernel,
+)
 from ct_keras.data.manifest import MANIFEST, PARTIAL_MANIFEST
 from ct_keras.data.records import decode, encode, parse
 from ct_keras.data.shards import count_records

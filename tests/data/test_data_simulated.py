@@ -6,7 +6,7 @@ import pytest
 from ct_keras.data import iterate_pairs
 from ct_keras.data.simulated import phantom_pairs, simulated_pairs
 from ct_keras.dicom import find_series
-from ct_keras.simulation import make_phantom, phantom_scanner
+from ct_keras.phantoms import make_phantom, phantom_scanner
 from ct_keras.simulation.photons import attenuation
 
 SHAPE = (2, 64, 64)

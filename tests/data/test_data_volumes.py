@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from ct_keras.data import iterate_pairs, read_manifest, training_volumes
-from ct_keras.data.images import Record
+from ct_keras.data.conversion.images import Record
 from ct_keras.data.manifest import Manifest, summary, write_manifest
 from ct_keras.data.records import encode, write_shard
 from ct_keras.data.runs import Place, consecutive_runs, read_places

@@ -4,16 +4,10 @@ import numpy as np
 import pydicom
 import pytest
 
-from ct_keras.dicom import (
-    create_series,
-    find_series,
-    noise_level,
-    noise_level_hu,
-    read_series,
-    scan_folder,
-)
-from ct_keras.dicom.noise_level import deviation_mode, soft_tissue_deviations
+from ct_keras.dicom import create_series, find_series, read_series, scan_folder
 from ct_keras.errors import CtKerasError
+from ct_keras.image_quality import noise_level, noise_level_hu
+from ct_keras.image_quality.noise_level import deviation_mode, soft_tissue_deviations
 
 # Folder, slices, spacing (slice, row, column), kernel, mAs from mA x s, HU range.
 GOLDEN = [

@@ -5,12 +5,14 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from ct_keras.evaluation import body_mask, evaluate_models
+from ct_keras.evaluation import evaluate_models
 from ct_keras.evaluation.groups import (
     describe_slice,
     split_by_group,
     water_equivalent_diameter_mm,
 )
+from ct_keras.metrics import body_mask
+from ct_keras.report import write_report
 
 
 def disc(radius, shape=(128, 128), *, inside=0.0, outside=-1000.0):
@@ -113,7 +115,9 @@ def test_rows_of_groups_are_means_over_their_own_slices(tmp_path):
                 age_band=age,
             )
         )
-    document = evaluate_models({"half": lambda hu: hu / 2}, pairs, tmp_path)
+    evaluation = evaluate_models({"half": lambda hu: hu / 2}, pairs)
+    write_report(evaluation, tmp_path)
+    document = evaluation.document
     patients = {
         row["case"]: row["rmse_hu"]
         for row in document["patients"]

@@ -174,7 +174,7 @@ def test_less_noise_remains_and_the_mean_stays(name):
 
 @pytest.mark.parametrize("name", ["clahe", "outline"])
 def test_what_gives_no_hu_is_refused_where_hu_are_expected(name):
-    from ct_keras.serving.methods import get_method
+    from ct_keras.denoising.methods import get_method
 
     assert filters.get(name)(_noisy()).shape == (64, 64)
     for call in (
@@ -189,7 +189,7 @@ def test_what_gives_no_hu_is_refused_where_hu_are_expected(name):
 
 @pytest.mark.parametrize("name", filters.list_filters())
 def test_every_denoiser_goes_by_its_name_on_the_command_line(name):
-    from ct_keras.serving.methods import get_method
+    from ct_keras.denoising.methods import get_method
 
     image = _noisy((24, 30))
     method = get_method(f"filter:{name}")

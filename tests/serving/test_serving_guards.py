@@ -11,14 +11,15 @@ from scipy import ndimage
 
 import ct_keras
 from ct_keras.data import training_ranges
-from ct_keras.dicom import find_series, noise_level_hu, read_series
-from ct_keras.dicom.noise_texture import noise_frequency
+from ct_keras.denoising import read_card
+from ct_keras.denoising.denoiser import Identity
+from ct_keras.dicom import find_series, read_series
 from ct_keras.errors import CtKerasError
-from ct_keras.serving import read_card
-from ct_keras.serving.denoiser import Identity
+from ct_keras.image_quality import noise_level_hu
+from ct_keras.image_quality.noise_texture import noise_frequency
+from ct_keras.phantoms import LABELS, make_phantom, write_phantom
 from ct_keras.serving.guards import Audit, check_series
 from ct_keras.serving.series import denoise_series
-from ct_keras.simulation import LABELS, make_phantom, write_phantom
 
 RANGES = {
     "noise_index_hu": [10.0, 20.0],

@@ -10,7 +10,8 @@ from click.testing import CliRunner
 from ct_keras.cli.simulate import command
 from ct_keras.dicom import Series, create_series, read_series
 from ct_keras.errors import CtKerasError
-from ct_keras.simulation import make_phantom, simulate_dose, write_phantom
+from ct_keras.phantoms import make_phantom, write_phantom
+from ct_keras.simulation import simulate_dose
 from ct_keras.simulation.calibration import estimate_kernel, estimate_noise
 from ct_keras.simulation.dose import DoseSimulator
 from ct_keras.simulation.kernels import KERNELS

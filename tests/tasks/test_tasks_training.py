@@ -11,7 +11,8 @@ import ct_keras
 from ct_keras import tasks
 from ct_keras.errors import CtKerasError
 from ct_keras.hu import to_network
-from ct_keras.simulation import LABELS, DoseSimulator, make_phantom
+from ct_keras.phantoms import LABELS, make_phantom
+from ct_keras.simulation import DoseSimulator
 from ct_keras.tasks.training import Batches, train
 
 ORGANS_SMALL = {"slices": 2, "pixels": 32, "slice_mm": 40.0}

@@ -11,10 +11,11 @@ from dataclasses import dataclass, field
 import cv2
 import numpy as np
 
-from ct_keras.dicom import Series, noise_level_hu
-from ct_keras.dicom.noise_texture import noise_frequency
+from ct_keras.dicom import Series
 from ct_keras.dicom.pixels import PADDING_HU, SlicePixels
 from ct_keras.errors import CtKerasError, Finding
+from ct_keras.image_quality import noise_level_hu
+from ct_keras.image_quality.noise_texture import noise_frequency
 
 #: Estimates and headers this far outside a range still count as inside.
 TOLERANCE = 0.25

@@ -1,0 +1,223 @@
+"""Conversion of a source folder into records: shard by shard, to be resumed any time.
+
+A shard appears whole or not at all, is noted in ``manifest.partial.json``, and
+``manifest.json`` comes last. The same command run again keeps the shards that are
+whole and makes the others.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+
+import ct_keras
+from ct_keras.data.conversion import splits
+from ct_keras.data.conversion.keys import Hasher, load_key
+from ct_keras.data.conversion.layouts import Case, LayoutOptions, find_cases
+from ct_keras.data.conversion.plan import Plan, make_plan, split_of_cases
+from ct_keras.data.conversion.work import Recipe, freeze
+from ct_keras.data.conversion.writing import JobMaker, write_shards
+from ct_keras.data.manifest import (
+    MANIFEST,
+    Manifest,
+    read_finished,
+    read_manifest,
+    summary,
+    write_manifest,
+)
+from ct_keras.data.shards import Shard, check_shard
+from ct_keras.errors import CtKerasError, Finding
+from ct_keras.files import TEMPORARY_PREFIX, check_output_folder, write_errors
+from ct_keras.simulation.dose import check_dose
+
+_DEFAULT_SPLIT = "0.7,0.15,0.15"
+
+
+def convert(
+    src: str | os.PathLike,
+    out: str | os.PathLike,
+    *,
+    layout: str,
+    split: str | Sequence[str] | Mapping[str, object] = _DEFAULT_SPLIT,
+    doses: Sequence[float] = (0.25,),
+    seed: int = 0,
+    workers: int | None = None,
+    resample_mm: float | None = None,
+    simulation: Mapping[str, object] | None = None,
+    allow_lossy: bool = False,
+    hash_key_file: str | os.PathLike | None = None,
+    overwrite: bool = False,
+    progress: bool = False,
+    **layout_options,
+) -> Manifest:
+    """Converts DICOM or pictures to TFRecords, split by patient.
+
+    The same call on the same source goes on where an interrupted one stopped, and
+    rebuilds damaged shards of a finished one.
+
+    Args:
+        src: The source folder.
+        out: The records folder: new, empty, or one that the same call has begun.
+        layout: A name in `LAYOUTS`.
+        split: See `ct_keras.data.conversion.splits.parse_split`.
+        doses: Dose fractions to simulate, where the source has no low dose.
+        seed: Of simulated noise and of a split by ratio.
+        workers: Processes; by default one for each core.
+        resample_mm: Common spacing in the plane in mm; by default each scan's own.
+        simulation: Options of `ct_keras.simulation.SeriesSimulator`.
+        allow_lossy: Whether lossy-compressed sources are accepted.
+        hash_key_file: The key of the hashes; see `load_key`.
+        overwrite: Whether other content of `out` is replaced.
+        progress: Whether to show bars.
+        **layout_options: See `LayoutOptions`; `low` and `full` may be relative to
+            `src`.
+
+    Returns:
+        The manifest of the records.
+
+    Raises:
+        CtKerasError: CTK-E000 to E051 for the source; CTK-E011, a lossy source;
+            CTK-E071 or E073 for `out`; CTK-E083 or E084 for the split.
+
+    Example:
+        >>> convert(
+        ...     "SCANS", "RECORDS", layout="single", doses=[0.1, 0.25], split="folders"
+        ... )  # doctest: +SKIP
+    """
+    src, out = Path(src), Path(out)
+    chosen_split = splits.parse_split(split)
+    recipe = Recipe(
+        tuple(check_dose(dose) for dose in doses), seed, resample_mm, freeze(simulation)
+    )
+    options = _layout_options(src, layout_options)
+    inputs = [folder for folder in (src, options.low, options.full) if folder]
+    check_output_folder(out, inputs=tuple(inputs), overwrite=True)
+    hasher = Hasher(load_key(hash_key_file))
+    by_folder = chosen_split == splits.FOLDERS
+    cases, findings = find_cases(src, layout, options, by_folder=by_folder)
+    patients, notes = split_of_cases(cases, chosen_split, seed)
+    used = [case for case in cases if case.patient in patients]
+    _check_sources(used, allow_lossy=allow_lossy)
+    plan = make_plan(used, patients, recipe, dataset=layout, hasher=hasher)
+    findings = [*findings, *notes, *plan.findings]
+    finished = _resume(out, plan, overwrite=overwrite)
+    if len(finished) == len(plan.shards) and (out / MANIFEST).is_file():
+        return read_manifest(out)
+    jobs = JobMaker(recipe, hasher)
+    shards = write_shards(out, plan, finished, jobs, workers, progress=progress)
+    return _finish(out, plan, shards, findings, layout=layout, seed=seed, hasher=hasher)
+
+
+def _layout_options(src: Path, values: dict) -> LayoutOptions:
+    for name in ("low", "full"):
+        if values.get(name) is not None:
+            inside = src / values[name]
+            values[name] = inside if inside.is_dir() else Path(values[name])
+    values["variants"] = tuple(values.get("variants") or ())
+    try:
+        return LayoutOptions(**values)
+    except TypeError as error:
+        raise CtKerasError(
+            "CTK-E000",
+            "unknown option of a layout",
+            received=", ".join(sorted(values)),
+            expected=", ".join(LayoutOptions.__dataclass_fields__),
+        ) from error
+
+
+def _check_sources(cases: Sequence[Case], *, allow_lossy: bool) -> None:
+    """Refuses what must not teach a network: lossy and already denoised images."""
+    images = [
+        image
+        for case in cases
+        for pair in case.pairs
+        for image in (pair.full, pair.low)
+        if image is not None
+    ]
+    lossy = sum(getattr(image, "lossy", False) for image in images)
+    if lossy and not allow_lossy:
+        raise CtKerasError(
+            "CTK-E011",
+            "the source was lossy-compressed; its noise is not that of the scanner",
+            received=f"{lossy} of {len(images)} images",
+            fix="leave these series out, or pass --allow-lossy",
+        )
+    if any(getattr(image, "denoised", False) for image in images):
+        raise CtKerasError(
+            "CTK-E050",
+            "a series was already denoised by ct_keras",
+            fix="leave it out: a network would learn from itself",
+        )
+
+
+def _resume(out: Path, plan: Plan, *, overwrite: bool) -> dict[str, Shard]:
+    """Returns the shards of an earlier run of the same call that are whole."""
+    if not out.is_dir():
+        return {}
+    earlier = read_finished(out)
+    if earlier is None or earlier[0] != plan.configuration:
+        begun = any(
+            not entry.name.startswith(TEMPORARY_PREFIX) for entry in out.iterdir()
+        )
+        if begun:
+            check_output_folder(out, overwrite=overwrite)
+        _clear(out, everything=True)
+        return {}
+    _clear(out, everything=False)
+    whole = {}
+    sources = {shard.file: shard.source_sha256 for shard in plan.shards}
+    for shard in earlier[1]:
+        try:
+            check_shard(out / shard.file, shard, deep=True)
+        except CtKerasError:
+            continue
+        if sources.get(shard.file) == shard.source_sha256:
+            whole[shard.file] = shard
+    return whole
+
+
+def _clear(out: Path, *, everything: bool) -> None:
+    """Removes temporary files, or all files that a conversion writes."""
+    patterns = [f"{TEMPORARY_PREFIX}*"]
+    if everything:
+        # The manifest goes first: what is left without it counts as nothing.
+        patterns = ["manifest.json", "manifest.partial.json", "*.tfrecord-*", *patterns]
+    with write_errors(out):
+        for pattern in patterns:
+            for file in out.glob(pattern):
+                if file.is_file():
+                    file.unlink()
+
+
+def _finish(out, plan, shards, findings, *, layout, seed, hasher) -> Manifest:
+    if not all(shard.exact for shard in shards):
+        text = "some pairs span more than 65535 steps and were stored in coarser ones"
+        findings.append(Finding("CTK-W078", text))
+    manifest = Manifest(
+        folder=out,
+        layout=layout,
+        configuration=plan.configuration,
+        key_id=hasher.key_id,
+        doses=plan.doses,
+        seed=seed,
+        hu_range=(
+            float(np.min([shard.hu_range[0] for shard in shards])),
+            float(np.max([shard.hu_range[1] for shard in shards])),
+        ),
+        splits=summary(shards, plan.series),
+        shards=tuple(shards),
+        findings=tuple(str(finding) for finding in findings),
+        tools=_tools(),
+    )
+    write_manifest(manifest)
+    return manifest
+
+
+def _tools() -> dict[str, str]:
+    names = ("tensorflow", "numpy", "pydicom")
+    versions = {name: importlib.metadata.version(name) for name in names}
+    return {"ct_keras": ct_keras.__version__, **versions}

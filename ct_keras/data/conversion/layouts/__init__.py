@@ -1,0 +1,93 @@
+"""Layouts of known data sets: where the cases lie and which images belong together.
+
+A layout is a function of a folder and `LayoutOptions` that returns `Case` descriptions.
+Only headers are read; pixels are read when the cases are converted.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from ct_keras.data.conversion.layouts.case import Case, LayoutOptions, Pair
+from ct_keras.data.conversion.layouts.mayo import mayo
+from ct_keras.data.conversion.layouts.pairs import pairs
+from ct_keras.data.conversion.layouts.pictures import images
+from ct_keras.data.conversion.layouts.single import single
+from ct_keras.data.conversion.layouts.tcia import tcia
+from ct_keras.data.manifest import SPLITS
+from ct_keras.errors import CtKerasError, Finding
+
+#: Layout name -> the function that finds its cases.
+LAYOUTS = {
+    "images": images,
+    "mayo": mayo,
+    "pairs": pairs,
+    "single": single,
+    "tcia": tcia,
+}
+
+__all__ = ["LAYOUTS", "Case", "LayoutOptions", "Pair", "find_cases"]
+
+
+def find_cases(
+    src: Path, layout: str, options: LayoutOptions, *, by_folder: bool = False
+) -> tuple[list[Case], list[Finding]]:
+    """Finds the cases of a source.
+
+    Args:
+        src: The source folder.
+        layout: A name in `LAYOUTS`.
+        options: See `LayoutOptions`.
+        by_folder: Whether the sub-folders train, val and test are the splits.
+
+    Returns:
+        The cases in a fixed order and what was noticed beside them.
+
+    Raises:
+        CtKerasError: CTK-E000, unknown layout; CTK-E001, nothing found; CTK-E005, no
+            such folder; and the refusals of the layout.
+    """
+    if layout not in LAYOUTS:
+        raise CtKerasError(
+            "CTK-E000",
+            "unknown layout",
+            received=layout,
+            expected=", ".join(sorted(LAYOUTS)),
+        )
+    if not src.is_dir():
+        raise CtKerasError(
+            "CTK-E005", "the source is no folder that can be read", received=src.name
+        )
+    find = LAYOUTS[layout]
+    if not by_folder:
+        found, findings = find(src, options), []
+    else:
+        found, findings = _by_folder(src, find, options)
+    if not found:
+        raise CtKerasError(
+            "CTK-E001",
+            f"no case of the layout {layout} was found",
+            fix="ct-keras inspect shows which CT series lie there",
+        )
+    return sorted(found, key=lambda case: (case.patient, case.order)), findings
+
+
+def _by_folder(src: Path, find, options) -> tuple[list[Case], list[Finding]]:
+    root = options.full or src
+    present = [split for split in SPLITS if (root / split).is_dir()]
+    if not present:
+        raise CtKerasError(
+            "CTK-E084",
+            "the source has no sub-folder named like a split",
+            expected="train, val or test",
+        )
+    cases = []
+    for split in present:
+        part = options.below(split)
+        cases += [case.in_split(split) for case in find(src / split, part)]
+    others = sum(p.is_dir() and p.name not in SPLITS for p in root.iterdir())
+    findings = []
+    if others:
+        text = f"{others} folders beside train, val and test were left out"
+        findings.append(Finding("CTK-I084", text))
+    return cases, findings

@@ -1,0 +1,200 @@
+"""What a layout tells about one case: which images belong together, nothing more."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from ct_keras.data.conversion.images import Picture, safe_kernel
+from ct_keras.data.conversion.pairing import dose_between, match_slices
+from ct_keras.data.conversion.strata import age_band, body_part
+from ct_keras.dicom import Series, SourceSlice, find_series
+from ct_keras.errors import CtKerasError, Finding
+
+#: PatientIDs that anonymisers leave behind; they name nobody.
+_PLACEHOLDERS = {"", "0", "anon", "anonymous", "anonymized", "anonymised", "unknown"}
+
+
+@dataclass(frozen=True)
+class LayoutOptions:
+    """What a layout may need to be told.
+
+    Attributes:
+        low: Folder of low-dose images (layouts `pairs` and `images`).
+        full: Folder of normal-dose images (the same layouts).
+        slope: HU per unit of a picture (`images`).
+        intercept: HU of the value 0 of a picture (`images`).
+        spacing_mm: Row and column spacing of pictures; 0 is unknown (`images`).
+        dose: Dose fraction of the low-dose images, where nothing else tells.
+        variants: Which reconstructions, as 3mm or 1mm_sharp; none is all (`mayo`).
+    """
+
+    low: Path | None = None
+    full: Path | None = None
+    slope: float | None = None
+    intercept: float | None = None
+    spacing_mm: tuple[float, float] = (0.0, 0.0)
+    dose: float | None = None
+    variants: tuple[str, ...] = ()
+
+    def below(self, name: str) -> LayoutOptions:
+        """Returns the options for a sub-folder of the low and full folders."""
+        folders = [folder and folder / name for folder in (self.low, self.full)]
+        return replace(self, low=folders[0], full=folders[1])
+
+    def both_folders(self) -> tuple[Path, Path]:
+        """Returns low and full.
+
+        Raises:
+            CtKerasError: CTK-E000, if one was not given; CTK-E005, if one is missing.
+        """
+        if self.low is None or self.full is None:
+            raise CtKerasError(
+                "CTK-E000",
+                "this layout needs two folders",
+                fix="pass --low DIR and --full DIR",
+            )
+        for folder in (self.low, self.full):
+            if not folder.is_dir():
+                raise CtKerasError(
+                    "CTK-E005", "no such folder that can be read", received=folder.name
+                )
+        return self.low, self.full
+
+
+@dataclass(frozen=True)
+class Pair:
+    """One slice of a case.
+
+    Attributes:
+        full: The normal-dose image.
+        low: The low-dose image, None where it is simulated.
+        slice_index: Number in the normal-dose series, from the feet.
+    """
+
+    full: SourceSlice | Picture
+    low: SourceSlice | Picture | None
+    slice_index: int
+
+
+@dataclass(frozen=True)
+class Case:
+    """One normal-dose series and its low-dose partner, if it has one.
+
+    Attributes:
+        patient: Tells patients apart; never written or printed.
+        names: What a user may call the patient: PatientID and folder names.
+        series_key: Tells series apart; never written or printed.
+        order: Sorts the cases of a patient.
+        pairs: The slices, from the feet.
+        dose: Dose fraction of the low-dose images; 0 is unknown, None is simulated.
+        spacing_mm: Row and column spacing; 0 is unknown.
+        slice_thickness_mm: 0 is unknown.
+        kernel: Reconstruction kernel; empty is unknown.
+        age_band: Of the patient; empty is unknown.
+        body_part: Empty is unknown.
+        series: The normal-dose series, where it is one.
+        split: The split that the folder tells, else None.
+        unmatched: Slices without a partner.
+        findings: What the reader noticed.
+    """
+
+    patient: str
+    names: frozenset[str]
+    series_key: str
+    order: str
+    pairs: tuple[Pair, ...]
+    dose: float | None = None
+    spacing_mm: tuple[float, float] = (0.0, 0.0)
+    slice_thickness_mm: float = 0.0
+    kernel: str = ""
+    age_band: str = ""
+    body_part: str = ""
+    series: Series | None = None
+    split: str | None = None
+    unmatched: int = 0
+    findings: tuple[Finding, ...] = ()
+
+    def in_split(self, split: str) -> Case:
+        """Returns the case as one of a split."""
+        return replace(self, split=split)
+
+
+def series_case(
+    full: Series,
+    low: Series | None,
+    *,
+    patient: str,
+    names: Sequence[str] = (),
+    dose: float | None = None,
+    variant: str = "",
+) -> Case:
+    """Makes the case of a normal-dose series.
+
+    Args:
+        full: The normal-dose series.
+        low: The low-dose series, None to simulate it.
+        patient: Used where PatientID names nobody.
+        names: What a user may call the patient beside `patient`.
+        dose: Dose fraction of `low`; by default the ratio of the exposures.
+        variant: Sorts before the file names.
+
+    Raises:
+        CtKerasError: CTK-E039 or E036, if the two do not fit together.
+    """
+    if low is None:
+        pairs = tuple(Pair(full.sources[i], None, i) for i in range(len(full)))
+        unmatched = 0
+    else:
+        matches = match_slices(low.sources, full.sources)
+        unmatched = matches.unmatched_low + matches.unmatched_full
+        pairs = tuple(
+            Pair(full.sources[i], low.sources[j], i) for j, i in matches.pairs
+        )
+        dose = dose or dose_between(low, full) or 0.0
+    return Case(
+        patient=patient,
+        names=frozenset({full.patient_key, patient, *names} - {""}),
+        series_key=full.series_key,
+        order=f"{variant} {full.sources[0].path}",
+        pairs=pairs,
+        dose=dose,
+        spacing_mm=full.sources[0].pixel_spacing_mm or (0.0, 0.0),
+        slice_thickness_mm=full.slice_thickness_mm or 0.0,
+        kernel=safe_kernel(full.kernel),
+        age_band=age_band(full.patient_age_years),
+        body_part=body_part(full.body_part),
+        series=full,
+        unmatched=unmatched,
+        findings=tuple([*full.findings, *(low.findings if low else ())]),
+    )
+
+
+def patient_of(series: Series, folder: str) -> str:
+    """Returns the PatientID, or the folder where that is a placeholder."""
+    key = series.patient_key.strip()
+    return folder if key.lower() in _PLACEHOLDERS else key
+
+
+def only_series(folder: Path) -> Series:
+    """Returns the one CT series in a folder.
+
+    Raises:
+        CtKerasError: CTK-E030, if there are several; and those of `find_series`.
+    """
+    found = find_series(folder)
+    if len(found) > 1:
+        raise CtKerasError(
+            "CTK-E030",
+            "a case folder holds several CT series",
+            received=f"{len(found)} series",
+            expected="one",
+            fix="put each series into a case folder of its own",
+        )
+    return found[0]
+
+
+def folder_parts(series: Series, root: Path) -> list[str]:
+    """Returns the names of the folders between a root and a series."""
+    return list(series.folder.relative_to(root).parts)

@@ -1,0 +1,104 @@
+"""Layout `tcia`: LDCT-and-Projection-data of The Cancer Imaging Archive.
+
+Folder names changed between releases and downloaders; a series is known by its
+PatientID and SeriesDescription, or by its UID where a download list says these.
+
+Reference:
+    Moen et al., Med Phys 48(2), 902-911, 2021, doi:10.1002/mp.14594.
+"""
+
+from __future__ import annotations
+
+import csv
+from collections import defaultdict
+from pathlib import Path
+
+from ct_keras.data.conversion.layouts.case import (
+    Case,
+    LayoutOptions,
+    folder_parts,
+    patient_of,
+    series_case,
+)
+from ct_keras.dicom import Series, find_series
+from ct_keras.errors import CtKerasError
+
+_FULL, _LOW = "full dose", "low dose"
+#: The low dose of each body region: chest 10 %, abdomen (L) and head (N) 25 %.
+_DOSES = {"C": 0.1, "L": 0.25, "N": 0.25}
+_LIST = "metadata.csv"
+
+
+def tcia(root: Path, options: LayoutOptions) -> list[Case]:
+    """Finds the full and low dose images of every patient.
+
+    Args:
+        root: The download, of any folder structure.
+        options: `dose` where the patient's number does not tell the region.
+
+    Raises:
+        CtKerasError: CTK-E001, if a patient has one dose only or none was found;
+            CTK-E030, if partners are ambiguous; those of the reader and of pairing.
+    """
+    listed = _listed(root)
+    patients: dict[str, dict[str, list[Series]]] = defaultdict(
+        lambda: defaultdict(list)
+    )
+    for series in find_series(root):
+        subject, description = listed.get(series.series_uid, (None, None))
+        description = description or str(series.header.get("SeriesDescription", ""))
+        dose = next((d for d in (_FULL, _LOW) if d in description.lower()), None)
+        if dose:
+            folder = (folder_parts(series, root) or [root.name])[0]
+            patient = subject or patient_of(series, folder)
+            patients[patient].setdefault(dose, []).append(series)
+    cases = []
+    for patient, doses in sorted(patients.items()):
+        if set(doses) != {_FULL, _LOW}:
+            raise CtKerasError(
+                "CTK-E001",
+                "a patient has images of one dose only",
+                received=next(iter(doses)),
+                expected=f"{_FULL} and {_LOW}",
+                fix="download both, or leave the patient out",
+            )
+        dose = _DOSES.get(patient[:1].upper()) if options.dose is None else options.dose
+        for full in doses[_FULL]:
+            low = _partner(full, doses[_LOW])
+            cases.append(series_case(full, low, patient=patient, dose=dose))
+    return cases
+
+
+def _partner(full: Series, candidates: list[Series]) -> Series:
+    """The low-dose series of the same study, kernel and thickness."""
+
+    def key(series: Series) -> tuple:
+        study = series.sources[0].study_uid
+        return study, series.kernel, series.slice_thickness_mm, series.shape[1:]
+
+    alike = [low for low in candidates if key(low) == key(full)]
+    chosen = alike or (candidates if len(candidates) == 1 else [])
+    if len(chosen) != 1:
+        raise CtKerasError(
+            "CTK-E030",
+            "a full dose series has no single low dose partner",
+            received=f"{len(alike)} of the same study, kernel and thickness",
+            expected="one",
+        )
+    return chosen[0]
+
+
+def _listed(root: Path) -> dict[str, tuple[str, str]]:
+    """Series UID -> subject and description from the downloader's list, if any."""
+    for file in sorted(root.rglob(_LIST)):
+        with open(file, newline="", encoding="utf-8-sig") as stream:
+            rows = [
+                {key.lower(): v for key, v in row.items() if key}
+                for row in csv.DictReader(stream)
+            ]
+        return {
+            row["series uid"]: (row.get("subject id"), row.get("series description"))
+            for row in rows
+            if row.get("series uid")
+        }
+    return {}

@@ -1,0 +1,204 @@
+"""Which low-dose slice belongs to which normal-dose slice: by position, never by order.
+
+Exports number their files and their instances as they please; two folders of the same
+scan can be listed in different orders, or one of them lacks a slice. Only the position
+in the patient says what belongs together.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from ct_keras.data.conversion.images import safe_kernel
+from ct_keras.data.conversion.strata import age_band, body_part
+from ct_keras.data.reading import SlicePair
+from ct_keras.dicom import Series, SourceSlice
+from ct_keras.dicom.geometry import has_positions, heights, slice_normal
+from ct_keras.errors import CtKerasError
+
+#: Slices farther apart than this share of the slice distance are not partners.
+_TOLERANCE = 0.25
+_SMALLEST_TOLERANCE_MM = 0.05
+#: How far partners may be shifted in their plane, in pixels.
+_SHIFT_PIXELS = 0.1
+_SPACING_SHARE = 1e-3
+
+
+@dataclass(frozen=True)
+class Matches:
+    """The partners that were found.
+
+    Attributes:
+        pairs: (low, full) indices, ascending in `full`.
+        unmatched_low: Low-dose slices without a partner.
+        unmatched_full: Normal-dose slices without a partner.
+    """
+
+    pairs: tuple[tuple[int, int], ...]
+    unmatched_low: int
+    unmatched_full: int
+
+
+def match_slices(low: Sequence[SourceSlice], full: Sequence[SourceSlice]) -> Matches:
+    """Matches two stacks slice by slice.
+
+    Args:
+        low: Low-dose slices in any order.
+        full: Normal-dose slices in any order.
+
+    Raises:
+        CtKerasError: CTK-E039, if matrix, spacing, orientation or place in the plane
+            differ or no slice has a partner; CTK-E036, if slices have no position and
+            do not share their UIDs.
+    """
+    check_grid(low[0], full[0])
+    uids = {source.sop_instance_uid: i for i, source in enumerate(low)}
+    shared = [
+        (uids[source.sop_instance_uid], i)
+        for i, source in enumerate(full)
+        if source.sop_instance_uid in uids
+    ]
+    pairs = shared or _by_height(low, full)
+    if not pairs:
+        raise _different("no slice of one lies where a slice of the other lies")
+    return Matches(tuple(pairs), len(low) - len(pairs), len(full) - len(pairs))
+
+
+def _by_height(low, full) -> list[tuple[int, int]]:
+    low_mm, full_mm = _heights(low, full)
+    order = np.argsort(full_mm, kind="stable")
+    steps = np.diff(full_mm[order])
+    steps = steps[steps > 0.01]
+    step_mm = float(np.median(steps)) if len(steps) else 1.0
+    tolerance_mm = max(_SMALLEST_TOLERANCE_MM, _TOLERANCE * step_mm)
+    best: dict[int, tuple[float, int]] = {}
+    for i, height in enumerate(low_mm):
+        nearest = int(np.argmin(np.abs(full_mm - height)))
+        distance = abs(full_mm[nearest] - height)
+        if distance <= tolerance_mm and (distance, i) < best.get(nearest, (1e9, 0)):
+            best[nearest] = (distance, i)
+    pairs = [(best[i][1], i) for i in sorted(best)]
+    for i, j in pairs:
+        _check_same_place(low[i], full[j])
+    return pairs
+
+
+def _heights(low, full) -> tuple[np.ndarray, np.ndarray]:
+    """Heights of both stacks along one axis: the normal of the normal-dose slices."""
+    if has_positions(low) and has_positions(full):
+        normal = slice_normal(full[0].orientation)
+        return tuple(
+            np.array([source.position for source in sources]) @ normal
+            for sources in (low, full)
+        )
+    both = heights(low), heights(full)
+    if has_positions(low) != has_positions(full) or both[0] is None or both[1] is None:
+        raise CtKerasError(
+            "CTK-E036",
+            "slices have no position, so partners cannot be found",
+            expected="ImagePositionPatient or SliceLocation in every slice",
+        )
+    return both
+
+
+def check_grid(low: SourceSlice, full: SourceSlice) -> None:
+    """Refuses images of different matrix, pixel spacing or orientation.
+
+    Raises:
+        CtKerasError: CTK-E039.
+    """
+    if (low.rows, low.columns) != (full.rows, full.columns):
+        raise _different(
+            "the matrix differs",
+            received=f"{low.rows} x {low.columns}",
+            expected=f"{full.rows} x {full.columns}",
+        )
+    spacings = low.pixel_spacing_mm, full.pixel_spacing_mm
+    if all(spacings) and not np.allclose(*spacings, rtol=_SPACING_SHARE):
+        raise _different(
+            "the pixel spacing differs",
+            received="{:g} x {:g} mm".format(*spacings[0]),
+            expected="{:g} x {:g} mm".format(*spacings[1]),
+        )
+    turns = low.orientation, full.orientation
+    if all(turns) and not np.allclose(*turns, atol=1e-3):
+        raise _different("the orientation differs")
+
+
+def check_partners(low: SourceSlice, full: SourceSlice) -> None:
+    """Refuses two images, matched by name, that do not show the same place.
+
+    Raises:
+        CtKerasError: CTK-E039.
+    """
+    check_grid(low, full)
+    if has_positions([low, full]) and not _by_height([low], [full]):
+        raise _different("same-named images lie at different heights")
+
+
+def _check_same_place(low: SourceSlice, full: SourceSlice) -> None:
+    """Partners must show the same field of view, not only the same height."""
+    if not (low.position and full.position and full.pixel_spacing_mm):
+        return
+    offset = np.subtract(low.position, full.position)
+    row, column = full.orientation[:3], full.orientation[3:]
+    shift = np.abs([offset @ np.array(column), offset @ np.array(row)])
+    pixels = float(np.max(shift / np.array(full.pixel_spacing_mm)))
+    if pixels > _SHIFT_PIXELS:
+        raise _different(
+            "the fields of view are shifted",
+            received=f"{pixels:.1f} pixels",
+            expected=f"at most {_SHIFT_PIXELS} pixels",
+        )
+
+
+def _different(reason: str, **details) -> CtKerasError:
+    return CtKerasError(
+        "CTK-E039", f"low and normal dose do not fit together: {reason}", **details
+    )
+
+
+def pair_series(low: Series, full: Series) -> Iterator[SlicePair]:
+    """Pairs two series by slice position.
+
+    Args:
+        low: The low-dose series.
+        full: The normal-dose series.
+
+    Returns:
+        An iterator of `SlicePair`, from the feet upwards. The exposures, where both
+        series have them, give the dose fraction.
+
+    Raises:
+        CtKerasError: CTK-E039 or E036, if the series do not fit together.
+    """
+    return _pairs(low, full, match_slices(low.sources, full.sources))
+
+
+def _pairs(low: Series, full: Series, matches: Matches) -> Iterator[SlicePair]:
+    for low_index, slice_index in matches.pairs:
+        yield SlicePair(
+            low_hu=low.read(low_index).hu,
+            full_hu=full.read(slice_index).hu,
+            case="1",
+            series="1",
+            slice_index=slice_index,
+            dose_fraction=dose_between(low, full),
+            spacing_mm=full.sources[slice_index].pixel_spacing_mm,
+            slice_thickness_mm=full.slice_thickness_mm,
+            kernel=safe_kernel(full.kernel) or None,
+            age_band=age_band(full.patient_age_years) or None,
+            body_part=body_part(full.body_part) or None,
+        )
+
+
+def dose_between(low: Series, full: Series) -> float | None:
+    """Returns the ratio of the tagged exposures, None if it tells no lower dose."""
+    if low.exposure_mas and full.exposure_mas:
+        ratio = low.exposure_mas / full.exposure_mas
+        if 0 < ratio < 0.99:
+            return round(ratio, 4)
+    return None

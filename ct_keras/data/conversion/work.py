@@ -1,0 +1,228 @@
+"""What is done to a few slices of a case: one pure function, in any process.
+
+TensorFlow is not needed here, so that a process that only does this starts quickly.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from ct_keras.data.conversion.images import (
+    Image,
+    Record,
+    quantize,
+    read_image,
+    resample,
+)
+from ct_keras.data.conversion.layouts.case import Pair
+from ct_keras.dicom import Series
+from ct_keras.errors import CtKerasError
+from ct_keras.simulation.dose import DoseSimulator
+from ct_keras.simulation.scan import Calibration, SeriesSimulator
+
+#: Options of `DoseSimulator` that do not come from the calibration.
+_PHYSICS = ("bowtie", "tube_current_modulation", "electronic_noise", "views")
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How the low dose is made and how images are stored, the same for all cases.
+
+    Attributes:
+        doses: Dose fractions to simulate.
+        seed: Of the simulated noise.
+        resample_mm: Common spacing in the plane; None keeps each scan's own.
+        simulation: Options of `SeriesSimulator`.
+    """
+
+    doses: tuple[float, ...]
+    seed: int = 0
+    resample_mm: float | None = None
+    simulation: tuple[tuple[str, object], ...] = ()
+
+
+@dataclass(frozen=True)
+class Job:
+    """A few slices of one case.
+
+    Attributes:
+        pairs: The slices and, for each, the hash of its UID.
+        patient: Hash of the patient.
+        series: Hash of the series.
+        seed: Of the simulated noise of this series.
+        currents: Tube current of each slice over the median of its series.
+        calibration: Of the series; None where the low dose is read.
+        spacing_mm: Row and column spacing; 0 is unknown.
+        slice_thickness_mm: 0 is unknown.
+        kernel: Reconstruction kernel; empty is unknown.
+        age_band: Of the patient; empty is unknown.
+        body_part: Empty is unknown.
+        dose: Of the low-dose images that are read.
+        recipe: What is the same for all jobs.
+    """
+
+    pairs: tuple[tuple[Pair, str], ...]
+    patient: str
+    series: str
+    seed: int
+    currents: tuple[float, ...]
+    calibration: Calibration | None
+    spacing_mm: tuple[float, float]
+    slice_thickness_mm: float
+    kernel: str
+    age_band: str
+    body_part: str
+    dose: float
+    recipe: Recipe
+
+
+@dataclass(frozen=True)
+class Done:
+    """What a job gives back.
+
+    Attributes:
+        records: One for each slice and dose.
+        exact: Whether each normal-dose image kept its stored values.
+        hu_range: Smallest and largest HU of the normal-dose images.
+    """
+
+    records: tuple[Record, ...]
+    exact: bool
+    hu_range: tuple[float, float]
+
+
+def calibrate(
+    series: Series, *, simulation: tuple[tuple[str, object], ...] = ()
+) -> Calibration:
+    """Measures the noise of a series once, before its slices are spread over jobs."""
+    return SeriesSimulator(series, **dict(simulation)).calibration
+
+
+def relative_currents(series: Series | None, count: int) -> tuple[float, ...]:
+    """Returns the tube current of each slice over the median, 1 where not tagged."""
+    sources = series.sources if series is not None else ()
+    currents = [source.tube_current_ma for source in sources]
+    if not currents or not all(currents):
+        return (1.0,) * count
+    return tuple(float(ratio) for ratio in currents / np.median(currents))
+
+
+def series_seed(seed: int, series_key: str) -> int:
+    """Returns a seed of its own for each series, the same in every conversion."""
+    digest = hashlib.sha256(f"{seed} {series_key}".encode()).digest()
+    return int.from_bytes(digest[:7], "big")
+
+
+def run(job: Job) -> Done:
+    """Reads, simulates and stores the slices of a job.
+
+    Raises:
+        CtKerasError: The refusals of the reader; CTK-E039, if a low-dose picture has
+            another size; CTK-E070, if an image is not finite.
+    """
+    records: list[Record] = []
+    all_exact, lowest, highest = True, np.inf, -np.inf
+    for (pair, uid_hash), current in zip(job.pairs, job.currents, strict=True):
+        full = read_image(pair.full)
+        lows = _low_images(job, pair, full, current)
+        full, lows, spacing_mm = _resampled(job, full, lows)
+        lowest = min(lowest, float(full.hu.min()))
+        highest = max(highest, float(full.hu.max()))
+        for dose, low_hu in lows:
+            low, stored, slope, intercept, exact = quantize(full, low_hu)
+            all_exact &= exact
+            record = Record(
+                low=low,
+                full=stored,
+                rescale_slope=slope,
+                rescale_intercept=intercept,
+                case=job.patient,
+                series=job.series,
+                sop_uid_hash=uid_hash,
+                slice_index=pair.slice_index,
+                spacing_mm=spacing_mm,
+                slice_thickness_mm=job.slice_thickness_mm,
+                dose_fraction=dose,
+                kernel=job.kernel,
+                age_band=job.age_band,
+                body_part=job.body_part,
+            )
+            records.append(record)
+    return Done(tuple(records), all_exact, (lowest, highest))
+
+
+def _low_images(job, pair, full, current) -> list[tuple[float, np.ndarray]]:
+    """Dose and low-dose HU, read or simulated."""
+    if pair.low is not None:
+        low = read_image(pair.low)
+        if low.hu.shape != full.hu.shape:
+            raise CtKerasError(
+                "CTK-E039",
+                "low and normal dose do not fit together: the matrix differs",
+                received="{} x {}".format(*low.hu.shape),
+                expected="{} x {}".format(*full.hu.shape),
+            )
+        for image in (low, full):
+            if not np.isfinite(image.hu).all():
+                raise CtKerasError("CTK-E070", "a source image is not finite")
+        return [(job.dose, low.hu)]
+    simulator = _simulator(full.hu.shape, job.spacing_mm, _physics(job.recipe))
+    found = job.calibration
+    simulator = simulator.tuned(
+        kernel=found.kernel,
+        photons=found.photons,
+        noise_free=found.noise_free,
+        floor_hu=found.floor_hu,
+    )
+    doses = job.recipe.doses
+    images = simulator.low_doses(
+        full.hu,
+        doses,
+        seed=job.seed,
+        slice_index=pair.slice_index,
+        padding=full.padding,
+        current=current,
+    )
+    return list(zip(doses, images, strict=True))
+
+
+def _physics(recipe: Recipe) -> tuple[tuple[str, object], ...]:
+    return tuple(item for item in recipe.simulation if item[0] in _PHYSICS)
+
+
+@functools.lru_cache(maxsize=2)
+def _simulator(shape, spacing_mm, physics) -> DoseSimulator:
+    """Keeps the tables of the last grids, which take longer than a slice to make."""
+    return DoseSimulator(shape, spacing_mm, **dict(physics))
+
+
+def _resampled(job: Job, full: Image, lows):
+    """Brings a slice to the common spacing, if one was asked for."""
+    target = job.recipe.resample_mm
+    if target is None:
+        return full, lows, job.spacing_mm
+    if not all(job.spacing_mm):
+        raise CtKerasError(
+            "CTK-E037",
+            "the pixel spacing is unknown, so images cannot be resampled",
+            fix="leave out the common spacing",
+        )
+    factors = tuple(spacing / target for spacing in job.spacing_mm)
+    images = [
+        (
+            dose,
+            resample(Image(hu, full.padding, full.slope, full.intercept), factors).hu,
+        )
+        for dose, hu in lows
+    ]
+    return resample(full, factors), images, (target, target)
+
+
+def freeze(options: Mapping[str, object] | None) -> tuple[tuple[str, object], ...]:
+    """Returns options as a sorted tuple, which can be compared and sent."""
+    return tuple(sorted((options or {}).items()))

@@ -1,0 +1,149 @@
+"""Shards, written one after the other from the results of many processes."""
+
+from __future__ import annotations
+
+import functools
+import itertools
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from ct_keras.data.conversion.keys import Hasher
+from ct_keras.data.conversion.plan import Plan, PlannedShard
+from ct_keras.data.conversion.pool import Workers
+from ct_keras.data.conversion.work import (
+    Done,
+    Job,
+    Recipe,
+    calibrate,
+    relative_currents,
+    run,
+    series_seed,
+)
+from ct_keras.data.manifest import MANIFEST, write_partial
+from ct_keras.data.shards import Shard
+from ct_keras.files import sha256_of, write_errors
+from ct_keras.progress import track
+
+#: Slices of one job, where the low dose is read and where it is simulated.
+_READ_SLICES, _SIMULATED_SLICES = 8, 2
+
+
+class JobMaker:
+    """Turns planned shards into jobs of a few slices."""
+
+    def __init__(self, recipe: Recipe, hasher: Hasher):
+        self.recipe = recipe
+        self.hasher = hasher
+        self.calibrations: dict[str, object] = {}
+
+    def calibrate(self, shards: Sequence[PlannedShard], workers: Workers, progress):
+        """Measures every series whose low dose will be simulated, once."""
+        series = {
+            case.series_key: case.series
+            for shard in shards
+            for case, pair in shard.items
+            if pair.low is None
+        }
+        measure = functools.partial(calibrate, simulation=self.recipe.simulation)
+        found = workers.map(measure, series.values())
+        shown = track(found, "Calibrating", total=len(series), enabled=progress)
+        self.calibrations = dict(zip(series, shown, strict=True))
+
+    def jobs(self, shard: PlannedShard) -> list[Job]:
+        """Returns the jobs of a shard, in the order of its records."""
+        jobs = []
+        groups = itertools.groupby(shard.items, key=lambda item: item[0].series_key)
+        for _, group in groups:
+            items = list(group)
+            simulated = items[0][1].low is None
+            size = _SIMULATED_SLICES if simulated else _READ_SLICES
+            jobs += [
+                self._job(shard, items[start : start + size])
+                for start in range(0, len(items), size)
+            ]
+        return jobs
+
+    def _job(self, shard: PlannedShard, items) -> Job:
+        case = items[0][0]
+        pairs = [pair for _, pair in items]
+        currents = relative_currents(case.series, 1 + max(p.slice_index for p in pairs))
+        return Job(
+            pairs=tuple(
+                (pair, self.hasher("image", pair.full.sop_instance_uid))
+                for pair in pairs
+            ),
+            patient=shard.patient,
+            series=self.hasher("series", case.series_key),
+            seed=series_seed(self.recipe.seed, case.series_key),
+            currents=tuple(currents[pair.slice_index] for pair in pairs),
+            calibration=self.calibrations.get(case.series_key),
+            spacing_mm=case.spacing_mm,
+            slice_thickness_mm=case.slice_thickness_mm,
+            kernel=case.kernel,
+            age_band=case.age_band,
+            body_part=case.body_part,
+            dose=case.dose or 0.0,
+            recipe=self.recipe,
+        )
+
+
+def write_shards(
+    out: Path,
+    plan: Plan,
+    finished: dict[str, Shard],
+    maker: JobMaker,
+    workers: int | None,
+    *,
+    progress: bool,
+) -> list[Shard]:
+    """Writes the shards that are not there yet, and returns all in their order."""
+    missing = [shard for shard in plan.shards if shard.file not in finished]
+    with write_errors(out):
+        out.mkdir(parents=True, exist_ok=True)
+    write_partial(out, plan.configuration, list(finished.values()))
+    (out / MANIFEST).unlink(missing_ok=True)
+    slices = sum(len(shard.items) for shard in missing)
+    count = min(workers or os.cpu_count() or 1, -(-slices // _READ_SLICES))
+    with Workers(count) as pool:
+        maker.calibrate(missing, pool, progress)
+        jobs = [maker.jobs(shard) for shard in missing]
+        total = sum(map(len, jobs))
+        done = pool.map(run, itertools.chain.from_iterable(jobs))
+        done = track(done, "Converting", total=total, enabled=progress)
+        for shard, shard_jobs in zip(missing, jobs, strict=True):
+            part = itertools.islice(done, len(shard_jobs))
+            finished[shard.file] = _write_shard(out, shard, part)
+            write_partial(out, plan.configuration, list(finished.values()))
+    return [finished[shard.file] for shard in plan.shards]
+
+
+def _write_shard(out: Path, planned: PlannedShard, results: Iterator[Done]) -> Shard:
+    from ct_keras.data.records import encode, write_shard
+
+    seen: list[tuple] = []
+
+    def serialized() -> Iterator[bytes]:
+        for done in results:
+            for record in done.records:
+                seen.append((*record.full.shape, *done.hu_range, done.exact))
+                yield encode(record)
+
+    path = out / planned.file
+    records, size = write_shard(path, serialized())
+    rows, columns, lowest, highest, exact = zip(*seen, strict=True)
+    return Shard(
+        file=planned.file,
+        split=planned.split,
+        index=planned.index,
+        case=planned.patient,
+        records=records,
+        slices=len(planned.items),
+        bytes=size,
+        sha256=sha256_of(path),
+        source_sha256=planned.source_sha256,
+        rows=(min(rows), max(rows)),
+        columns=(min(columns), max(columns)),
+        hu_range=(min(lowest), max(highest)),
+        exact=all(exact),
+    )

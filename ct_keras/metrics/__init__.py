@@ -1,0 +1,49 @@
+"""How far one image is from another: errors, similarity, protocols, statistics."""
+
+from ct_keras.metrics.pixelwise import (
+    TISSUES,
+    body_mask,
+    hu_errors,
+    mse,
+    psnr,
+    rmse,
+    tissue_masks,
+)
+from ct_keras.metrics.protocols import PROTOCOLS, Protocol, evaluate
+from ct_keras.metrics.ssim import SSIM_NAMES, ssim, ssim_map
+from ct_keras.metrics.statistics import (
+    bootstrap_interval,
+    compare,
+    holm,
+    patient_means,
+    sign_flip_p,
+    smallest_p,
+    summarize,
+    wilcoxon_p,
+)
+from ct_keras.metrics.vif import vif
+
+__all__ = [
+    "PROTOCOLS",
+    "Protocol",
+    "SSIM_NAMES",
+    "TISSUES",
+    "body_mask",
+    "bootstrap_interval",
+    "compare",
+    "evaluate",
+    "holm",
+    "hu_errors",
+    "mse",
+    "patient_means",
+    "psnr",
+    "rmse",
+    "sign_flip_p",
+    "smallest_p",
+    "ssim",
+    "ssim_map",
+    "summarize",
+    "tissue_masks",
+    "vif",
+    "wilcoxon_p",
+]

@@ -1,0 +1,24 @@
+"""A blinded study: readers score hidden methods side by side; then it is unblinded."""
+
+from ct_keras.reader_study.answers import Ratings, read_answers, read_key, unblind
+from ct_keras.reader_study.criteria import CRITERIA, Criterion
+from ct_keras.reader_study.design import Showing, randomize
+from ct_keras.reader_study.results import result_tables, write_results
+from ct_keras.reader_study.scoring import score_study
+from ct_keras.reader_study.study import design_remarks, make_study
+
+__all__ = [
+    "CRITERIA",
+    "Criterion",
+    "Ratings",
+    "Showing",
+    "design_remarks",
+    "make_study",
+    "randomize",
+    "read_answers",
+    "read_key",
+    "result_tables",
+    "score_study",
+    "unblind",
+    "write_results",
+]

@@ -1,0 +1,174 @@
+"""How far readers agree with each other and with themselves.
+
+Arrays of scores are laid out by patient, see `resampling.by_patient`: a patient's
+ratings are those of all their slices and panels.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+
+import numpy as np
+
+from ct_keras.reader_study.criteria import SCORES
+from ct_keras.reader_study.resampling import interval
+
+
+def weighted_kappa(one: np.ndarray, other: np.ndarray) -> float | None:
+    """Returns Cohen's kappa with quadratic weights.
+
+    Args:
+        one: Scores 1 to 5, any shape; NaN where there is none.
+        other: Of the same things.
+
+    Returns:
+        1 for full agreement, 0 for what chance gives; None where all scores are one
+        and the same, as kappa is not defined then.
+
+    Reference:
+        Cohen 1968, doi:10.1037/h0026256
+    """
+    from sklearn.metrics import cohen_kappa_score
+
+    both = ~(np.isnan(one) | np.isnan(other))
+    first, second = one[both].astype(int), other[both].astype(int)
+    if np.unique([first, second]).size < 2:
+        return None
+    kappa = cohen_kappa_score(first, second, labels=SCORES, weights="quadratic")
+    return float(kappa)
+
+
+def kappa_interval(
+    one: np.ndarray, other: np.ndarray, weights: np.ndarray
+) -> tuple[float, float] | None:
+    """Returns the bootstrap interval over patients of `weighted_kappa`.
+
+    With quadratic weights kappa needs only sums of scores, their squares and products,
+    so that all resamples are one matrix product.
+
+    Args:
+        one: (patients, ratings of a patient), NaN where there is none.
+        other: Of the same things.
+        weights: (resamples, patients), see `resampling.draw`.
+    """
+    both = ~(np.isnan(one) | np.isnan(other))
+    first, second = np.where(both, one, 0), np.where(both, other, 0)
+
+    def total(values: np.ndarray) -> np.ndarray:
+        return weights @ values.sum(axis=1)
+
+    count = np.maximum(total(both), 1)
+    disagreement = total((first - second) ** 2) / count
+    by_chance = (total(first**2) + total(second**2)) / count - 2 * total(first) * total(
+        second
+    ) / count**2
+    defined = by_chance > 1e-12
+    kappa = 1 - disagreement[defined] / by_chance[defined]
+    return interval(kappa, patients=int(both.any(axis=1).sum()))
+
+
+def krippendorff_alpha(ratings: np.ndarray) -> float | None:
+    """Returns Krippendorff's alpha for ordinal scores.
+
+    Args:
+        ratings: (readers, things rated), 1 to 5, NaN where there is none.
+
+    Returns:
+        1 for full agreement, 0 for chance; None where nothing was rated twice or all
+        scores are one and the same.
+
+    Reference:
+        Krippendorff 2011, Computing Krippendorff's alpha-reliability,
+        https://repository.upenn.edu/handle/20.500.14332/2089
+    """
+    alphas = _alphas(_coincidences(ratings).sum(axis=0)[None])
+    return float(alphas[0]) if alphas.size else None
+
+
+def alpha_interval(
+    ratings: np.ndarray, weights: np.ndarray
+) -> tuple[float, float] | None:
+    """Returns the bootstrap interval over patients of `krippendorff_alpha`.
+
+    Args:
+        ratings: (readers, patients, ratings of a patient), NaN where there is none.
+        weights: (resamples, patients), see `resampling.draw`.
+    """
+    readers, patients, _ = ratings.shape
+    each = _coincidences(ratings.reshape(readers, -1))
+    each = each.reshape(patients, -1, *each.shape[1:]).sum(axis=1)
+    alphas = _alphas(np.einsum("bc,cij->bij", weights, each))
+    return interval(alphas, patients=patients)
+
+
+def pair_agreement(
+    readers: Sequence[str], scores: np.ndarray, weights: np.ndarray
+) -> list[dict]:
+    """Returns kappa for every pair of readers.
+
+    Args:
+        readers: Names.
+        scores: (readers, patients, ratings of a patient).
+        weights: (resamples, patients).
+    """
+    return [
+        {
+            "readers": [readers[one], readers[other]],
+            "pairs": _count(scores[one], scores[other]),
+            "kappa": weighted_kappa(scores[one], scores[other]),
+            "ci95": kappa_interval(scores[one], scores[other], weights),
+        }
+        for one, other in itertools.combinations(range(len(readers)), 2)
+    ]
+
+
+def own_agreement(
+    readers: Sequence[str],
+    scores: np.ndarray,
+    repeated: np.ndarray,
+    weights: np.ndarray,
+) -> list[dict]:
+    """Returns kappa of each reader's first and second answers to a case.
+
+    Args:
+        readers: Names.
+        scores: (readers, patients, ratings of a patient), of the first showing.
+        repeated: The same of the second showing.
+        weights: (resamples, patients).
+    """
+    return [
+        {
+            "reader": reader,
+            "pairs": _count(scores[number], repeated[number]),
+            "kappa": weighted_kappa(scores[number], repeated[number]),
+            "ci95": kappa_interval(scores[number], repeated[number], weights),
+        }
+        for number, reader in enumerate(readers)
+    ]
+
+
+def _count(one: np.ndarray, other: np.ndarray) -> int:
+    return int((~(np.isnan(one) | np.isnan(other))).sum())
+
+
+def _coincidences(ratings: np.ndarray) -> np.ndarray:
+    """(things, 5, 5): how often two scores were given to one thing, by two readers."""
+    given = np.stack([(ratings == score).sum(axis=0) for score in SCORES], axis=-1)
+    pairs = given[:, :, None] * given[:, None, :].astype(float)
+    diagonal = np.arange(len(SCORES))
+    pairs[:, diagonal, diagonal] -= given
+    raters = given.sum(axis=-1)
+    return pairs / np.maximum(raters - 1, 1)[:, None, None]
+
+
+def _alphas(coincidences: np.ndarray) -> np.ndarray:
+    """Alpha of each (..., 5, 5) table for which it is defined."""
+    margins = coincidences.sum(axis=-1)
+    below = np.cumsum(margins, axis=-1) - margins / 2
+    distance = (below[:, :, None] - below[:, None, :]) ** 2
+    observed = (coincidences * distance).sum(axis=(1, 2))
+    chance = (margins[:, :, None] * margins[:, None, :] * distance).sum(axis=(1, 2))
+    defined = chance > 0
+    size = margins.sum(axis=-1)[defined] - 1
+    return 1 - size * observed[defined] / chance[defined]

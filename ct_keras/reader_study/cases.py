@@ -1,0 +1,275 @@
+"""Which slices are read, and what every method makes of them."""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import math
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+from ct_keras.data.runs import Place, consecutive_runs
+from ct_keras.errors import CtKerasError
+from ct_keras.evaluation.pictures import dose_of
+from ct_keras.metrics.pixelwise import body_mask
+from ct_keras.progress import track
+from ct_keras.reader_study.criteria import FULL_DOSE, LOW_DOSE
+
+Method = Callable[[np.ndarray], np.ndarray]
+#: Every image is clipped to this, so that no value outside the body tells a method.
+CLIP_HU = (-1024, 3071)
+#: Pixels kept around the body.
+MARGIN_PIXELS = 10
+
+
+@dataclass(frozen=True)
+class StudyCase:
+    """A slice as readers see it: every arm cut to the body of the reference.
+
+    Attributes:
+        case: The patient, as in the records; only the key holds it.
+        series: The series within the case.
+        slice_index: Position in the series, from 0.
+        dose_fraction: Dose of the input, or None where it is unknown.
+        spacing_mm: (row, column); 1 where it is unknown.
+        offset: Row and column where the cut begins.
+        images: Name of the arm -> int16 (rows, columns), whole HU.
+    """
+
+    case: str
+    series: str
+    slice_index: int
+    dose_fraction: float | None
+    spacing_mm: tuple[float, float]
+    offset: tuple[int, int]
+    images: Mapping[str, np.ndarray]
+
+
+def choose_slices(
+    pairs: Iterable, *, seed: int, limit: int | None = None, per_patient: int = 1
+) -> set[Place]:
+    """Draws slices at random, the same number from each patient.
+
+    Slices without a body are left out. A draw depends on the seed and on what is
+    drawn, so another order of the pairs gives the same slices.
+
+    Args:
+        pairs: `ct_keras.data.SlicePair` records.
+        seed: Of the draw.
+        limit: The largest number of cases; None takes every patient.
+        per_patient: Slices of each patient.
+
+    Raises:
+        CtKerasError: CTK-E084, if no slice shows a body.
+    """
+    drawn: dict[str, list[tuple[str, Place]]] = {}
+    for pair in pairs:
+        if not body_mask(pair.full_hu).any():
+            continue
+        place = place_of(pair)
+        known = drawn.setdefault(place.case, [])
+        known.append((_lot(seed, *place), place))
+        known.sort()
+        del known[per_patient:]
+    if not drawn:
+        raise CtKerasError(
+            "CTK-E084",
+            "there is no slice for a reader study",
+            fix="check the split's name",
+        )
+    patients = sorted(drawn, key=lambda case: _lot(seed, case))
+    rounds = itertools.zip_longest(*(drawn[case] for case in patients))
+    order = [entry[1] for each in rounds for entry in each if entry is not None]
+    return set(order[:limit])
+
+
+def find_slices(
+    pairs: Iterable, wanted: Sequence[Mapping[str, object]], *, seed: int
+) -> set[Place]:
+    """Finds slices that were chosen for what they show.
+
+    Args:
+        pairs: `ct_keras.data.SlicePair` records.
+        wanted: One for each slice: ``case`` and ``slice_index``; where one patient has
+            several, ``series`` and ``dose_fraction`` too. Of several slices that fit
+            one is drawn.
+        seed: Of that draw.
+
+    Raises:
+        CtKerasError: CTK-E084, if one of them is not there or shows no body.
+    """
+    bodies = {}
+    for pair in pairs:
+        place = place_of(pair)
+        if any(_fits(place, row) for row in wanted):
+            bodies[place] = bool(body_mask(pair.full_hu).any())
+    places = sorted(bodies, key=lambda place: _lot(seed, *place))
+    chosen = set()
+    for row in wanted:
+        fitting = [place for place in places if _fits(place, row)]
+        if not fitting:
+            raise CtKerasError(
+                "CTK-E084",
+                "a slice of the list is not among the pairs",
+                received=f"case {row.get('case')}, slice {row.get('slice_index')}",
+                fix="take case and slice_index from slices.csv of evaluate",
+            )
+        if not bodies[fitting[0]]:
+            raise CtKerasError(
+                "CTK-E084",
+                "a slice of the list shows no body, so there is nothing to read",
+                received=f"case {row.get('case')}, slice {row.get('slice_index')}",
+                fix="take it off the list",
+            )
+        chosen.add(fitting[0])
+    return chosen
+
+
+def run_methods(
+    methods: Mapping[str, Method],
+    pairs: Iterable,
+    chosen: set[Place],
+    *,
+    progress: bool = False,
+) -> list[StudyCase]:
+    """Denoises the chosen slices by every method.
+
+    Args:
+        methods: Name -> callable from HU to HU; one whose `dimensions` are 3 gets the
+            consecutive slices around a chosen one.
+        pairs: The same pairs as `choose_slices` had.
+        chosen: From `choose_slices`.
+        progress: Show a bar.
+
+    Returns:
+        The cases, sorted by patient and place.
+
+    Raises:
+        CtKerasError: CTK-E070, if a method's output is not finite; CTK-E041, if it has
+            another shape.
+    """
+    cases = []
+    waiting = track(
+        _with_neighbours(methods, pairs, chosen),
+        "Denoising",
+        total=len(chosen),
+        enabled=progress,
+    )
+    for run, number in waiting:
+        pair = run[number]
+        images = {FULL_DOSE: pair.full_hu, LOW_DOSE: pair.low_hu}
+        for name, method in methods.items():
+            if name in images:
+                continue
+            if _takes_volumes(method):
+                denoised = method(np.stack([each.low_hu for each in run]))[number]
+            else:
+                denoised = method(pair.low_hu)
+            images[name] = _checked(name, np.asarray(denoised), pair)
+        cases.append(_cut(pair, images))
+    return sorted(cases, key=_order)
+
+
+def place_of(pair) -> Place:
+    """Returns where a pair lies, as a record does."""
+    return Place(
+        str(pair.case),
+        str(pair.series),
+        dose_of(pair),
+        *np.shape(pair.low_hu),
+        int(pair.slice_index),
+    )
+
+
+def _fits(place: Place, row: Mapping[str, object]) -> bool:
+    dose = row.get("dose_fraction")
+    return (
+        place.case == str(row.get("case"))
+        and _is_number(row.get("slice_index"), place.slice_index)
+        and str(row.get("series") or place.series) == place.series
+        and (dose in (None, "") or _is_number(dose, place.dose_fraction))
+    )
+
+
+def _is_number(text: object, value: float | None) -> bool:
+    """Whether a cell holds a number, however a spreadsheet wrote it: 3, 03, 3.0."""
+    try:
+        return value is not None and math.isclose(float(text), value, rel_tol=1e-6)
+    except (TypeError, ValueError):
+        return False
+
+
+def _lot(seed: int, *what) -> str:
+    """A number for a draw, as text; it hangs on nothing but the arguments."""
+    return hashlib.sha256(repr((seed, *what)).encode()).hexdigest()
+
+
+def _order(case: StudyCase) -> tuple:
+    return case.case, case.series, case.slice_index, case.dose_fraction or 0
+
+
+def _takes_volumes(method: Method) -> bool:
+    return getattr(method, "dimensions", 2) == 3
+
+
+def _with_neighbours(
+    methods: Mapping[str, Method], pairs: Iterable, chosen: set[Place]
+) -> Iterator[tuple[list, int]]:
+    """Yields for each chosen slice its run of slices and its number in it.
+
+    Without a method of volumes a run is the slice alone, and series are let go.
+    """
+    if not any(map(_takes_volumes, methods.values())):
+        yield from (([pair], 0) for pair in pairs if place_of(pair) in chosen)
+        return
+    for _, group in itertools.groupby(pairs, key=lambda pair: (pair.case, pair.series)):
+        series = list(group)
+        places = [place_of(pair) for pair in series]
+        for run in consecutive_runs(places):
+            for number, index in enumerate(run):
+                if places[index] in chosen:
+                    yield [series[each] for each in run], number
+
+
+def _checked(name: str, hu: np.ndarray, pair) -> np.ndarray:
+    if hu.shape != np.shape(pair.full_hu):
+        raise CtKerasError(
+            "CTK-E041",
+            "an image has another shape than its reference",
+            received=f"{hu.shape} ({name})",
+            expected=np.shape(pair.full_hu),
+        )
+    if not np.isfinite(hu).all():
+        raise CtKerasError(
+            "CTK-E070",
+            "an image holds values that are not finite",
+            received=name,
+            expected="Hounsfield units",
+        )
+    return hu
+
+
+def _cut(pair, images: Mapping[str, np.ndarray]) -> StudyCase:
+    rows, columns = pair.full_hu.shape
+    body = body_mask(pair.full_hu).astype(np.uint8)
+    left, top, width, height = cv2.boundingRect(body)
+    top, left = max(top - MARGIN_PIXELS, 0), max(left - MARGIN_PIXELS, 0)
+    bottom = min(top + height + 2 * MARGIN_PIXELS, rows)
+    right = min(left + width + 2 * MARGIN_PIXELS, columns)
+    return StudyCase(
+        case=str(pair.case),
+        series=str(pair.series),
+        slice_index=int(pair.slice_index),
+        dose_fraction=dose_of(pair),
+        spacing_mm=tuple(float(step) for step in pair.spacing_mm or (1, 1)),
+        offset=(top, left),
+        images={
+            name: np.clip(np.rint(hu[top:bottom, left:right]), *CLIP_HU).astype(
+                np.int16
+            )
+            for name, hu in images.items()
+        },
+    )

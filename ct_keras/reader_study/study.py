@@ -1,0 +1,251 @@
+"""Makes a study: one blinded page for each reader, and the key that is kept apart."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import secrets
+from collections.abc import Callable, Iterable, Mapping, Sequence
+
+from ct_keras.errors import CtKerasError
+from ct_keras.evaluation.document import describe
+from ct_keras.files import atomic_folder, sha256_of, write_text
+from ct_keras.metrics.statistics import FEWEST_PATIENTS, smallest_p
+from ct_keras.notice import NOTICE
+from ct_keras.reader_study.cases import (
+    Method,
+    StudyCase,
+    choose_slices,
+    find_slices,
+    run_methods,
+)
+from ct_keras.reader_study.criteria import (
+    CRITERIA,
+    FEWEST_CASES,
+    FEWEST_READERS,
+    FULL_DOSE,
+    LOW_DOSE,
+    MARGIN,
+    PRIMARY,
+)
+from ct_keras.reader_study.design import Showing, randomize
+from ct_keras.reader_study.page import render_page
+
+KEY_FORMAT = "ct_keras reader study key"
+#: Where readers' pages and the key lie in the folder of a study.
+PAGES, KEY_FILE = "pages", "sealed/key.json"
+_PRIMARY = {"criterion": PRIMARY, "against": FULL_DOSE, "margin": MARGIN}
+
+
+def make_study(
+    methods: Mapping[str, Method],
+    read_pairs: Callable[[], Iterable],
+    out: str | os.PathLike,
+    *,
+    readers: int = FEWEST_READERS,
+    limit: int | None = None,
+    per_patient: int = 1,
+    slices: Sequence[Mapping[str, object]] | None = None,
+    repeat_share: float = 0.1,
+    criteria: Sequence[str] = tuple(CRITERIA),
+    title: str = "Reader study",
+    seed: int | None = None,
+    command: str | None = None,
+    overwrite: bool = False,
+    progress: bool = False,
+) -> dict:
+    """Writes a blinded reader study.
+
+    ``out/pages`` gets one HTML file for each reader, which cannot unblind itself.
+    ``out/sealed/key.json`` tells which panel shows what; it stays with whoever runs
+    the study until all answers are in. Each case hides the full dose (``reference``)
+    and the low dose (``input``) among the methods.
+
+    Args:
+        methods: Name -> callable from HU to HU.
+        read_pairs: Returns an iterable of `ct_keras.data.SlicePair`; called twice.
+        out: The folder to make.
+        readers: How many pages.
+        limit: The largest number of cases.
+        per_patient: Slices of each patient; statistics take their means.
+        slices: Show these instead of a random draw, see `find_slices`.
+        repeat_share: Share of the cases that each reader sees twice.
+        criteria: Names of `CRITERIA`.
+        title: Readers see it.
+        seed: Of slices, order and panels; None draws one. It is part of the secret:
+            with it, the methods and the data anyone can make the key again.
+        command: The command line, for the record.
+        overwrite: Replace `out`.
+        progress: Show bars.
+
+    Returns:
+        The key.
+
+    Raises:
+        CtKerasError: CTK-E000 for an unknown criterion or an impossible design,
+            CTK-E084 without a slice, CTK-E071 and E073 for `out`; else as
+            `run_methods`.
+    """
+    _check_wishes(criteria, readers=readers, limit=limit, per_patient=per_patient)
+    seed = secrets.randbits(53) if seed is None else seed
+    arms = list(dict.fromkeys((FULL_DOSE, LOW_DOSE, *methods)))
+    # A wish for too many arms or repeats is refused before anything is denoised.
+    randomize(1, len(arms), reader=1, seed=seed, repeat_share=repeat_share)
+    if slices is not None:
+        chosen = find_slices(read_pairs(), slices, seed=seed)
+    else:
+        chosen = choose_slices(
+            read_pairs(), seed=seed, limit=limit, per_patient=per_patient
+        )
+    cases = run_methods(methods, read_pairs(), chosen, progress=progress)
+    orders = {
+        f"reader-{number}": randomize(
+            len(cases), len(arms), reader=number, seed=seed, repeat_share=repeat_share
+        )
+        for number in range(1, readers + 1)
+    }
+    key = {
+        "format": KEY_FORMAT,
+        "version": 1,
+        "notice": NOTICE,
+        "title": title,
+        "command": command,
+        "seed": seed,
+        "versions": describe()["versions"],
+        "criteria": list(criteria),
+        "primary": _PRIMARY if PRIMARY in criteria else None,
+        "arms": [_describe_arm(name, methods.get(name)) for name in arms],
+        "cases": [_describe_case(case) for case in cases],
+    }
+    listed = {name: _describe_order(order, arms) for name, order in orders.items()}
+    key["study"] = _fingerprint(key | {"orders": listed}, cases)
+    with atomic_folder(out, overwrite=overwrite) as folder:
+        key["readers"] = []
+        for reader, order in orders.items():
+            page = folder / PAGES / f"{reader}.html"
+            text = render_page(
+                title=title,
+                study=key["study"],
+                reader=reader,
+                showings=order,
+                cases=cases,
+                arms=arms,
+                criteria=criteria,
+            )
+            write_text(page, text)
+            key["readers"].append(
+                {
+                    "reader": reader,
+                    "page": page.name,
+                    "sha256": sha256_of(page),
+                    "showings": listed[reader],
+                }
+            )
+        write_text(folder / KEY_FILE, json.dumps(key, indent=2) + "\n")
+    return key
+
+
+def primary_of(key: Mapping) -> dict | None:
+    """Returns the primary question, or None where no reader was asked it."""
+    primary = key["primary"]
+    asked = primary is not None and primary["criterion"] in key["criteria"]
+    return primary if asked else None
+
+
+def design_remarks(key: Mapping, *, readers: int | None = None) -> list[str]:
+    """Says where a design is smaller than the protocol of a reader study asks for.
+
+    Args:
+        key: Of the study.
+        readers: How many sent answers; None takes all that the study has.
+    """
+    patients = len({case["case"] for case in key["cases"]})
+    readers = len(key["readers"]) if readers is None else readers
+    remarks = []
+    if patients < FEWEST_CASES or readers < FEWEST_READERS:
+        remarks.append(
+            f"Readers: {readers}, patients: {patients}. A study meant to prove "
+            f"something needs at least {FEWEST_READERS} and {FEWEST_CASES}; with fewer "
+            "non-inferiority is left open."
+        )
+    if patients < FEWEST_PATIENTS:
+        remarks.append(
+            f"Too few patients: whatever the scores, the smallest p of two methods is "
+            f"{smallest_p(patients):g}, before any correction."
+        )
+    if patients < len(key["cases"]):
+        remarks.append(
+            "Slices of one patient are not independent: tests and intervals take the "
+            f"{patients} patients, not the {len(key['cases'])} slices."
+        )
+    if primary_of(key) is None:
+        remarks.append(
+            f"The primary question, {PRIMARY}, is not asked: nothing is said about "
+            "non-inferiority."
+        )
+    return remarks
+
+
+def _check_wishes(criteria, *, readers, limit, per_patient) -> None:
+    unknown = [name for name in criteria if name not in CRITERIA]
+    if unknown or not criteria:
+        raise CtKerasError(
+            "CTK-E000",
+            "no criterion of that name",
+            received=", ".join(unknown) or "none",
+            expected=", ".join(CRITERIA),
+        )
+    if readers < 1 or per_patient < 1 or (limit is not None and limit < 1):
+        raise CtKerasError(
+            "CTK-E000",
+            "a study needs at least one reader and one slice",
+            received=f"{readers} readers",
+        )
+
+
+def _describe_arm(name: str, method: Method | None) -> dict:
+    roles = {FULL_DOSE: "full dose", LOW_DOSE: "low dose"}
+    described = {"name": name, "role": roles.get(name, "method")}
+    identity = getattr(method, "identity", None)
+    if identity is not None:
+        described |= {
+            "version": identity.version,
+            "weights_sha256": identity.weights_sha256,
+            "parameters": identity.parameters,
+        }
+    return described
+
+
+def _describe_case(case: StudyCase) -> dict:
+    return {
+        "case": case.case,
+        "series": case.series,
+        "slice_index": case.slice_index,
+        "dose_fraction": case.dose_fraction,
+        "spacing_mm": list(case.spacing_mm),
+        "offset": list(case.offset),
+    }
+
+
+def _describe_order(order: Sequence[Showing], arms: list[str]) -> list[dict]:
+    return [
+        {
+            "number": number,
+            "case": showing.case,
+            "repeat": showing.repeat,
+            "panels": showing.panels(arms),
+        }
+        for number, showing in enumerate(order, start=1)
+    ]
+
+
+def _fingerprint(key: Mapping, cases: Sequence[StudyCase]) -> str:
+    """Twelve digits that stand for what is shown to whom, images included."""
+    shown = {name: key[name] for name in ("title", "criteria", "arms", "cases")}
+    shown |= {"seed": key["seed"], "orders": key["orders"]}
+    digest = hashlib.sha256(json.dumps(shown, sort_keys=True).encode())
+    for case in cases:
+        for image in case.images.values():
+            digest.update(image.tobytes())
+    return digest.hexdigest()[:12]

@@ -1,0 +1,280 @@
+"""The tables of an evaluation, as text: for the terminal and for the report."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from ct_keras.evaluation.document import INPUT
+from ct_keras.metrics.pixelwise import TISSUES
+from ct_keras.metrics.protocols import MAIN, PROTOCOLS, Protocol
+
+MISSING = "–"
+_MINUS = "−"
+
+
+@dataclass(frozen=True)
+class Column:
+    """How a metric is shown.
+
+    Attributes:
+        key: Its key in a row of ``metrics.json``.
+        label: The head of its column, unit included.
+        digits: Decimals.
+        best: ``high``, ``low``, ``zero`` (nearest to 0) or ``none``.
+    """
+
+    key: str
+    label: str
+    digits: int
+    best: str
+
+    @property
+    def signed(self) -> bool:
+        """Whether a plus is shown: a bias, which is best at 0."""
+        return self.best == "zero"
+
+
+@dataclass(frozen=True)
+class Sheet:
+    """One protocol's table: its id, title, what it means, and its columns.
+
+    A wide one holds one metric of all protocols and nothing else.
+    """
+
+    id: str
+    title: str
+    text: str
+    columns: tuple[Column, ...]
+    wide: bool = False
+
+
+#: What the tables of groups show.
+GROUP_COLUMNS = (
+    Column("psnr", "PSNR (dB)", 2, "high"),
+    Column("ssim", "SSIM", 4, "high"),
+    Column("rmse_hu", "RMSE (HU)", 2, "low"),
+    Column("vif", "VIF", 4, "high"),
+    Column("bias_hu", "Bias (HU)", 2, "zero"),
+)
+
+
+def number(value: object, digits: int, *, signed: bool = False) -> str:
+    """Formats a value of ``metrics.json``.
+
+    Example:
+        >>> number(3.14159, 2), number("inf", 2), number(None, 2)
+        ('3.14', '∞', '–')
+    """
+    if value is None:
+        return MISSING
+    if isinstance(value, str):
+        return {"inf": "∞", "-inf": _MINUS + "∞"}.get(value, value)
+    text = f"{value:+,.{digits}f}" if signed else f"{value:,.{digits}f}"
+    if not any(digit in text for digit in "123456789"):
+        text = text.lstrip("+-")
+    return text.replace("-", _MINUS)
+
+
+def interval(value: Sequence | None, digits: int, *, signed: bool = False) -> str:
+    """Formats a confidence interval, or returns an empty text for None."""
+    if value is None:
+        return ""
+    low, high = (number(end, digits, signed=signed) for end in value)
+    return f"{low} to {high}"
+
+
+def dose_label(dose: float | None) -> str:
+    """Formats a dose fraction: ``25 % dose``."""
+    return "unknown dose" if dose is None else f"{100 * dose:.4g} % dose"
+
+
+def short_name(name: str) -> str:
+    """Shortens what is too long to label a picture, such as a patient's hash.
+
+    Example:
+        >>> short_name("0123456789abcdef0123456789abcdef")
+        '01234567…'
+    """
+    return name if len(name) <= 20 else f"{name[:8]}…"
+
+
+def sheets() -> list[Sheet]:
+    """Returns the tables of all protocols, the main one first."""
+    main, *others = map(_protocol_sheet, PROTOCOLS.values())
+    wide = [_wide_sheet("psnr", "PSNR", 2), _wide_sheet("ssim", "SSIM", 4)]
+    return [main, *wide, *others, _vif_sheet(), _hu_sheet()]
+
+
+def best_models(rows: Sequence[Mapping], column: Column) -> set[str]:
+    """Returns the models whose printed value is the best of a column."""
+    values = {
+        row["model"]: float(row[column.key])
+        for row in rows
+        if row.get(column.key) is not None
+    }
+    if column.best == "none" or len(values) < 2:
+        return set()
+    worth = {"high": float, "low": lambda v: -v, "zero": lambda v: -abs(v)}[column.best]
+    best = max(worth(value) for value in values.values())
+    tolerance = 0.5 * 10**-column.digits
+    return {
+        model
+        for model, value in values.items()
+        if worth(value) == best or best - worth(value) < tolerance / 100
+    }
+
+
+def summary_rows(document: Mapping) -> tuple[list[str], list[list[str]]]:
+    """Makes the table for the terminal.
+
+    Args:
+        document: What `evaluate_models` returns.
+
+    Returns:
+        Column heads, and one row per model, followed by one per model and dose where
+        there is more than one dose. Values follow the main protocol.
+    """
+    several = len(document["doses"]) > 1
+    heads = ["Model", "Slices", "PSNR (dB)", "95 % CI", "SSIM", "RMSE (HU)"]
+    heads += ["Bias (HU)", "ms/slice"]
+    rows = [_summary(row, "all" if several else None) for row in document["rows"]]
+    if several:
+        heads.insert(1, "Dose")
+        rows += [
+            _summary(row, dose_label(dose).removesuffix(" dose"))
+            for dose in document["doses"]
+            for row in document["by_dose"]
+            if row["dose_fraction"] == dose
+        ]
+    return heads, rows
+
+
+def _summary(row: Mapping, dose: str | None) -> list[str]:
+    few = "too few patients" if row["few_patients"] else ""
+    limits = interval(row["psnr_ci95"], 2)
+    return [
+        row["model"],
+        *([] if dose is None else [dose]),
+        str(row["slices"]),
+        number(row["psnr"], 2),
+        f"{limits} ({few})" if limits and few else limits or few,
+        number(row["ssim"], 4),
+        number(row["rmse_hu"], 2),
+        number(row["bias_hu"], 2, signed=True),
+        number(row.get("ms_per_slice"), 1),
+    ]
+
+
+def describe_method(row: Mapping) -> str:
+    """Returns what a row tells of a method besides its results, as sentences.
+
+    Example:
+        >>> describe_method({"settings": {"h": 0.8}, "tuned_among": {"h": [0.4, 0.8]}})
+        'h 0.8 (of 0.4, 0.8).'
+    """
+    parts = []
+    if row.get("weights_sha256"):
+        version = f"version {row['version']}, " if row.get("version") else ""
+        parts.append(f"{version}weights SHA-256 {row['weights_sha256']}.")
+    tried = row.get("tuned_among") or {}
+    settings = []
+    for name, value in (row.get("settings") or {}).items():
+        choice = ", ".join(f"{each:g}" for each in tried.get(name, ()))
+        settings.append(f"{name} {value:g}" + (f" (of {choice})" if choice else ""))
+    if settings:
+        parts.append(", ".join(settings) + ".")
+    if row.get("sinogram"):
+        parts.append(f"Sinogram: {row['sinogram']}.")
+    return " ".join(parts)
+
+
+def describe_protocol(protocol: Protocol) -> dict[str, str]:
+    """Returns a protocol's definition in words, for a line of a table."""
+    low, high = (number(end, 0) for end in (protocol.low_hu, protocol.high_hu))
+    data_range = protocol.range_hu
+    return {
+        "id": protocol.id,
+        "window": f"{low} to {high}",
+        "range": "max − min of each reference slice"
+        if data_range is None
+        else f"{number(data_range, 0)} HU",
+        "ssim": protocol.ssim + (", map clamped" if protocol.clamp_ssim else ""),
+        "source": protocol.source,
+    }
+
+
+def _protocol_sheet(protocol: Protocol) -> Sheet:
+    words = describe_protocol(protocol)
+    columns = [
+        Column(protocol.key("psnr"), "PSNR (dB)", 2, "high"),
+        Column(protocol.key("ssim"), "SSIM", 4, "high"),
+        Column(protocol.key("rmse_hu"), "RMSE (HU)", 2, "low"),
+    ]
+    if protocol.unit_rmse:
+        columns.append(Column(protocol.key("rmse"), "RMSE (0 to 1)", 4, "low"))
+    return Sheet(
+        protocol.id,
+        f"{protocol.id} (main)" if protocol.id == MAIN else protocol.id,
+        f"Both images clipped to {words['window']} HU, PSNR range {words['range']}, "
+        f"SSIM {words['ssim']}. Used by {words['source']}.",
+        tuple(columns),
+    )
+
+
+def _wide_sheet(metric: str, label: str, digits: int) -> Sheet:
+    return Sheet(
+        f"all-{metric}",
+        f"all protocols: {label}",
+        f"{label} by every protocol side by side. The columns measure the same images "
+        "and cannot be compared with each other, only down.",
+        tuple(
+            Column(protocol.key(metric), protocol.id, digits, "high")
+            for protocol in PROTOCOLS.values()
+        ),
+        wide=True,
+    )
+
+
+def _vif_sheet() -> Sheet:
+    return Sheet(
+        "vif",
+        "vif",
+        "Visual information fidelity in the pixel domain, HU + 1024 in 0 to 2,924, "
+        "four scales. The swapped one exchanges the images and rewards blur: it is "
+        "only for comparison with the table of eeulig/ldct-benchmark.",
+        (
+            Column("vif", "VIF", 4, "high"),
+            Column("vif_swapped", "VIF swapped", 4, "none"),
+        ),
+    )
+
+
+def _hu_sheet() -> Sheet:
+    tissues = [
+        Column(f"bias_hu_{tissue.name}", f"Bias {tissue.name}", 2, "zero")
+        for tissue in TISSUES
+    ]
+    return Sheet(
+        "hu",
+        "hu (no window)",
+        "Errors in HU without clipping. Bias is the mean of method − reference in the "
+        "body, and in tissue classes of the reference eroded by 2 pixels.",
+        (
+            Column("rmse_hu_hu", "RMSE (HU)", 2, "low"),
+            Column("mae_hu", "MAE (HU)", 2, "low"),
+            Column("rmse_hu_body", "RMSE body", 2, "low"),
+            Column("mae_hu_body", "MAE body", 2, "low"),
+            Column("bias_hu", "Bias body", 2, "zero"),
+            *tissues,
+        ),
+    )
+
+
+def gain(row: Mapping, rows: Sequence[Mapping], key: str) -> float | None:
+    """Returns how much a row's value exceeds the input's, or None."""
+    inputs = [other.get(key) for other in rows if other["model"] == INPUT]
+    values = [row.get(key), *inputs]
+    if row["model"] == INPUT or not all(isinstance(v, int | float) for v in values):
+        return None
+    return values[0] - values[1]

@@ -1,0 +1,55 @@
+"""Writes an evaluation into a folder: metrics.json, slices.csv, report.html."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+from ct_keras.evaluation.document import SLICE_KEYS, to_json
+from ct_keras.evaluation.runner import Evaluation
+from ct_keras.files import write_text
+from ct_keras.report.report import render_report
+
+
+def write_report(
+    evaluation: Evaluation,
+    out: str | os.PathLike,
+    *,
+    curves: Mapping[str, Mapping] | None = None,
+) -> None:
+    """Writes what was measured, each file whole or not at all; other files stay.
+
+    Args:
+        evaluation: From `ct_keras.evaluation.evaluate_models`.
+        out: The folder that gets ``metrics.json``, ``slices.csv`` and ``report.html``.
+        curves: Name -> a curve of image quality that the page shows besides, as
+            `ct_keras.report.curves` describes it.
+
+    Raises:
+        CtKerasError: CTK-E073, if a file cannot be written.
+    """
+    out = Path(out)
+    write_text(out / "slices.csv", _csv(evaluation.records))
+    page = render_report(
+        evaluation.document, evaluation.records, evaluation.pictures, curves=curves
+    )
+    write_text(out / "report.html", page)
+    text = json.dumps(
+        evaluation.document, indent=2, ensure_ascii=False, allow_nan=False
+    )
+    write_text(out / "metrics.json", text + "\n")
+
+
+def _csv(records: list[dict]) -> str:
+    """One line per slice and model; a value that does not exist is empty."""
+    metrics = [key for key in records[0] if key not in SLICE_KEYS]
+    text = io.StringIO()
+    writer = csv.DictWriter(text, [*SLICE_KEYS, *metrics], lineterminator="\n")
+    writer.writeheader()
+    for record in records:
+        writer.writerow(to_json(record))
+    return text.getvalue()

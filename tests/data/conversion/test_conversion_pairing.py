@@ -1,0 +1,110 @@
+"""Partners are found by position, whatever the order of files and instances."""
+
+import numpy as np
+import pytest
+
+from ct_keras.data import pair_series
+from ct_keras.data.conversion.pairing import match_slices
+from ct_keras.dicom import read_series
+from ct_keras.errors import CtKerasError
+
+
+def plane(slice_index: int) -> float:
+    return 40.0 + 30 * slice_index
+
+
+@pytest.fixture
+def series(write_ct, tmp_path):
+    """Reads a series whose slices hold `plane(index)` in the middle."""
+
+    def make(name, **values):
+        return read_series(write_ct(tmp_path / name, sd=0, **values))
+
+    return make
+
+
+def shift(millimetres, axis=2):
+    def edit(dataset, index):
+        position = [float(value) for value in dataset.ImagePositionPatient]
+        position[axis] += millimetres
+        dataset.ImagePositionPatient = position
+
+    return edit
+
+
+def test_order_and_numbers_do_not_matter(write_ct, tmp_path):
+    full = write_ct(tmp_path / "full", slices=7, seed=1, sd=50)
+
+    def renumber(dataset, index):
+        dataset.InstanceNumber = [5, 1, 7, 3, 2, 6, 4][index]
+
+    low = write_ct(tmp_path / "low", slices=7, seed=1, sd=50, edit=renumber)
+    for number, path in enumerate(sorted(low.iterdir())):
+        path.rename(low / f"{(number * 3) % 7}-{number}.dcm")
+    pairs = list(pair_series(read_series(low), read_series(full)))
+    assert [pair.slice_index for pair in pairs] == list(range(7))
+    for pair in pairs:
+        np.testing.assert_array_equal(pair.low_hu, pair.full_hu)
+    assert pairs[0].spacing_mm == (0.7, 0.7)
+    # Partners by list order would differ: every slice has noise of its own.
+    assert not np.array_equal(pairs[0].full_hu, pairs[1].full_hu)
+
+
+def test_missing_slices_are_counted(write_ct, tmp_path):
+    full = write_ct(tmp_path / "full", slices=6)
+    low = write_ct(tmp_path / "low", slices=6, seed=1)
+    sorted(low.iterdir())[2].unlink()
+    sorted(full.iterdir())[0].unlink()
+    matches = match_slices(read_series(low).sources, read_series(full).sources)
+    assert matches.pairs == ((1, 0), (2, 2), (3, 3), (4, 4))
+    assert (matches.unmatched_low, matches.unmatched_full) == (1, 1)
+
+
+def test_small_offsets_are_bridged_and_large_ones_not(series):
+    full = series("full").sources
+    near = series("near", seed=1, edit=shift(0.3)).sources
+    assert match_slices(near, full).pairs == tuple((i, i) for i in range(4))
+    with pytest.raises(CtKerasError, match=r"CTK-E039.*no slice"):
+        match_slices(series("far", seed=1, edit=shift(1.5)).sources, full)
+
+
+@pytest.mark.parametrize(
+    ("values", "reason"),
+    [
+        ({"shape": (96, 80)}, "matrix"),
+        ({"spacing_mm": (3.0, 0.7, 0.8)}, "spacing"),
+        ({"edit": shift(1.0, axis=0)}, "shifted"),
+        ({"edit": shift(1.0, axis=1)}, "shifted"),
+    ],
+)
+def test_different_grids_are_refused(series, values, reason):
+    full = series("full").sources
+    with pytest.raises(CtKerasError, match=f"CTK-E039.*{reason}"):
+        match_slices(series("low", seed=1, **values).sources, full)
+
+
+def test_without_positions_nothing_is_guessed(series):
+    def strip(dataset, index):
+        del dataset.ImagePositionPatient
+        for keyword in ("SliceLocation",):
+            if keyword in dataset:
+                delattr(dataset, keyword)
+
+    full = series("full", edit=strip).sources
+    with pytest.raises(CtKerasError, match="CTK-E036"):
+        match_slices(series("low", seed=1, edit=strip).sources, full)
+
+
+def test_same_uids_match_without_positions(series):
+    def strip(dataset, index):
+        del dataset.ImagePositionPatient
+
+    full = series("full", seed=1, edit=strip).sources
+    low = series("low", seed=1, edit=strip).sources
+    assert match_slices(low[::-1], full).pairs == ((3, 0), (2, 1), (1, 2), (0, 3))
+
+
+def test_exposures_give_the_dose(series):
+    full, low = series("full", exposure_mas=200), series("low", seed=1, exposure_mas=50)
+    assert next(pair_series(low, full)).dose_fraction == pytest.approx(0.25)
+    assert next(pair_series(full, low)).dose_fraction is None

@@ -1,0 +1,83 @@
+"""The published weights: what lies in saved_models/ is what its cards say."""
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import ct_keras
+from ct_keras.denoising import list_published, read_card
+from ct_keras.denoising.loading import published_folder
+from ct_keras.errors import CtKerasError
+from ct_keras.files import sha256_of
+
+NAMES = list_published()
+
+
+@pytest.fixture(scope="module", params=NAMES)
+def published(request):
+    return request.param, ct_keras.load(request.param)
+
+
+def test_the_default_model_is_published():
+    assert ct_keras.load().identity == ct_keras.load("red_cnn").identity
+
+
+def test_weights_give_their_golden_output(published):
+    name, denoiser = published
+    with np.load(published_folder() / name / "golden.npz") as golden:
+        difference = denoiser(golden["low_dose_hu"]) - golden["denoised_hu"]
+    # Other processors sum in another order.
+    assert np.abs(difference).max() <= 0.01
+
+
+def test_savedmodel_agrees(published):
+    name, denoiser = published
+    folder = published_folder() / name
+    if not (folder / denoiser.identity.version).is_dir():
+        pytest.skip("an installed package holds no SavedModels")
+    low_hu = np.load(folder / "golden.npz")["low_dose_hu"][..., :57, :33]
+    served = tf.saved_model.load(str(folder / denoiser.identity.version))
+    result = served.signatures["serving_default"](
+        tf.constant(low_hu[None, ..., None], tf.float32)
+    )
+    difference = result["denoised_hu"].numpy()[0, ..., 0] - denoiser(low_hu)
+    assert np.abs(difference).max() <= 1e-3
+
+
+def test_card_tells_what_the_weights_are(published):
+    name, denoiser = published
+    card = read_card(name)
+    assert card["parameters"] == denoiser.network.count_params()
+    assert card["weights"]["sha256"] == denoiser.identity.weights_sha256
+    by_model = {row["model"]: row for row in card["metrics"]["rows"]}
+    assert by_model[name]["psnr"] > by_model["input"]["psnr"]
+    for field in ("licence", "attribution", "data", "contraindications"):
+        assert card[field]
+
+
+def test_checksums_cover_every_file(published):
+    folder = published_folder() / published[0]
+    lines = (folder / "SHA256SUMS").read_text().splitlines()
+    sums = {name: digest for digest, name in (line.split("  ") for line in lines)}
+    files = {
+        str(path.relative_to(folder)): sha256_of(path)
+        for path in folder.rglob("*")
+        if path.is_file() and path.name != "SHA256SUMS"
+    }
+    assert files and sums.items() >= files.items()
+
+
+def test_changed_weights_are_refused(published, tmp_path):
+    name, _ = published
+    copy = shutil.copytree(published_folder() / name, tmp_path / name)
+    card = json.loads((copy / "metadata.json").read_text())
+    path = copy / card["weights"]["file"]
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    path.write_bytes(data)
+    with pytest.raises(CtKerasError) as refusal:
+        ct_keras.load(copy)
+    assert refusal.value.code == "CTK-E090"
