@@ -9,6 +9,11 @@ from ct_keras.losses.adversarial import (
     generator_hinge,
 )
 from ct_keras.losses.histogram import histogram_counts, histogram_loss
+from ct_keras.losses.noise_free import (
+    noise_free_loss,
+    noise_free_residual,
+    robust_noise_free_loss,
+)
 from ct_keras.losses.perceptual import (
     feature_network,
     filter_bank,
@@ -47,7 +52,10 @@ __all__ = [
     "histogram_counts",
     "histogram_loss",
     "load_extractor",
+    "noise_free_loss",
+    "noise_free_residual",
     "perceptual_loss",
     "pixelwise_cross_entropy",
     "pyramidal_textural_loss",
+    "robust_noise_free_loss",
 ]
