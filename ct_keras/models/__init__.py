@@ -9,12 +9,21 @@ from __future__ import annotations
 import keras
 
 from ct_keras.errors import CtKerasError
-from ct_keras.models import adl, pix2pix, red_cnn, red_net, seo_resnet, wgan_vgg
+from ct_keras.models import (
+    adl,
+    pix2pix,
+    quiet_net,
+    red_cnn,
+    red_net,
+    seo_resnet,
+    wgan_vgg,
+)
 from ct_keras.models.adl import Adl, AdlSettings
 from ct_keras.models.adl_networks import Adl3dDenoiser, AdlDenoiser, AdlDiscriminator
 from ct_keras.models.cost import count_macs
 from ct_keras.models.patchgan import PatchGAN
 from ct_keras.models.pix2pix import Pix2Pix, Pix2PixGenerator
+from ct_keras.models.quiet_net import QuietNet
 from ct_keras.models.recipes import Recipe
 from ct_keras.models.red_cnn import RedCNN
 from ct_keras.models.red_net import RedNet10, RedNet20, RedNet30
@@ -34,6 +43,7 @@ __all__ = [
     "PatchGAN",
     "Pix2Pix",
     "Pix2PixGenerator",
+    "QuietNet",
     "Recipe",
     "RedCNN",
     "RedNet10",
@@ -57,6 +67,7 @@ _SPECS = {
     spec.name: spec
     for spec in (
         red_cnn.SPEC,
+        quiet_net.SPEC,
         *red_net.SPECS,
         pix2pix.SPEC,
         wgan_vgg.SPEC,
