@@ -336,7 +336,7 @@ plt.show()
 # %%
 from ct_keras import Denoiser
 
-denoiser = Denoiser(system.network, size_rule=adl.SPEC.size_rule)
+denoiser = Denoiser(system.network)
 test_truth = body(302, "thorax")[1]
 test_frames = np.stack([SIMULATOR.low_dose(test_truth, DOSE, seed=n) for n in range(50)])
 for name, one, many, window in (

@@ -50,11 +50,18 @@ def command(as_json) -> None:
 
 
 def _networks() -> list[dict]:
-    from ct_keras.models import build, count_macs, get_spec, list_models
+    from ct_keras.models import (
+        build,
+        count_macs,
+        get_spec,
+        list_models,
+        size_rule_of,
+    )
 
     rows = []
     for name in list_models():
         spec, network = get_spec(name), build(name)
+        size_rule = size_rule_of(network)
         rows.append(
             {
                 "name": name,
@@ -64,8 +71,8 @@ def _networks() -> list[dict]:
                 "dimensions": spec.dimensions,
                 "parameters": network.count_params(),
                 "receptive_field": spec.receptive_field,
-                "minimum_size": spec.size_rule.minimum,
-                "size_multiple": spec.size_rule.multiple,
+                "minimum_size": size_rule.minimum,
+                "size_multiple": size_rule.multiple,
                 "gmac_per_slice": count_macs(network) / 1e9,
                 "recipes": [recipe.name for recipe in spec.recipes],
             }

@@ -12,7 +12,7 @@ import numpy as np
 from ct_keras.denoising.blocks import Tiling, denoise_blocks, voxels_within
 from ct_keras.denoising.deployable import INPUT_NAME, OUTPUT_NAME, dimensions_of, wrap
 from ct_keras.errors import CtKerasError
-from ct_keras.models import SizeRule, get_spec, list_models
+from ct_keras.models import SizeRule, halo_of, size_rule_of
 from ct_keras.progress import track
 
 
@@ -45,11 +45,10 @@ class Denoiser:
     Args:
         model: A network in network units (any `ct_keras.models.build(...)`, trained or
             not), or a deployable model with the input `low_dose_hu`.
-        size_rule: The sizes that a network accepts; by default what the registry says
-            of a network of that name, else any size.
+        size_rule: The sizes that a network accepts; by default what its layers say.
         halo: Voxels by which a result of a network of volumes depends on its
-            neighbours; by default what the registry says of that name, else volumes
-            are denoised whole.
+            neighbours; by default what its layers say. Where one of them sees the whole
+            image, or is not known, volumes are denoised whole.
         block_voxels: What a block of a volume may have; by default what the network
             can take in about 8 GiB.
         self_ensemble: Denoise the 8 flips and quarter turns of each image (of the
@@ -65,6 +64,10 @@ class Denoiser:
         identity: See above.
         card: The model card of published weights (metadata.json); of a run only the
             `ranges` of what it was trained on; else an empty dict.
+
+    Raises:
+        CtKerasError: CTK-E091 for a network that does not lead from one image of one
+            channel to one of the same size.
 
     Example:
         >>> denoiser = Denoiser(ct_keras.models.build("red_cnn", width=8))
@@ -83,18 +86,17 @@ class Denoiser:
         identity: Identity | None = None,
         card: dict | None = None,
     ):
-        if model.name in list_models():
-            spec = get_spec(model.name)
-            size_rule = size_rule or spec.size_rule
-            halo = spec.halo if halo is None else halo
-        rule = size_rule or SizeRule()
-        deployable = model.inputs[0].name == INPUT_NAME
-        self.model = model if deployable else wrap(model, rule)
+        network = model
+        if getattr(model, "inputs", None) and model.inputs[0].name == INPUT_NAME:
+            network = model.get_layer(model.name)
+        rule = size_rule or size_rule_of(network)
+        self.model = wrap(model, rule) if network is model else model
         self.network = self.model.get_layer(self.model.name)
-        self.dimensions = dimensions_of(model)
+        self.dimensions = dimensions_of(self.model)
         self.tiling = None
         if self.dimensions == 3:
             voxels = block_voxels or voxels_within(self.network)
+            halo = halo_of(self.network) if halo is None else halo
             self.tiling = Tiling(rule, halo, voxels)
         self.identity = identity or Identity(
             self.model.name, weights_sha256=_hash_weights(self.network)

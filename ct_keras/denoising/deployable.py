@@ -48,7 +48,7 @@ def wrap(network: keras.Model, size_rule: SizeRule) -> keras.Model:
     x = to_network_units(_fit_size(dimensions, size_rule)(image))
     x = keras.layers.ReLU(name="floor", dtype="float32")(x)
     # The same layers without what `compile` added: files hold no optimiser.
-    core = keras.Model(network.input, network.output, name=network.name)
+    core = keras.Model(network.inputs[0], network.outputs[0], name=network.name)
     x = to_hu(core(x))
     x = _original_size(dimensions)([x, image])
     x = _restore_floor(dimensions)([x, image])

@@ -107,7 +107,7 @@ def list_filters(*, hu_preserving: bool | None = True) -> list[str]:
     ]
 
 
-def get(name: str, **parameters: float | None) -> Filter:
+def get(name: str, /, **parameters: float | None) -> Filter:
     """Returns a filter; see its `hu_preserving` for whether it gives HU.
 
     Args:
@@ -131,7 +131,7 @@ def get(name: str, **parameters: float | None) -> Filter:
     return catalogue[name].with_parameters(**parameters)
 
 
-def get_denoiser(name: str, **parameters: float | None) -> Filter:
+def get_denoiser(name: str, /, **parameters: float | None) -> Filter:
     """Returns a filter from HU to HU, for all that writes or measures HU.
 
     Raises:

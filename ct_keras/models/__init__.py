@@ -27,8 +27,9 @@ from ct_keras.models.quiet_net import QuietNet
 from ct_keras.models.recipes import Recipe
 from ct_keras.models.red_cnn import RedCNN
 from ct_keras.models.red_net import RedNet10, RedNet20, RedNet30
-from ct_keras.models.registry import ModelSpec, SizeRule
+from ct_keras.models.registry import ModelSpec
 from ct_keras.models.seo_resnet import DilatedBackprop, SeoAdam, SeoResNet
+from ct_keras.models.sizes import SizeRule, halo_of, size_rule_of
 from ct_keras.models.systems import TrainingSystem
 from ct_keras.models.wgan_vgg import WganVgg, WganVggCritic, WganVggGenerator
 
@@ -59,7 +60,9 @@ __all__ = [
     "build",
     "count_macs",
     "get_spec",
+    "halo_of",
     "list_models",
+    "size_rule_of",
 ]
 
 #: Adding a paper: one file in this folder, one line here.
@@ -99,7 +102,7 @@ def get_spec(name: str) -> ModelSpec:
     return _SPECS[name]
 
 
-def build(name: str, **options) -> keras.Model:
+def build(name: str, /, **options) -> keras.Model:
     """Builds an untrained network in network units.
 
     Args:

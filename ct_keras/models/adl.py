@@ -31,7 +31,7 @@ from ct_keras.losses import (
 )
 from ct_keras.models.adl_networks import Adl3dDenoiser, AdlDenoiser, AdlDiscriminator
 from ct_keras.models.recipes import Recipe, make_optimizer
-from ct_keras.models.registry import ModelSpec, SizeRule
+from ct_keras.models.registry import ModelSpec
 from ct_keras.models.systems import TrainingSystem
 
 #: What is trained in the three phases.
@@ -347,9 +347,7 @@ SPEC = ModelSpec(
     title="Three-scale U-Net with content enhancer and adversarial phases",
     paper="Ghahremani et al. 2022, https://arxiv.org/abs/2204.14100",
     file="ct_keras/models/adl.py",
-    size_rule=SizeRule(multiple=8, minimum=8),
     receptive_field=93,
-    halo=48,
     make_system=make_system,
     training_settings=TRAINING_SETTINGS,
     recipes=(
@@ -413,9 +411,7 @@ SPEC_3D = ModelSpec(
     title="ADL for volumes",
     paper=SPEC.paper,
     file=SPEC.file,
-    size_rule=SPEC.size_rule,
     receptive_field=SPEC.receptive_field,
-    halo=SPEC.halo,
     make_system=functools.partial(make_system, dimensions=3),
     training_settings=TRAINING_SETTINGS,
     dimensions=3,

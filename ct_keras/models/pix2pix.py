@@ -20,7 +20,7 @@ from ct_keras.errors import CtKerasError
 from ct_keras.losses import discriminator_cross_entropy, generator_cross_entropy
 from ct_keras.models.patchgan import LEAK, PatchGAN, gaussian, normalisation
 from ct_keras.models.recipes import Recipe, make_optimizer
-from ct_keras.models.registry import ModelSpec, SizeRule
+from ct_keras.models.registry import ModelSpec
 from ct_keras.models.systems import TrainingSystem
 
 #: Blocks of the decoder with dropout, counted from the bottleneck.
@@ -305,9 +305,7 @@ SPEC = ModelSpec(
     title="U-Net with a conditional GAN and L1",
     paper="Isola et al. 2017, https://doi.org/10.1109/CVPR.2017.632",
     file="ct_keras/models/pix2pix.py",
-    size_rule=SizeRule(multiple=256, minimum=256),
     receptive_field=None,
-    halo=None,
     make_system=make_system,
     training_settings=("lambda_l1", "receptive_field", "discriminator_width"),
     recipes=(

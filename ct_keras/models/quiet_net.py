@@ -17,7 +17,7 @@ from keras import layers
 
 from ct_keras.hu import OFFSET_HU, SCALE_HU
 from ct_keras.models.recipes import Recipe
-from ct_keras.models.registry import ModelSpec, SizeRule
+from ct_keras.models.registry import ModelSpec
 
 #: What the layers see is in hundreds of HU: noise and contrasts of organs are about 1.
 UNIT_HU = 100.0
@@ -134,9 +134,7 @@ SPEC = ModelSpec(
     paper="This project; blocks of He et al. 2016, "
     "https://doi.org/10.1109/CVPR.2016.90",
     file="ct_keras/models/quiet_net.py",
-    size_rule=SizeRule(multiple=8, minimum=8),
     receptive_field=None,
-    halo=None,
     recipes=(
         Recipe(
             name="report",

@@ -15,7 +15,7 @@ import keras
 from keras import layers
 
 from ct_keras.models.recipes import Recipe
-from ct_keras.models.registry import ModelSpec, SizeRule
+from ct_keras.models.registry import ModelSpec
 
 KERNEL_SIZE = 5
 #: Standard deviation of the initial weights in the original publication's recipe.
@@ -112,9 +112,7 @@ SPEC = ModelSpec(
     title="Residual encoder-decoder network",
     paper="Chen et al. 2017, https://doi.org/10.1109/TMI.2017.2715284",
     file="ct_keras/models/red_cnn.py",
-    size_rule=SizeRule(minimum=21),
     receptive_field=41,
-    halo=20,
     recipes=(
         Recipe(
             name="report",

@@ -16,7 +16,7 @@ from keras import layers, ops
 
 from ct_keras.errors import CtKerasError
 from ct_keras.models.recipes import Recipe
-from ct_keras.models.registry import ModelSpec, SizeRule
+from ct_keras.models.registry import ModelSpec
 
 KERNEL_SIZE = 3
 #: Noise is a hundredth of the network's scale; see `RedNet30`, "identity".
@@ -79,8 +79,7 @@ def RedNet30(
         residual: Adds the input to the output, so that the layers predict the
             correction (residual learning). False learns the image itself.
         fast: Stride 2 in the first and in the last layer: a quarter of the operations.
-            Rows and columns must then be even, so give
-            ``size_rule=SizeRule(multiple=2)`` to the `Denoiser`.
+            Rows and columns must then be even; a `Denoiser` pads them.
         initializer: "glorot_uniform" or another Keras initialiser, or, with `residual`,
             "identity": Glorot, but the last layer starts at zero, so that an untrained
             network returns its input, and the kernels of the first have no mean and
@@ -252,9 +251,7 @@ def _spec(name: str, builder, pairs: int, recipes: tuple[Recipe, ...]) -> ModelS
         title=f"Encoder-decoder of {2 * pairs} layers with symmetric skips",
         paper="Mao et al. 2016, https://arxiv.org/abs/1603.09056",
         file="ct_keras/models/red_net.py",
-        size_rule=SizeRule(),
         receptive_field=4 * pairs + 1,
-        halo=2 * pairs,
         recipes=recipes,
     )
 

@@ -1,4 +1,4 @@
-"""What the zoo knows about a network: builder, sizes, recipes, training algorithm."""
+"""What the zoo knows about a network: builder, recipes, training algorithm."""
 
 from __future__ import annotations
 
@@ -13,19 +13,6 @@ from ct_keras.models.systems import TrainingSystem
 
 
 @dataclass(frozen=True)
-class SizeRule:
-    """The image sizes that a network accepts without padding.
-
-    Attributes:
-        multiple: Rows and columns (and slices, in 3-D) must be multiples of this.
-        minimum: Smallest number of rows and of columns (and of slices).
-    """
-
-    multiple: int = 1
-    minimum: int = 1
-
-
-@dataclass(frozen=True)
 class ModelSpec:
     """One network of the zoo.
 
@@ -35,10 +22,8 @@ class ModelSpec:
         title: What it is, in a few words.
         paper: Citation with DOI.
         file: Where all of the paper lies in this project.
-        size_rule: Sizes that the network accepts.
         receptive_field: Side of the square of input pixels that one output pixel sees;
             None if it sees the whole image.
-        halo: Pixels by which tiles must overlap; None if it must not be tiled.
         recipes: Named training recipes.
         make_system: For a network with a training algorithm of its own: builds it from
             a recipe, compiled. None: `fit` with the recipe's loss.
@@ -51,9 +36,7 @@ class ModelSpec:
     title: str
     paper: str
     file: str
-    size_rule: SizeRule
     receptive_field: int | None
-    halo: int | None
     recipes: tuple[Recipe, ...]
     make_system: Callable[[Recipe], TrainingSystem] | None = None
     training_settings: tuple[str, ...] = ()

@@ -21,7 +21,7 @@ from keras import layers, ops
 
 from ct_keras.errors import CtKerasError
 from ct_keras.models.recipes import Recipe, make_optimizer
-from ct_keras.models.registry import ModelSpec, SizeRule
+from ct_keras.models.registry import ModelSpec
 from ct_keras.models.systems import TrainingSystem
 
 #: Standard deviation of the initial weights; what lies beyond twice that is redrawn.
@@ -357,9 +357,7 @@ SPEC = ModelSpec(
     title="Convolutional ResNet with dilated back-propagation",
     paper="Seo 2018, https://github.com/JaeDukSeo/Only_Numpy_Basic",
     file="ct_keras/models/seo_resnet.py",
-    size_rule=SizeRule(),
     receptive_field=13,
-    halo=6,
     recipes=(
         REPORT,
         replace(

@@ -30,7 +30,7 @@ from ct_keras.losses.wasserstein import (
     gradient_penalty,
 )
 from ct_keras.models.recipes import Recipe, make_optimizer
-from ct_keras.models.registry import ModelSpec, SizeRule
+from ct_keras.models.registry import ModelSpec
 from ct_keras.models.systems import TrainingSystem
 
 KERNEL_SIZE = 3
@@ -462,9 +462,7 @@ SPEC = ModelSpec(
     title="Wasserstein GAN with perceptual loss",
     paper="Yang et al. 2018, https://doi.org/10.1109/TMI.2018.2827462",
     file="ct_keras/models/wgan_vgg.py",
-    size_rule=SizeRule(),
     receptive_field=17,
-    halo=8,
     make_system=make_system,
     training_settings=TRAINING_SETTINGS,
     recipes=(

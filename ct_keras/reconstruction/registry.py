@@ -138,7 +138,7 @@ def list_reconstructions() -> list[str]:
     return list(_RECONSTRUCTIONS)
 
 
-def get_reconstruction(name: str, **parameters: float) -> ProjectionFilter:
+def get_reconstruction(name: str, /, **parameters: float) -> ProjectionFilter:
     """Returns a projection-domain baseline.
 
     Args:

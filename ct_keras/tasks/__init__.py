@@ -108,7 +108,7 @@ def get_task(name: str) -> TaskSpec:
     return _SPECS[name]
 
 
-def build(name: str, **options) -> keras.Model:
+def build(name: str, /, **options) -> keras.Model:
     """Builds an untrained task network in network units.
 
     Args:

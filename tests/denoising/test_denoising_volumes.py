@@ -55,7 +55,7 @@ def network():
 
 @pytest.fixture(scope="module")
 def whole(network):
-    """Takes volumes whole: nothing is known of how far its results depend."""
+    """Takes volumes of a test whole: they are small enough."""
     return ct_keras.Denoiser(network, size_rule=RULE)
 
 

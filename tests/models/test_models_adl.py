@@ -213,7 +213,7 @@ def test_receptive_field_is_46_pixels_either_side():
     after = [119 - np.argmax(seen[i][::-1]) - row for i, row in enumerate(rows)]
     assert max(before + after) == 46
     assert adl.SPEC.receptive_field == 2 * 46 + 1
-    assert adl.SPEC.halo >= 46
+    assert models.halo_of(network) == 46
 
 
 def test_hinges_undo_the_sigmoid():

@@ -79,7 +79,7 @@ def test_receptive_field_is_17():
         centre = network(x)[0, 15, 15, 0]
     seen = tape.gradient(centre, x).numpy()[0, :, :, 0] != 0
     assert (seen.any(0).sum(), seen.any(1).sum()) == (17, 17)
-    assert (SPEC.receptive_field, SPEC.halo) == (17, 8)
+    assert (SPEC.receptive_field, models.halo_of(network)) == (17, 8)
 
 
 def test_generator_is_eight_convolutions_each_with_a_relu():

@@ -12,6 +12,10 @@ from ct_keras import models
 from ct_keras.errors import CtKerasError
 
 NAMES = models.list_models()
+RULES = {
+    name: models.size_rule_of(models.build(name, width=2))
+    for name in models.list_models()
+}
 
 
 def _noise(shape, seed=0):
@@ -20,15 +24,14 @@ def _noise(shape, seed=0):
 
 def _image(name, seed=0):
     """A picture or a volume of a size that the network takes."""
-    spec = models.get_spec(name)
+    spec, rule = models.get_spec(name), RULES[name]
     side = 40 if spec.dimensions == 2 else 16
-    multiple = spec.size_rule.multiple
-    side = -(-max(side, spec.size_rule.minimum) // multiple) * multiple
+    side = -(-max(side, rule.minimum) // rule.multiple) * rule.multiple
     return _noise((1, *[side] * spec.dimensions, 1), seed)
 
 
 # Where a network halves the image, the field depends on the pixel.
-FULL_SIZE = [name for name in NAMES if models.get_spec(name).size_rule.multiple == 1]
+FULL_SIZE = [name for name in NAMES if RULES[name].multiple == 1]
 
 
 @pytest.mark.parametrize("name", FULL_SIZE)

@@ -12,7 +12,7 @@ from keras import layers
 import ct_keras
 from ct_keras import models
 from ct_keras.data import iterate_pairs
-from ct_keras.models import ModelSpec, Recipe, SizeRule
+from ct_keras.models import ModelSpec, Recipe
 from ct_keras.training import train
 from ct_keras.training.trainer import _examples
 from ct_keras.training.validation import VolumePair, fixed_volumes, validate
@@ -43,9 +43,7 @@ SPEC = ModelSpec(
     title="",
     paper="",
     file="",
-    size_rule=SizeRule(),
     receptive_field=5,
-    halo=2,
     dimensions=3,
     recipes=(RECIPE,),
 )
