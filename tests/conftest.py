@@ -1,5 +1,8 @@
 """Shared fixtures: where real CT lies, and small phantom patients."""
 
+import functools
+import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -25,6 +28,23 @@ def shared_ct() -> Path:
     if not SHARED_CT.is_dir():
         pytest.skip("no real CT beside the project (../shared/ct)")
     return SHARED_CT
+
+
+@pytest.fixture(scope="session")
+def few_slices(shared_ct, tmp_path_factory) -> Callable[[str, int], Path]:
+    """Gives a folder with so many slices of a real patient, evenly spread."""
+
+    @functools.cache
+    def link(patient: str, slices: int) -> Path:
+        files = sorted((shared_ct / patient).iterdir())
+        folder = tmp_path_factory.mktemp("few") / Path(patient).name
+        folder.mkdir()
+        places = {i * (len(files) - 1) // max(slices - 1, 1) for i in range(slices)}
+        for place in places:
+            shutil.copyfile(files[place], folder / files[place].name)
+        return folder
+
+    return link
 
 
 @pytest.fixture(scope="session")

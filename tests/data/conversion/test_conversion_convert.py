@@ -1,5 +1,8 @@
 """Conversion: exact HU, split by patient, private, resumable, never half done."""
 
+import shutil
+from pathlib import Path
+
 import numpy as np
 import pydicom
 import pytest
@@ -233,9 +236,11 @@ def test_lossy_and_denoised_sources_are_refused(convert_pairs, pairs_source, tmp
     assert any("CTK-W011" in text for text in manifest.findings)
 
 
-def test_real_series_keep_every_stored_value(shared_ct, key_file, tmp_path):
-    """The records of a real patient hold the HU of the files, padding included."""
-    source = shared_ct / "val"
+def test_real_series_keep_every_stored_value(few_slices, key_file, tmp_path):
+    """The records of real patients hold the HU of the files, padding included."""
+    source = tmp_path / "source"
+    for patient in ("val/SBU-A048383", "val/SBU-A072894"):
+        shutil.copytree(few_slices(patient, 2), source / Path(patient).name)
     manifest = convert(
         source,
         tmp_path / "records",
