@@ -113,10 +113,19 @@ def _silence_libraries() -> None:
     os.close(nowhere)
 
 
+class _StandardError(logging.Handler):
+    """Writes plain lines to what standard error is at that moment."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        click.echo(self.format(record), err=True)
+
+
 def _start_logging() -> None:
     """Private output files, and plain log lines on standard error."""
     os.umask(0o077)
-    logging.basicConfig(format="%(message)s", level=logging.WARNING, stream=sys.stderr)
+    root = logging.getLogger()
+    if not any(isinstance(handler, _StandardError) for handler in root.handlers):
+        root.addHandler(_StandardError())
     logging.getLogger("ct_keras").setLevel(logging.INFO)
 
 
