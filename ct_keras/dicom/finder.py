@@ -185,9 +185,7 @@ def _add_series(
         several = len(stacks) > 1
         for number, stack in enumerate(stacks, start=1):
             series = _make_series(stack, findings, number if several else 0)
-            _check_bytes(series, limits)
-            if not force_hu:
-                check_hu(series)
+            _check_series(series, limits, force_hu=force_hu)
             scan.series.append(series)
     except CtKerasError as error:
         scan.refusals.append(Refusal(error, len(files)))
@@ -207,7 +205,7 @@ def _make_series(stack: Stack, findings: list[Finding], number: int) -> Series:
     )
 
 
-def _check_bytes(series: Series, limits: Limits) -> None:
+def _check_series(series: Series, limits: Limits, *, force_hu: bool) -> None:
     needed = sum(source.pixel_bytes for source in series.sources)
     if needed > limits.max_series_bytes:
         raise CtKerasError(
@@ -215,3 +213,5 @@ def _check_bytes(series: Series, limits: Limits) -> None:
             f"series needs {needed / 2**30:.1f} GiB, "
             f"limit {limits.max_series_bytes / 2**30:g} GiB",
         )
+    if not force_hu:
+        check_hu(lambda index: series.read(index).hu, len(series))

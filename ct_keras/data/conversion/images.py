@@ -15,6 +15,8 @@ from ct_keras.errors import CtKerasError
 from ct_keras.hu import FLOOR_HU, to_stored
 
 _INT16 = np.iinfo(np.int16)
+#: Fewest rows or columns of a picture: less is a line, or axes in another order.
+_SMALLEST = 8
 #: What a kernel name may hold; anything else is not a kernel name.
 _KERNEL = re.compile(r"[A-Za-z0-9 ._+\-/\\^]{1,32}")
 
@@ -29,6 +31,7 @@ class Picture:
         sop_instance_uid: What names the image in hashes.
         slope: HU per unit.
         intercept: HU of the value 0.
+        page: Number of the page in a file of several.
     """
 
     path: Path
@@ -36,6 +39,7 @@ class Picture:
     sop_instance_uid: str
     slope: float
     intercept: float
+    page: int = 0
 
 
 @dataclass(frozen=True)
@@ -97,7 +101,7 @@ def read_image(source: SourceSlice | Picture) -> Image:
 
     Raises:
         CtKerasError: CTK-E003 or E005, if it cannot be read; CTK-E047, if a picture has
-            8 bits or colours.
+            8 bits or colours; CTK-E041, if it is but a line.
     """
     if isinstance(source, Picture):
         return _read_picture(source)
@@ -105,16 +109,37 @@ def read_image(source: SourceSlice | Picture) -> Image:
     return Image(pixels.hu, pixels.padding, source.slope, source.intercept)
 
 
+def count_pages(path: Path, number: int) -> int:
+    """Returns how many pictures a file holds.
+
+    Raises:
+        CtKerasError: CTK-E005, if it cannot be read.
+    """
+    pages = cv2.imcount(str(path), cv2.IMREAD_UNCHANGED)
+    if pages < 1:
+        raise CtKerasError("CTK-E005", f"cannot read file #{number}")
+    return pages
+
+
 def _read_picture(source: Picture) -> Image:
-    values = cv2.imread(str(source.path), cv2.IMREAD_UNCHANGED)
-    if values is None:
+    flags = cv2.IMREAD_UNCHANGED
+    _, pages = cv2.imreadmulti(str(source.path), source.page, 1, flags=flags)
+    if not pages:
         raise CtKerasError("CTK-E005", f"cannot read file #{source.number}")
+    values = pages[0]
     if values.ndim != 2 or values.dtype not in (np.uint16, np.int16, np.float32):
         raise CtKerasError(
             "CTK-E047",
-            f"file #{source.number} is no 16-bit picture of one channel",
-            received=f"{values.dtype}, {values.ndim} dimensions",
+            f"file #{source.number} is not a 16-bit picture of one channel",
+            received=f"{values.dtype}, {values[0, 0].size} channels",
             expected="16-bit PNG, 16-bit or float TIFF",
+        )
+    if min(values.shape) < _SMALLEST:
+        raise CtKerasError(
+            "CTK-E041",
+            f"file #{source.number} is too small for a slice",
+            received="{} x {} pixels".format(*values.shape),
+            expected="rows and columns of one slice in each page",
         )
     hu = (values.astype(np.float64) * source.slope + source.intercept).astype("f4")
     whole = source.slope if values.dtype != np.float32 else 0.0

@@ -1,8 +1,8 @@
 """Which low-dose slice belongs to which normal-dose slice: by position, never by order.
 
 Exports number their files and their instances as they please; two folders of the same
-scan can be listed in different orders, or one of them lacks a slice. Only the position
-in the patient says what belongs together.
+scan can be listed in different orders, repeat a UID, or one of them lacks a slice. Only
+the position in the patient says what belongs together.
 """
 
 from __future__ import annotations
@@ -51,17 +51,10 @@ def match_slices(low: Sequence[SourceSlice], full: Sequence[SourceSlice]) -> Mat
 
     Raises:
         CtKerasError: CTK-E039, if matrix, spacing, orientation or place in the plane
-            differ or no slice has a partner; CTK-E036, if slices have no position and
-            do not share their UIDs.
+            differ or no slice has a partner; CTK-E036, if slices have no position.
     """
     check_grid(low[0], full[0])
-    uids = {source.sop_instance_uid: i for i, source in enumerate(low)}
-    shared = [
-        (uids[source.sop_instance_uid], i)
-        for i, source in enumerate(full)
-        if source.sop_instance_uid in uids
-    ]
-    pairs = shared or _by_height(low, full)
+    pairs = _by_height(low, full)
     if not pairs:
         raise _different("no slice of one lies where a slice of the other lies")
     return Matches(tuple(pairs), len(low) - len(pairs), len(full) - len(pairs))

@@ -128,10 +128,41 @@ def test_pairs(write_ct, tmp_path):
         cases(tmp_path, "pairs", low=tmp_path / "nothing", full=tmp_path)
 
 
-def test_anonymous_patients_are_their_folders(write_ct, tmp_path):
+@pytest.mark.parametrize(
+    "name",
+    [
+        "ANONYMOUS",
+        " Anon ",
+        "anonymized patient",
+        "De-Identified",
+        "0000",
+        "N/A",
+        "XXX",
+    ],
+)
+@pytest.mark.parametrize("layout", ["single", "pairs", "images"])
+def test_anonymous_patients_are_their_folders(write_ct, tmp_path, layout, name):
     for folder in ("one", "two"):
-        write_ct(tmp_path / folder, patient="ANONYMOUS", seed=ord(folder[0]))
-    assert {case.patient for case in cases(tmp_path, "single")} == {"one", "two"}
+        for dose in ("full", "low"):
+            write_ct(
+                tmp_path / dose / folder,
+                patient=name,
+                seed=len(dose),
+                slices=2,
+                seed_uid=folder,
+            )
+    options = {"low": tmp_path / "low", "full": tmp_path / "full"}
+    source = tmp_path / "full"
+    found = cases(source, layout, **(options if layout != "single" else {}))
+    assert [case.patient for case in found] == ["one", "two"]
+    assert [len(case.pairs) for case in found] == [2, 2]
+
+
+def test_pseudonyms_tell_patients_apart(write_ct, tmp_path):
+    for number, patient in enumerate(("ANON1", "ANON2")):
+        write_ct(tmp_path / "all" / str(number), patient=patient, seed=number)
+    found = cases(tmp_path, "single")
+    assert [case.patient for case in found] == ["ANON1", "ANON2"]
 
 
 def test_single_takes_every_series(write_ct, tmp_path):
@@ -152,7 +183,7 @@ def write_picture(path, values):
 
 @pytest.mark.parametrize("suffix", ["png", "tif"])
 def test_images(tmp_path, suffix):
-    values = np.arange(64 * 64, dtype=np.uint16).reshape(64, 64)
+    values = np.arange(64 * 64, dtype=np.uint16).reshape(64, 64) // 2
     for patient in ("p1", "p2"):
         for name in ("a", "b"):
             write_picture(tmp_path / "clean" / patient / f"{name}.{suffix}", values)
@@ -169,18 +200,125 @@ def test_images(tmp_path, suffix):
     np.testing.assert_array_equal(read_image(pair.low).hu, values - 1019.0)
 
 
+def write_both(tmp_path, name, values):
+    """The same picture as noisy and as clean."""
+    for folder in ("noisy", "clean"):
+        write_picture(tmp_path / folder / name, values)
+    return {
+        "low": tmp_path / "noisy",
+        "full": tmp_path / "clean",
+        "slope": 1.0,
+        "intercept": -1024.0,
+    }
+
+
+def disc() -> np.ndarray:
+    """HU of a disc in air."""
+    rows, columns = np.ogrid[-1:1:64j, -1:1:64j]
+    return np.where(rows**2 + columns**2 < 0.8, 40.0, -1000.0)
+
+
+def raw(value: int) -> np.ndarray:
+    """Stored values of a disc in air, told apart by one pixel."""
+    values = (disc() + 1024).astype(np.uint16)
+    values[0, 0] = value
+    return values
+
+
+def test_names_of_pictures_may_hold_dots(tmp_path):
+    for number in range(4):
+        options = write_both(tmp_path, f"1.2.840.{number}.png", raw(number))
+    write_both(tmp_path, "1.2.840.9.TIF", raw(9))
+    (case,) = cases(tmp_path, "images", **options)
+    found = [read_image(pair.full).hu[0, 0] + 1024 for pair in case.pairs]
+    assert found == [0, 1, 2, 3, 9]
+
+
+def test_pictures_lie_in_the_order_of_their_numbers(tmp_path):
+    for number in (1, 2, 10, 11):
+        options = write_both(tmp_path, f"p/slice{number}.png", raw(number))
+    (case,) = cases(tmp_path, "images", **options)
+    found = [read_image(pair.low).hu[0, 0] + 1024 for pair in case.pairs]
+    assert found == [1, 2, 10, 11]
+    assert [pair.slice_index for pair in case.pairs] == [0, 1, 2, 3]
+
+
+def test_two_pictures_of_one_name_are_refused(tmp_path):
+    options = write_both(tmp_path, "p/a.png", raw(1))
+    write_both(tmp_path, "p/a.tif", raw(2))
+    with pytest.raises(CtKerasError, match="CTK-E030"):
+        cases(tmp_path, "images", **options)
+
+
+def test_pages_of_a_tiff_are_slices(tmp_path):
+    pages = [raw(number) for number in range(3)]
+    for folder in ("noisy", "clean"):
+        (tmp_path / folder / "p").mkdir(parents=True)
+        for name in ("a", "b"):
+            path = tmp_path / folder / "p" / f"{name}.tif"
+            assert cv2.imwritemulti(str(path), pages)
+    options = write_both(tmp_path, "p/single.png", raw(7))
+    found = cases(tmp_path, "images", **options)
+    assert [len(case.pairs) for case in found] == [1, 3, 3]
+    # Pages of two files are two series: no volume goes across them.
+    assert len({case.series_key for case in found}) == 3
+    assert {case.patient for case in found} == {"p"}
+    pages = [read_image(pair.full).hu[0, 0] + 1024 for pair in found[1].pairs]
+    assert pages == [0, 1, 2]
+    assert len({pair.full.sop_instance_uid for pair in found[1].pairs}) == 3
+    path = tmp_path / "noisy" / "p" / "a.tif"
+    assert cv2.imwritemulti(str(path), [raw(0), raw(1)])
+    with pytest.raises(CtKerasError, match=r"CTK-E039.*pages"):
+        cases(tmp_path, "images", **options)
+
+
+@pytest.mark.parametrize(
+    ("values", "code"),
+    [
+        (np.zeros((64, 64, 3), np.uint16), "CTK-E047"),
+        (np.zeros((64, 64, 4), np.uint16), "CTK-E047"),
+        (np.zeros((64, 64), np.uint8), "CTK-E047"),
+        (np.zeros((64, 1), np.uint16), "CTK-E041"),
+    ],
+)
+def test_pictures_that_hold_something_else_are_refused(tmp_path, values, code):
+    options = write_both(tmp_path, "p/a.png", values)
+    with pytest.raises(CtKerasError, match=code):
+        cases(tmp_path, "images", **options)
+
+
+@pytest.mark.parametrize(
+    ("values", "slope", "intercept"),
+    [
+        pytest.param(lambda hu: ((hu + 1024) / 4096).astype("f4"), 1, 0, id="0 to 1"),
+        pytest.param(
+            lambda hu: ((hu.clip(-160, 240) + 160) * 163).astype("u2"),
+            1,
+            -1024,
+            id="16 bits of a window",
+        ),
+        pytest.param(
+            lambda hu: (hu.clip(-1024, 3071) + 1024).astype("u2") * 16,
+            1,
+            -1024,
+            id="12 bits shifted to 16",
+        ),
+    ],
+)
+def test_pictures_that_are_not_hu_are_refused(tmp_path, values, slope, intercept):
+    options = write_both(tmp_path, "p/a.tif", values(disc()))
+    options |= {"slope": slope, "intercept": intercept}
+    with pytest.raises(CtKerasError, match="CTK-E044"):
+        cases(tmp_path, "images", **options)
+    assert len(cases(tmp_path, "images", **options, force_hu=True)) == 1
+
+
 def test_float_pictures_are_hu(tmp_path):
     hu = np.linspace(-1000, 1000, 100, dtype=np.float32).reshape(10, 10)
     write_picture(tmp_path / "a.tiff", hu)
     image = read_image(Picture(tmp_path / "a.tiff", 1, "a", 1.0, 0.0))
     np.testing.assert_array_equal(image.hu, hu)
     assert image.slope == 0
-
-
-def test_eight_bit_pictures_are_refused(tmp_path):
-    write_picture(tmp_path / "a.png", np.zeros((4, 4), np.uint8))
-    with pytest.raises(CtKerasError, match="CTK-E047"):
-        read_image(Picture(tmp_path / "a.png", 1, "a", 1.0, 0.0))
 
 
 def test_images_may_be_dicom(write_ct, tmp_path):
@@ -196,6 +334,42 @@ def test_images_may_be_dicom(write_ct, tmp_path):
     (tmp_path / "swap").rename(files[1])
     with pytest.raises(CtKerasError, match="CTK-E039"):
         cases(tmp_path, "images", **options)
+
+
+def test_positions_order_the_dicom_files_of_images(write_ct, tmp_path):
+    for folder in ("noisy", "clean"):
+        write_ct(tmp_path / folder, seed=len(folder), slices=5, seed_uid="one")
+        write_ct(tmp_path / "more", seed=9 + len(folder), slices=3, seed_uid="two")
+        (tmp_path / "more").rename(tmp_path / folder / "more")
+        files = sorted((tmp_path / folder).glob("*.dcm"))
+        for file, name in zip(files, ("9.5", "9.1", "x.2", "x.3", "a.4"), strict=True):
+            file.rename(file.with_name(name))
+    options = {"low": tmp_path / "noisy", "full": tmp_path / "clean"}
+    found = cases(tmp_path, "images", **options)
+    assert sorted(len(case.pairs) for case in found) == [3, 5]
+    for case in found:
+        assert [pair.slice_index for pair in case.pairs] == list(range(len(case.pairs)))
+        heights = [pair.full.position[2] for pair in case.pairs]
+        assert heights == sorted(heights)
+        for pair in case.pairs:
+            assert pair.low.path.name == pair.full.path.name
+    assert len({case.series_key for case in found}) == 2
+
+
+def test_other_files_of_images_are_told(write_ct, tmp_path):
+    """A multi-frame object beside the slices must not vanish without a word."""
+    for folder in ("noisy", "clean"):
+        write_ct(tmp_path / folder, seed=len(folder))
+        write_ct(
+            tmp_path / folder / "more",
+            seed=9,
+            slices=1,
+            seed_uid="other",
+            edit=lambda dataset, index: setattr(dataset, "NumberOfFrames", 5),
+        )
+    options = {"low": tmp_path / "noisy", "full": tmp_path / "clean"}
+    (case,) = cases(tmp_path, "images", **options)
+    assert any("CTK-E048" in str(finding) for finding in case.findings)
 
 
 def test_nothing_there(tmp_path, write_ct):

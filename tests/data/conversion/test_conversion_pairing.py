@@ -95,7 +95,29 @@ def test_without_positions_nothing_is_guessed(series):
         match_slices(series("low", seed=1, edit=strip).sources, full)
 
 
-def test_same_uids_match_without_positions(series):
+@pytest.mark.parametrize(
+    "uid_of_slice",
+    [
+        pytest.param(lambda index: f"1.2.{3 - index}", id="counted from the other end"),
+        pytest.param(lambda index: "1.2.0", id="all the same"),
+        pytest.param(lambda index: f"1.2.{index + 3}", id="one shared"),
+    ],
+)
+def test_uids_never_outvote_positions(series, uid_of_slice):
+    def numbered(dataset, index):
+        dataset.SOPInstanceUID = f"1.2.{index}"
+
+    def renumbered(dataset, index):
+        dataset.SOPInstanceUID = uid_of_slice(index)
+
+    full = series("full", edit=numbered).sources
+    low = series("low", seed=1, edit=renumbered).sources
+    matches = match_slices(low, full)
+    assert matches.pairs == tuple((i, i) for i in range(4))
+    assert (matches.unmatched_low, matches.unmatched_full) == (0, 0)
+
+
+def test_slice_locations_stand_in_for_positions(series):
     def strip(dataset, index):
         del dataset.ImagePositionPatient
 

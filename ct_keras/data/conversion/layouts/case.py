@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ct_keras.data.conversion.images import Picture, safe_kernel
-from ct_keras.data.conversion.pairing import dose_between, match_slices
+from ct_keras.data.conversion.pairing import Matches, dose_between, match_slices
 from ct_keras.data.conversion.strata import age_band, body_part
 from ct_keras.dicom import Series, SourceSlice, find_series
 from ct_keras.errors import CtKerasError, Finding
 
-#: PatientIDs that anonymisers leave behind; they name nobody.
-_PLACEHOLDERS = {"", "0", "anon", "anonymous", "anonymized", "anonymised", "unknown"}
+#: PatientIDs that anonymisers leave behind, without spaces and marks; they name nobody.
+_PLACEHOLDER = re.compile(
+    "(anon(ym|ymous|ymi[sz]ed)?|dei?dentified|unknown|none|null|na|noid|nopatientid|"
+    "removed|redacted|deleted|0*|x*)(patient|patientid|subject|id|name)?"
+)
 
 
 @dataclass(frozen=True)
@@ -28,6 +32,7 @@ class LayoutOptions:
         spacing_mm: Row and column spacing of pictures; 0 is unknown (`images`).
         dose: Dose fraction of the low-dose images, where nothing else tells.
         variants: Which reconstructions, as 3mm or 1mm_sharp; none is all (`mayo`).
+        force_hu: Accept values that do not look like HU (CTK-E044).
     """
 
     low: Path | None = None
@@ -37,6 +42,7 @@ class LayoutOptions:
     spacing_mm: tuple[float, float] = (0.0, 0.0)
     dose: float | None = None
     variants: tuple[str, ...] = ()
+    force_hu: bool = False
 
     def below(self, name: str) -> LayoutOptions:
         """Returns the options for a sub-folder of the low and full folders."""
@@ -129,6 +135,7 @@ def series_case(
     names: Sequence[str] = (),
     dose: float | None = None,
     variant: str = "",
+    matches: Matches | None = None,
 ) -> Case:
     """Makes the case of a normal-dose series.
 
@@ -139,6 +146,7 @@ def series_case(
         names: What a user may call the patient beside `patient`.
         dose: Dose fraction of `low`; by default the ratio of the exposures.
         variant: Sorts before the file names.
+        matches: The partners, where more than the positions tells them.
 
     Raises:
         CtKerasError: CTK-E039 or E036, if the two do not fit together.
@@ -147,7 +155,7 @@ def series_case(
         pairs = tuple(Pair(full.sources[i], None, i) for i in range(len(full)))
         unmatched = 0
     else:
-        matches = match_slices(low.sources, full.sources)
+        matches = matches or match_slices(low.sources, full.sources)
         unmatched = matches.unmatched_low + matches.unmatched_full
         pairs = tuple(
             Pair(full.sources[i], low.sources[j], i) for j, i in matches.pairs
@@ -174,16 +182,17 @@ def series_case(
 def patient_of(series: Series, folder: str) -> str:
     """Returns the PatientID, or the folder where that is a placeholder."""
     key = series.patient_key.strip()
-    return folder if key.lower() in _PLACEHOLDERS else key
+    letters = "".join(letter for letter in key.lower() if letter.isalnum())
+    return folder if _PLACEHOLDER.fullmatch(letters) else key
 
 
-def only_series(folder: Path) -> Series:
+def only_series(folder: Path, options: LayoutOptions) -> Series:
     """Returns the one CT series in a folder.
 
     Raises:
         CtKerasError: CTK-E030, if there are several; and those of `find_series`.
     """
-    found = find_series(folder)
+    found = find_series(folder, force_hu=options.force_hu)
     if len(found) > 1:
         raise CtKerasError(
             "CTK-E030",

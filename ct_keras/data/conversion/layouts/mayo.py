@@ -53,7 +53,9 @@ def mayo(root: Path, options: LayoutOptions) -> list[Case]:
                 received=next(iter(folders)),
                 expected="full and quarter",
             )
-        low, full = only_series(folders["quarter"]), only_series(folders["full"])
+        low, full = (
+            only_series(folders[dose], options) for dose in ("quarter", "full")
+        )
         options_of = {
             "patient": patient,
             "dose": options.dose or QUARTER,

@@ -42,10 +42,10 @@ def pairs(root: Path, options: LayoutOptions) -> list[Case]:
     lonely = len(names[0] ^ names[1])
     cases = []
     for name in common:
-        series = only_series(full / name)
+        series = only_series(full / name, options)
         case = series_case(
             series,
-            only_series(low / name),
+            only_series(low / name, options),
             patient=patient_of(series, name),
             names=[name],
             dose=options.dose,

@@ -1,21 +1,33 @@
 """Layout `images`: folders of noisy and clean pictures with same-named files.
 
 A sub-folder is a patient; files that lie in the folders themselves are one patient.
-Pictures are 16-bit PNG or TIFF, float TIFF, or DICOM files.
+Pictures are 16-bit PNG or TIFF, float TIFF, or DICOM files. Pictures follow each other
+in the order of the numbers in their names; the pages of one TIFF are a series of their
+own; DICOM files follow each other by position.
 """
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
-from ct_keras.data.conversion.images import Picture, safe_kernel
-from ct_keras.data.conversion.layouts.case import Case, LayoutOptions, Pair
-from ct_keras.data.conversion.pairing import check_partners
-from ct_keras.data.conversion.strata import age_band, body_part
-from ct_keras.dicom import find_series
+from ct_keras.data.conversion.images import Picture, count_pages, read_image
+from ct_keras.data.conversion.layouts.case import (
+    Case,
+    LayoutOptions,
+    Pair,
+    patient_of,
+    series_case,
+)
+from ct_keras.data.conversion.pairing import Matches, check_partners
+from ct_keras.dicom import Series, find_series
+from ct_keras.dicom.plausibility import check_hu
 from ct_keras.errors import CtKerasError
 
-_PICTURES = {".png", ".tif", ".tiff"}
+#: What is cut off a name; whatever else follows a dot belongs to the name.
+_PICTURES = (".png", ".tif", ".tiff")
+_DICOM = (".dcm", ".dicom", ".ima")
+_DIGITS = re.compile(r"(\d+)")
 
 
 def images(root: Path, options: LayoutOptions) -> list[Case]:
@@ -23,17 +35,19 @@ def images(root: Path, options: LayoutOptions) -> list[Case]:
 
     Args:
         root: Not used; the folders stand in the options.
-        options: `low`, `full`, `slope`, `intercept`, `spacing_mm`, `dose`.
+        options: `low`, `full`, `slope`, `intercept`, `spacing_mm`, `dose`, `force_hu`.
 
     Raises:
         CtKerasError: CTK-E000 or E005 for the folders; CTK-E001, no common name;
-            CTK-E040, pictures without `slope` and `intercept`.
+            CTK-E030, two files of one name; CTK-E039, another number of pages;
+            CTK-E040, pictures without `slope` and `intercept`; CTK-E044, values that
+            are not HU; CTK-E041 or E047, pictures that cannot be read as CT.
     """
     low, full = options.both_folders()
     files = [_pictures(folder) for folder in (low, full)]
     if not files[0] and not files[1]:
         return _dicom_cases(low, full, options)
-    common = sorted(set(files[0]) & set(files[1]))
+    common = sorted(set(files[0]) & set(files[1]), key=_natural)
     if not common:
         raise _nothing_common()
     if options.slope is None or options.intercept is None:
@@ -42,87 +56,124 @@ def images(root: Path, options: LayoutOptions) -> list[Case]:
             "pictures do not say what their values are in HU",
             fix="pass --slope and --intercept: HU = value * slope + intercept",
         )
-    groups: dict[str, list[Path]] = {}
-    for name in common:
-        groups.setdefault(_group(name), []).append(name)
+    stacks: dict[tuple[str, str], list[Pair]] = {}
+    for number, name in enumerate(common, start=1):
+        patient = name.split("/")[0] if "/" in name else full.name
+        pages = _pages(files[0][name], files[1][name], number)
+        stack = stacks.setdefault((patient, name if pages > 1 else ""), [])
+        for page in range(pages):
+            noisy, clean = (
+                Picture(
+                    each[name],
+                    number,
+                    f"{name}#{page}" if pages > 1 else name,
+                    options.slope,
+                    options.intercept,
+                    page,
+                )
+                for each in files
+            )
+            stack.append(Pair(full=clean, low=noisy, slice_index=len(stack)))
     lonely = len(set(files[0]) ^ set(files[1]))
     cases = []
-    for group, names in sorted(groups.items()):
-        pairs = tuple(
-            Pair(
-                full=_picture(files[1][name], name, number, options),
-                low=_picture(files[0][name], name, number, options),
-                slice_index=number - 1,
-            )
-            for number, name in enumerate(names, start=1)
-        )
-        cases.append(_case(group or full.name, pairs, options, lonely))
+    for (patient, volume), pairs in sorted(stacks.items()):
+        cases.append(_picture_case(patient, volume, pairs, options, lonely))
         lonely = 0
     return cases
 
 
-def _pictures(folder: Path) -> dict[Path, Path]:
-    """Relative path without suffix -> file, for every picture below a folder."""
-    return {
-        path.relative_to(folder).with_suffix(""): path
-        for path in sorted(folder.rglob("*"))
-        if path.suffix.lower() in _PICTURES and path.is_file()
-    }
-
-
-def _group(name: Path) -> str:
-    return name.parts[0] if len(name.parts) > 1 else ""
-
-
-def _picture(path: Path, name: Path, number: int, options: LayoutOptions) -> Picture:
-    return Picture(path, number, name.as_posix(), options.slope, options.intercept)
-
-
-def _case(patient: str, pairs, options: LayoutOptions, lonely: int, **values) -> Case:
+def _picture_case(patient, volume, pairs, options: LayoutOptions, lonely) -> Case:
+    if not options.force_hu:
+        for image in ("full", "low"):
+            check_hu(
+                lambda i, of=image: read_image(getattr(pairs[i], of)).hu, len(pairs)
+            )
     return Case(
         patient=patient,
         names=frozenset({patient}),
-        series_key=patient,
-        order=patient,
-        pairs=pairs,
+        series_key=volume or patient,
+        order=volume,
+        pairs=tuple(pairs),
         dose=options.dose or 0.0,
+        spacing_mm=options.spacing_mm,
         unmatched=lonely,
-        **{"spacing_mm": options.spacing_mm, **values},
     )
+
+
+def _pages(low: Path, full: Path, number: int) -> int:
+    pages = [count_pages(path, number) for path in (low, full)]
+    if pages[0] != pages[1]:
+        raise CtKerasError(
+            "CTK-E039",
+            "low and normal dose do not fit together: same-named files have another "
+            "number of pages",
+            received=f"{pages[0]} pages",
+            expected=f"{pages[1]} pages",
+        )
+    return pages[0]
+
+
+def _pictures(folder: Path) -> dict[str, Path]:
+    """Name, see `_name` -> file, for every picture below a folder."""
+    found: dict[str, Path] = {}
+    for path in sorted(folder.rglob("*")):
+        if path.suffix.lower() in _PICTURES and path.is_file():
+            name = _name(path, folder, _PICTURES)
+            if found.setdefault(name, path) != path:
+                raise CtKerasError(
+                    "CTK-E030",
+                    "two pictures of one folder differ in their suffix only",
+                    received=f"{path.suffix} and {found[name].suffix}",
+                    expected="one picture of a name",
+                )
+    return found
+
+
+def _name(path: Path, folder: Path, suffixes: tuple[str, ...]) -> str:
+    """The path below the folder without one of the suffixes; other dots stay."""
+    name = path.relative_to(folder).as_posix()
+    return name[: -len(path.suffix)] if path.suffix.lower() in suffixes else name
+
+
+def _natural(name: str) -> list:
+    """Sorts by the numbers in a name: slice2 comes before slice10."""
+    parts = _DIGITS.split(name)
+    return [(int(part), part) if i % 2 else part for i, part in enumerate(parts)]
 
 
 def _dicom_cases(low: Path, full: Path, options: LayoutOptions) -> list[Case]:
     """Same-named DICOM files; each pair must show the same place."""
-    found = []
-    for folder in (low, full):
-        sources = [s for series in find_series(folder) for s in series.sources]
-        found.append({s.path.relative_to(folder).with_suffix(""): s for s in sources})
-    common = sorted(set(found[0]) & set(found[1]))
-    if not common:
-        raise _nothing_common()
-    groups: dict[str, list[Path]] = {}
-    for name in common:
-        check_partners(found[0][name], found[1][name])
-        patient = found[1][name].patient_id or _group(name) or full.name
-        groups.setdefault(patient, []).append(name)
-    lonely = len(set(found[0]) ^ set(found[1]))
+    noisy, clean = (
+        [
+            (series, [_name(source.path, folder, _DICOM) for source in series.sources])
+            for series in find_series(folder, force_hu=options.force_hu)
+        ]
+        for folder in (low, full)
+    )
     cases = []
-    for patient, names in sorted(groups.items()):
-        pairs = tuple(
-            Pair(full=found[1][name], low=found[0][name], slice_index=index)
-            for index, name in enumerate(names)
-        )
-        first = pairs[0].full
-        facts = {
-            "spacing_mm": first.pixel_spacing_mm or options.spacing_mm,
-            "slice_thickness_mm": first.thickness_mm or 0.0,
-            "kernel": safe_kernel(first.kernel),
-            "age_band": age_band(first.patient_age_years),
-            "body_part": body_part(first.body_part),
-        }
-        cases.append(_case(patient, pairs, options, lonely, **facts))
-        lonely = 0
+    for series, names in clean:
+        for other, other_names in noisy:
+            place = {name: index for index, name in enumerate(other_names)}
+            pairs = [(place[n], i) for i, n in enumerate(names) if n in place]
+            if pairs:
+                folder = names[0].split("/")[0] if "/" in names[0] else full.name
+                cases.append(_dicom_case(series, other, pairs, folder, options))
+    if not cases:
+        raise _nothing_common()
     return cases
+
+
+def _dicom_case(full: Series, low: Series, pairs, folder: str, options) -> Case:
+    for i, j in pairs:
+        check_partners(low.sources[i], full.sources[j])
+    return series_case(
+        full,
+        low,
+        patient=patient_of(full, folder),
+        names=[folder],
+        dose=options.dose,
+        matches=Matches(tuple(pairs), len(low) - len(pairs), len(full) - len(pairs)),
+    )
 
 
 def _nothing_common() -> CtKerasError:

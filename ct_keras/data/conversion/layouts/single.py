@@ -19,10 +19,10 @@ def single(root: Path, options: LayoutOptions) -> list[Case]:
 
     Args:
         root: Any folder.
-        options: Not used.
+        options: `force_hu`.
     """
     cases = []
-    for series in find_series(root):
+    for series in find_series(root, force_hu=options.force_hu):
         parts = folder_parts(series, root) or [root.name]
         patient = patient_of(series, parts[0])
         cases.append(series_case(series, None, patient=patient, names=parts))

@@ -44,7 +44,7 @@ def tcia(root: Path, options: LayoutOptions) -> list[Case]:
     patients: dict[str, dict[str, list[Series]]] = defaultdict(
         lambda: defaultdict(list)
     )
-    for series in find_series(root):
+    for series in find_series(root, force_hu=options.force_hu):
         subject, description = listed.get(series.series_uid, (None, None))
         description = description or str(series.header.get("SeriesDescription", ""))
         dose = next((d for d in (_FULL, _LOW) if d in description.lower()), None)
