@@ -15,7 +15,7 @@ from ct_keras.files import atomic_file, atomic_folder, check_output_folder
 
 PACKAGE = Path(hu.__file__).parent
 FLOW = [
-    *("hu", "errors", "files", "progress", "notice"),
+    *("hu", "errors", "settings", "files", "progress", "notice"),
     *("metrics", "dicom", "simulation", "phantoms", "image_quality", "data", "losses"),
     *("models", "filters", "reconstruction", "denoising", "training", "tasks"),
     *("evaluation", "report", "reader_study", "serving", "cli"),

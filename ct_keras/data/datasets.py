@@ -18,6 +18,7 @@ import tensorflow as tf
 
 from ct_keras.data.drawn_noise import noise_drawer
 from ct_keras.data.manifest import count_slices, read_manifest, shard_paths
+from ct_keras.data.noises import DrawnNoise
 from ct_keras.data.patches import RecordTable, Stream, cut_patches, fold, turn
 from ct_keras.data.records import network_units, parse
 
@@ -49,7 +50,7 @@ def training_patches(
     patches_per_slice: int = 16,
     augment: bool = True,
     reject: bool = True,
-    noise: Mapping[str, object] | None = None,
+    noise: DrawnNoise | Mapping[str, object] | None = None,
 ) -> tf.data.Dataset:
     """Random patch pairs, drawn evenly from the patients of a split.
 
@@ -67,7 +68,7 @@ def training_patches(
         augment: Whether patches are flipped and turned by 90 degrees.
         reject: Whether places are avoided where a mean is below -614 HU (air).
         noise: None for the low dose of the records; else what is drawn onto the full
-            dose in its place, as `ct_keras.data.drawn_noise.noise_drawer` takes it.
+            dose in its place, a `ct_keras.data.noises.DrawnNoise`.
             The places are the same with and without.
 
     Returns:

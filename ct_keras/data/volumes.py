@@ -17,6 +17,7 @@ import tensorflow as tf
 from ct_keras.data.datasets import epochs, ordered
 from ct_keras.data.drawn_noise import noise_drawer
 from ct_keras.data.manifest import Manifest, read_manifest
+from ct_keras.data.noises import DrawnNoise
 from ct_keras.data.patches import INFORMATIVE, RecordTable, Stream, fold
 from ct_keras.data.records import network_units, parse
 from ct_keras.data.runs import consecutive_runs, read_places
@@ -98,7 +99,7 @@ def training_volumes(
     first_epoch: int | None = None,
     augment: bool = True,
     reject: bool = True,
-    noise: Mapping[str, object] | None = None,
+    noise: DrawnNoise | Mapping[str, object] | None = None,
 ) -> tf.data.Dataset:
     """Random sub-volume pairs, drawn evenly from the patients of a split.
 
@@ -120,7 +121,7 @@ def training_volumes(
             degrees in the plane.
         reject: Whether places are avoided where a mean is below -614 HU (air).
         noise: None for the low dose of the records; else what is drawn onto the full
-            dose in its place, as `ct_keras.data.drawn_noise.noise_drawer` takes it.
+            dose in its place, a `ct_keras.data.noises.DrawnNoise`.
 
     Returns:
         Batches ``(low, full)``, float32 (batch_size, depth, patch_size, patch_size, 1),

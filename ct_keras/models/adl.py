@@ -14,11 +14,13 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
+from typing import Literal
 
 import keras
 from keras import ops
 
+from ct_keras.data.noises import DrawnNoise
 from ct_keras.errors import CtKerasError
 from ct_keras.losses import (
     cross_entropy_to_fake,
@@ -30,9 +32,10 @@ from ct_keras.losses import (
     pyramidal_textural_loss,
 )
 from ct_keras.models.adl_networks import Adl3dDenoiser, AdlDenoiser, AdlDiscriminator
-from ct_keras.models.recipes import Recipe, make_optimizer
+from ct_keras.models.recipes import Recipe, learning_rate_schedule, make_optimizer
 from ct_keras.models.registry import ModelSpec
 from ct_keras.models.systems import TrainingSystem
+from ct_keras.settings import Settings
 
 #: What is trained in the three phases.
 PHASES = ("denoiser", "discriminator", "joint")
@@ -41,7 +44,7 @@ POOLING = (1, 2, 4)
 
 
 @dataclass(frozen=True)
-class AdlSettings:
+class AdlSettings(Settings):
     """How ADL is trained: `Recipe.training` holds these by name.
 
     Attributes:
@@ -60,51 +63,47 @@ class AdlSettings:
             `ct_keras.losses.histogram_counts`.
         hist_range: Of the histograms, in HU; None for the whole scale.
         discriminator_width: Feature maps of the discriminator's first level.
-        joint_learning_rate: Learning rate of both networks in the third phase; None for
-            the recipe's schedule over all phases in which a network is trained.
-        decay: Factor on the learning rate every `decay_steps` updates, nine times at
-            most; only with `joint_learning_rate`.
+        joint_learning_rate: Learning rate of both networks in the third phase, after
+            the recipe's in the phase that a network has for itself; None for the
+            recipe's over all phases in which a network is trained.
+        decay: Factor on these learning rates every `decay_steps` updates, nine times at
+            most; a recipe's schedule is left as it is.
         decay_steps: See `decay`.
 
     Raises:
-        CtKerasError: CTK-E000 for a name that is unknown or phases that train nothing.
+        CtKerasError: CTK-E000 for a name that is unknown, phases that train nothing, or
+            a decay without `joint_learning_rate`.
     """
 
-    mode: str = "paper"
-    phases: Sequence[float] = (1, 1, 1)
+    mode: Literal["paper", "code"] = "paper"
+    phases: tuple[float, float, float] = (1, 1, 1)
     lambda_l1: float = 1.0
     lambda_pyramid: float = 1.0
     lambda_histogram: float = 1.0
     lambda_adv: float = 1e-3
-    adversarial: str = "cross_entropy"
+    adversarial: Literal["cross_entropy", "hinge"] = "cross_entropy"
     average_scales: bool = False
-    histogram_kernel: str = "triangular"
+    histogram_kernel: Literal["triangular", "gaussian"] = "triangular"
     hist_range: tuple[float, float] | None = None
     discriminator_width: int = 48
     joint_learning_rate: float | None = None
     decay: float = 1.0
     decay_steps: int = 50_000
 
-    def __post_init__(self):
+    def check(self) -> None:
+        """Wants phases that train the denoiser, and a decay that falls."""
         for wrong, received, expected in (
-            (self.mode not in ("paper", "code"), self.mode, "mode paper or code"),
             (
-                self.adversarial not in ("cross_entropy", "hinge"),
-                self.adversarial,
-                "adversarial cross_entropy or hinge",
-            ),
-            (
-                self.histogram_kernel not in ("triangular", "gaussian"),
-                self.histogram_kernel,
-                "histogram_kernel triangular or gaussian (hard has no gradient)",
-            ),
-            (
-                len(self.phases) != len(PHASES)
-                or min(self.phases) < 0
-                or self.phases[0] + self.phases[2] <= 0,
-                f"phases {tuple(self.phases)}",
+                min(self.phases) < 0 or self.phases[0] + self.phases[2] <= 0,
+                f"phases {self.phases}",
                 "three shares of the epochs that train the denoiser at all",
             ),
+            (
+                self.decay != 1.0 and self.joint_learning_rate is None,
+                f"decay {self.decay}",
+                "a joint_learning_rate beside a decay",
+            ),
+            (self.decay_steps < 1, f"decay_steps {self.decay_steps}", "1 or more"),
         ):
             if wrong:
                 raise CtKerasError(
@@ -284,10 +283,6 @@ class Adl(TrainingSystem):
         return cross_entropy_to_real(real_logits) + cross_entropy_to_fake(fake_logits)
 
 
-#: See `make_system`.
-TRAINING_SETTINGS = tuple(setting.name for setting in fields(AdlSettings))
-
-
 def make_system(recipe: Recipe, *, dimensions: int = 2) -> Adl:
     """Builds and compiles what a recipe trains.
 
@@ -295,7 +290,7 @@ def make_system(recipe: Recipe, *, dimensions: int = 2) -> Adl:
         recipe: `options` of `AdlDenoiser`; `training` of `AdlSettings`.
         dimensions: 2 for images, 3 for volumes.
     """
-    settings = AdlSettings(**recipe.training)
+    settings = AdlSettings.from_plain(recipe.training)
     builder = {2: AdlDenoiser, 3: Adl3dDenoiser}[dimensions]
     system = Adl(
         builder(**recipe.options, all_scales=True),
@@ -332,13 +327,51 @@ def _optimizer(
         * settings.decay ** min(9, start // settings.decay_steps)
         for start in (0, *starts)
     ]
-    if not starts:
-        return make_optimizer(own, learning_rate=rates[0])
-    # Keras counts the step on a boundary to the piece before it.
-    schedule = keras.optimizers.schedules.PiecewiseConstantDecay(
-        [start - 1 for start in starts], rates
-    )
-    return make_optimizer(own, learning_rate=schedule)
+    rate = rates[0]
+    if starts:
+        # Keras counts the step on a boundary to the piece before it.
+        rate = keras.optimizers.schedules.PiecewiseConstantDecay(
+            [start - 1 for start in starts], rates
+        )
+    if joint and recipe.final_learning_rate is not None:
+        alone = learning_rate_schedule(replace(recipe, epochs=warm_up_epochs))
+        rate = PhasedRate(alone, rate, joint)
+    return make_optimizer(replace(own, final_learning_rate=None), learning_rate=rate)
+
+
+@keras.saving.register_keras_serializable(package="ct_keras")
+class PhasedRate(keras.optimizers.schedules.LearningRateSchedule):
+    """One learning rate, and another from an update on.
+
+    Args:
+        first: A number or a schedule.
+        then: A number or a schedule, which counts all updates.
+        start: The update, from 0, from which `then` holds.
+    """
+
+    def __init__(self, first, then, start: int):
+        self.first, self.then, self.start = first, then, start
+
+    def __call__(self, step):
+        """The learning rate of an update, counted from 0."""
+        first, then = (
+            rate(step) if callable(rate) else rate for rate in (self.first, self.then)
+        )
+        return ops.where(ops.cast(step, "int64") < self.start, first, then)
+
+    def get_config(self) -> dict:
+        """What `from_config` takes."""
+        rates = {"first": self.first, "then": self.then}
+        serialized = keras.saving.serialize_keras_object
+        return {name: serialized(rate) for name, rate in rates.items()} | {
+            "start": self.start
+        }
+
+    @classmethod
+    def from_config(cls, config: dict) -> PhasedRate:
+        """Rebuilds it from `get_config`."""
+        rebuilt = keras.saving.deserialize_keras_object
+        return cls(rebuilt(config["first"]), rebuilt(config["then"]), config["start"])
 
 
 SPEC = ModelSpec(
@@ -349,7 +382,7 @@ SPEC = ModelSpec(
     file="ct_keras/models/adl.py",
     receptive_field=93,
     make_system=make_system,
-    training_settings=TRAINING_SETTINGS,
+    settings=AdlSettings,
     recipes=(
         Recipe(
             name="report",
@@ -377,7 +410,7 @@ SPEC = ModelSpec(
             epochs=150,
             steps_per_epoch=1000,
             learning_rate=1e-4,
-            noise={"kind": "gaussian", "sigma": (0.0, 55 / 255)},
+            noise=DrawnNoise("gaussian", sigma_range=(0.0, 55 / 255)),
             training={
                 "mode": "paper",
                 "phases": (50, 50, 50),
@@ -413,7 +446,7 @@ SPEC_3D = ModelSpec(
     file=SPEC.file,
     receptive_field=SPEC.receptive_field,
     make_system=functools.partial(make_system, dimensions=3),
-    training_settings=TRAINING_SETTINGS,
+    settings=AdlSettings,
     dimensions=3,
     recipes=(
         replace(

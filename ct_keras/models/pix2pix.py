@@ -11,6 +11,8 @@ absolute error. It works on 2u - 1 and ends in tanh, so its output is u in (0, 1
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import keras
 import numpy as np
 from keras import layers
@@ -22,6 +24,7 @@ from ct_keras.models.patchgan import LEAK, PatchGAN, gaussian, normalisation
 from ct_keras.models.recipes import Recipe, make_optimizer
 from ct_keras.models.registry import ModelSpec
 from ct_keras.models.systems import TrainingSystem
+from ct_keras.settings import Settings
 
 #: Blocks of the decoder with dropout, counted from the bottleneck.
 DROPOUT_BLOCKS = 3
@@ -275,21 +278,34 @@ class Pix2Pix(TrainingSystem):
         return loss
 
 
+@dataclass(frozen=True)
+class Pix2PixSettings(Settings):
+    """How pix2pix is trained: `Recipe.training` holds these by name.
+
+    Attributes:
+        lambda_l1: Weight of the mean absolute error.
+        receptive_field: Of the discriminator, see `PatchGAN`.
+        discriminator_width: Feature maps of its first layer.
+    """
+
+    lambda_l1: float = 100.0
+    receptive_field: int = 70
+    discriminator_width: int = 64
+
+
 def make_system(recipe: Recipe) -> Pix2Pix:
     """Builds and compiles what a recipe trains.
 
     Args:
-        recipe: `options` of `Pix2PixGenerator`; `training` with "lambda_l1",
-            "receptive_field" and "discriminator_width".
+        recipe: `options` of `Pix2PixGenerator`; `training` of `Pix2PixSettings`.
     """
-    settings = recipe.training
+    settings = Pix2PixSettings.from_plain(recipe.training)
     system = Pix2Pix(
         Pix2PixGenerator(**recipe.options),
         PatchGAN(
-            settings["discriminator_width"],
-            receptive_field=settings["receptive_field"],
+            settings.discriminator_width, receptive_field=settings.receptive_field
         ),
-        lambda_l1=settings["lambda_l1"],
+        lambda_l1=settings.lambda_l1,
     )
     system.compile(
         generator_optimizer=make_optimizer(recipe),
@@ -307,7 +323,7 @@ SPEC = ModelSpec(
     file="ct_keras/models/pix2pix.py",
     receptive_field=None,
     make_system=make_system,
-    training_settings=("lambda_l1", "receptive_field", "discriminator_width"),
+    settings=Pix2PixSettings,
     recipes=(
         Recipe(
             name="report",

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
+from typing import Literal
 
 import keras
 
+from ct_keras.data.noises import DrawnNoise
+from ct_keras.settings import Settings
+
 
 @dataclass(frozen=True)
-class Recipe:
+class Recipe(Settings):
     """How a network is trained, as plain values that end up in a run's config.json.
 
     Attributes:
@@ -36,12 +40,14 @@ class Recipe:
         training: Settings of that algorithm (weights of losses, updates of a critic).
         augment: Flips and quarter turns of the patches.
         noise: None to train on the pairs of the records; else the noise that is drawn
-            onto the full-dose patch instead, as `ct_keras.data.training_patches` takes
-            it, for reports that trained so.
+            onto the full-dose patch instead, for reports that trained so.
         depth: Slices of a sub-volume, for networks of volumes.
         mixed_precision: Keras dtype policy of the network.
         jit_compile: XLA; off by default, so that CPU and GPU runs are told apart by
             nothing hidden.
+
+    Raises:
+        CtKerasError: CTK-E000 for a value of another type.
     """
 
     name: str
@@ -53,7 +59,7 @@ class Recipe:
     learning_rate: float
     options: Mapping[str, object] = field(default_factory=dict)
     final_learning_rate: float | None = None
-    schedule: str = "exponential"
+    schedule: Literal["exponential", "cosine"] = "exponential"
     warmup_steps: int = 0
     betas: tuple[float, float] = (0.9, 0.999)
     epsilon: float = 1e-7
@@ -62,7 +68,7 @@ class Recipe:
     loss: str = "mse"
     training: Mapping[str, object] = field(default_factory=dict)
     augment: bool = True
-    noise: Mapping[str, object] | None = None
+    noise: DrawnNoise | None = None
     depth: int | None = None
     mixed_precision: str = "float32"
     jit_compile: bool = False
@@ -75,19 +81,16 @@ class Recipe:
             steps_per_epoch=steps or self.steps_per_epoch,
         )
 
-    def to_json(self) -> dict:
-        """Plain values for a JSON file."""
-        return asdict(self)
-
 
 def make_optimizer(
-    recipe: Recipe, *, learning_rate: float | None = None, updates_per_step: int = 1
+    recipe: Recipe, *, learning_rate=None, updates_per_step: int = 1
 ) -> keras.optimizers.Adam:
     """Makes Adam with the recipe's values and its schedule over the whole run.
 
     Args:
         recipe: Learning rates, betas, epsilon, clipping and length.
-        learning_rate: Instead of the recipe's, for a second network.
+        learning_rate: Instead of the recipe's, for a second network; a schedule of
+            Keras is taken as it is.
         updates_per_step: Updates that this optimiser makes in one training step.
     """
     return keras.optimizers.Adam(
@@ -101,11 +104,11 @@ def make_optimizer(
 
 
 def learning_rate_schedule(
-    recipe: Recipe, *, learning_rate: float | None = None, updates_per_step: int = 1
+    recipe: Recipe, *, learning_rate=None, updates_per_step: int = 1
 ):
     """Returns the learning rate over the whole run; see `make_optimizer`."""
     start = learning_rate or recipe.learning_rate
-    if recipe.final_learning_rate is None:
+    if recipe.final_learning_rate is None or callable(start):
         return start
     factor = recipe.final_learning_rate / recipe.learning_rate
     updates = recipe.epochs * recipe.steps_per_epoch * updates_per_step

@@ -14,6 +14,7 @@ from __future__ import annotations
 import keras
 from keras import layers, ops
 
+from ct_keras.data.noises import DrawnNoise
 from ct_keras.errors import CtKerasError
 from ct_keras.models.recipes import Recipe
 from ct_keras.models.registry import ModelSpec
@@ -219,7 +220,9 @@ def _recipes(quick: Recipe, **report_options) -> tuple[Recipe, ...]:
             epochs=100,
             steps_per_epoch=1000,
             learning_rate=1e-4,
-            noise={"kind": "gaussian", "sigma": [s / 255 for s in (10, 30, 50, 70)]},
+            noise=DrawnNoise(
+                "gaussian", sigma_choice=tuple(s / 255 for s in (10, 30, 50, 70))
+            ),
         ),
         quick,
     )

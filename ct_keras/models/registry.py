@@ -10,6 +10,7 @@ import keras
 from ct_keras.errors import CtKerasError
 from ct_keras.models.recipes import Recipe
 from ct_keras.models.systems import TrainingSystem
+from ct_keras.settings import Settings
 
 
 @dataclass(frozen=True)
@@ -27,7 +28,7 @@ class ModelSpec:
         recipes: Named training recipes.
         make_system: For a network with a training algorithm of its own: builds it from
             a recipe, compiled. None: `fit` with the recipe's loss.
-        training_settings: What `Recipe.training` may hold for that algorithm.
+        settings: What `Recipe.training` holds for that algorithm, by name.
         dimensions: 2, or 3 for a network of volumes.
     """
 
@@ -39,7 +40,7 @@ class ModelSpec:
     receptive_field: int | None
     recipes: tuple[Recipe, ...]
     make_system: Callable[[Recipe], TrainingSystem] | None = None
-    training_settings: tuple[str, ...] = ()
+    settings: type[Settings] = Settings
     dimensions: int = 2
 
     def recipe(self, name: str) -> Recipe:

@@ -13,16 +13,19 @@ automatic differentiation of the same network.
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from typing import Literal
 
 import keras
 import numpy as np
 from keras import layers, ops
 
+from ct_keras.data.noises import DrawnNoise
 from ct_keras.errors import CtKerasError
 from ct_keras.models.recipes import Recipe, make_optimizer
 from ct_keras.models.registry import ModelSpec
 from ct_keras.models.systems import TrainingSystem
+from ct_keras.settings import Settings
 
 #: Standard deviation of the initial weights; what lies beyond twice that is redrawn.
 INITIAL_STD = 0.05
@@ -278,31 +281,51 @@ def _half_squared_error(reference, prediction):
     return ops.mean(0.5 * ops.square(prediction - reference), axis=-1)
 
 
-def _make_system(recipe: Recipe) -> TrainingSystem:
-    """The network with the algorithm and the optimiser of a recipe, compiled.
+@dataclass(frozen=True)
+class SeoSettings(Settings):
+    """How the network is trained: `Recipe.training` holds these by name.
 
-    Recipe.training: "algorithm" is "dilated" (with "proportion" and "decay", see
-    `decay_rate`) or "autodiff"; "optimizer" is "seo" (`SeoAdam`) or "adam".
+    Attributes:
+        algorithm: "dilated" back-propagation or "autodiff".
+        optimizer: "seo" (`SeoAdam`) or "adam".
+        proportion: See `decay_rate`; of dilated back-propagation only.
+        decay: See `decay_rate`; of dilated back-propagation only.
 
     Raises:
-        CtKerasError: CTK-E000 for another algorithm or optimizer.
+        CtKerasError: CTK-E000 for another algorithm or optimiser, or values of dilated
+            back-propagation for automatic differentiation.
     """
-    settings = dict(recipe.training)
-    algorithm, name = settings.pop("algorithm"), settings.pop("optimizer")
-    for value, known in ((algorithm, ("dilated", "autodiff")), (name, ("seo", "adam"))):
-        if value not in known:
+
+    algorithm: Literal["dilated", "autodiff"] = "dilated"
+    optimizer: Literal["seo", "adam"] = "seo"
+    proportion: float | None = None
+    decay: float | None = None
+
+    def check(self) -> None:
+        """Wants no values that nothing would read."""
+        if self.algorithm == "autodiff" and self.dilation():
             raise CtKerasError(
                 "CTK-E000",
-                "Seo's ResNet cannot be trained so",
-                received=value,
-                expected=", ".join(known),
+                "automatic differentiation has no such setting",
+                received=", ".join(self.dilation()),
+                fix="algorithm=dilated",
             )
+
+    def dilation(self) -> dict[str, float]:
+        """Arguments of `DilatedBackprop`."""
+        values = {"proportion": self.proportion, "decay": self.decay}
+        return {name: value for name, value in values.items() if value is not None}
+
+
+def _make_system(recipe: Recipe) -> TrainingSystem:
+    """The network with the algorithm and the optimiser of a recipe, compiled."""
+    settings = SeoSettings.from_plain(recipe.training)
     optimizer = make_optimizer(recipe)
-    if name == "seo":
+    if settings.optimizer == "seo":
         optimizer = SeoAdam.from_config(optimizer.get_config())
     network = SeoResNet(**recipe.options)
-    if algorithm == "dilated":
-        system = DilatedBackprop(network, **settings)
+    if settings.algorithm == "dilated":
+        system = DilatedBackprop(network, **settings.dilation())
         system.compile(optimizer, jit_compile=recipe.jit_compile)
         return system
     system = TrainingSystem(network)
@@ -325,7 +348,7 @@ REPORT = Recipe(
     learning_rate=1e-4,
     epsilon=1e-8,
     augment=False,
-    noise={"kind": "uniform_multiplicative", "high": 2.5},
+    noise=DrawnNoise("uniform_multiplicative", high=2.5),
     training={
         "algorithm": "dilated",
         "proportion": 1000.0,
@@ -387,9 +410,9 @@ SPEC = ModelSpec(
             name="report_additive",
             description="As report, but the same draws U(0, 2.5) are added, as the "
             "article's text says, where its code multiplies.",
-            noise={"kind": "uniform_additive", "high": 2.5},
+            noise=DrawnNoise("uniform_additive", high=2.5),
         ),
     ),
     make_system=_make_system,
-    training_settings=("algorithm", "proportion", "decay", "optimizer"),
+    settings=SeoSettings,
 )

@@ -17,6 +17,8 @@ from __future__ import annotations
 
 import functools
 import os
+from dataclasses import dataclass, fields
+from typing import Literal
 
 import keras
 import numpy as np
@@ -32,6 +34,7 @@ from ct_keras.losses.wasserstein import (
 from ct_keras.models.recipes import Recipe, make_optimizer
 from ct_keras.models.registry import ModelSpec
 from ct_keras.models.systems import TrainingSystem
+from ct_keras.settings import Settings
 
 KERNEL_SIZE = 3
 DEPTH = 8
@@ -176,6 +179,64 @@ def _leaky_relu(layer: str) -> layers.Layer:
     return layers.LeakyReLU(CRITIC_LEAK, name=f"{layer}_leaky_relu", dtype="float32")
 
 
+@dataclass(frozen=True)
+class WganVggLosses(Settings):
+    """What generator and critic minimise.
+
+    Attributes:
+        perceptual_weight: lambda_1. 0 trains without, and needs no extractor.
+        pixel_weight: Weight of the mean squared error (lambda_2 of WGAN-MSE).
+        feature_extractor: See `ct_keras.losses.perceptual.feature_network`; None is
+            VGG-19 with the weights of ImageNet.
+        window_hu: HU that the extractor sees as 0 and 1; None for network units.
+        constraint: "penalty" for the gradient penalty, or "clip" for the weight
+            clipping of the first Wasserstein GAN (which used RMSprop 5e-5 and five
+            critic steps).
+        gradient_penalty: lambda, the weight of the penalty.
+        clip_value: With "clip", the largest absolute weight of the critic.
+        critic_steps: Updates of the critic for one of the generator.
+
+    Raises:
+        CtKerasError: CTK-E000 for an unknown constraint or no critic step.
+    """
+
+    perceptual_weight: float = 0.1
+    pixel_weight: float = 0.0
+    feature_extractor: keras.Model | str | os.PathLike | None = None
+    window_hu: tuple[float, float] | None = None
+    constraint: Literal["penalty", "clip"] = "penalty"
+    gradient_penalty: float = 10.0
+    clip_value: float = 0.01
+    critic_steps: int = 4
+
+    def check(self) -> None:
+        """Wants a critic that learns."""
+        if self.critic_steps < 1:
+            raise CtKerasError(
+                "CTK-E000",
+                "the critic must learn in every step",
+                received=f"critic_steps {self.critic_steps}",
+                expected="1 or more",
+            )
+
+
+@dataclass(frozen=True)
+class WganVggSettings(WganVggLosses):
+    """How WGAN-VGG is trained: `Recipe.training` holds these by name.
+
+    Attributes:
+        critic_width: See `WganVggCritic`.
+        critic_initializer: See `WganVggCritic`.
+        critic_learning_rate: Instead of the recipe's.
+        padding: See `WganVgg`.
+    """
+
+    critic_width: int = 64
+    critic_initializer: str = "glorot_uniform"
+    critic_learning_rate: float | None = None
+    padding: Literal["same", "valid"] = "same"
+
+
 class WganVgg(TrainingSystem):
     """The generator and its critic, trained by `fit` on batches of patches.
 
@@ -231,15 +292,8 @@ class WganVgg(TrainingSystem):
         generator_optimizer=None,
         critic_optimizer=None,
         *,
-        perceptual_weight: float = 0.1,
-        pixel_weight: float = 0.0,
-        feature_extractor: keras.Model | str | os.PathLike | None = None,
-        window_hu: tuple[float, float] | None = None,
-        constraint: str = "penalty",
-        gradient_penalty: float = 10.0,
-        clip_value: float = 0.01,
-        critic_steps: int = 4,
         jit_compile: bool = False,
+        **losses,
     ):
         """Sets losses and optimisers; both optimisers are built here.
 
@@ -247,38 +301,15 @@ class WganVgg(TrainingSystem):
             generator_optimizer: A Keras optimiser or its name; by default
                 Adam(1e-5, 0.5, 0.9), as the paper.
             critic_optimizer: The same for the critic.
-            perceptual_weight: lambda_1. 0 trains without, and needs no extractor.
-            pixel_weight: Weight of the mean squared error (lambda_2 of WGAN-MSE).
-            feature_extractor: See `ct_keras.losses.perceptual.feature_network`; None
-                is VGG-19 with the weights of ImageNet.
-            window_hu: HU that the extractor sees as 0 and 1; None for network units.
-            constraint: "penalty" for the gradient penalty, or "clip" for the weight
-                clipping of the first Wasserstein GAN (which used RMSprop 5e-5 and five
-                critic steps).
-            gradient_penalty: lambda, the weight of the penalty.
-            clip_value: With "clip", the largest absolute weight of the critic.
-            critic_steps: Updates of the critic for one of the generator.
             jit_compile: XLA.
+            **losses: Fields of `WganVggLosses`.
 
         Raises:
             CtKerasError: CTK-E000 for an unknown constraint, no critic step or one
-                optimiser for both; CTK-E005, if the weights of VGG-19 are not to be
-                had.
+                optimiser for both; CTK-E005, if the weights of VGG-19 are not
+                available.
         """
-        if constraint not in ("penalty", "clip"):
-            raise CtKerasError(
-                "CTK-E000",
-                "the critic cannot be held back so",
-                received=constraint,
-                expected="penalty, clip",
-            )
-        if critic_steps < 1:
-            raise CtKerasError(
-                "CTK-E000",
-                "the critic must learn in every step",
-                received=f"critic_steps {critic_steps}",
-                expected="1 or more",
-            )
+        losses = WganVggLosses.from_plain(losses)
         self._set_optimizers(generator_optimizer, critic_optimizer)
         # `self.optimizer` is the generator's: one object under two names.
         super().compile(
@@ -286,17 +317,15 @@ class WganVgg(TrainingSystem):
             jit_compile=jit_compile,
             auto_scale_loss=False,
         )
-        self.perceptual_weight = perceptual_weight
-        self.pixel_weight = pixel_weight
-        self.penalty_weight = gradient_penalty if constraint == "penalty" else 0.0
-        self.clip_value = clip_value if constraint == "clip" else None
-        self.critic_steps = critic_steps
-        self.batches_per_step = critic_steps + 1
+        self.settings = losses
+        self.batches_per_step = losses.critic_steps + 1
         self.perceptual_loss = None
-        if perceptual_weight:
+        if losses.perceptual_weight:
             # A partial, so that Keras does not count the extractor among the weights
             # of this model: checkpoints need no copy of 20 million constants.
-            features = feature_network(feature_extractor, window_hu=window_hu)
+            features = feature_network(
+                losses.feature_extractor, window_hu=losses.window_hu
+            )
             self.perceptual_loss = functools.partial(perceptual_loss, features=features)
 
     def _set_optimizers(self, generator_optimizer, critic_optimizer) -> None:
@@ -342,7 +371,7 @@ class WganVgg(TrainingSystem):
         # this they would count a step when `fit` finds the data set at its end.
         with tf.control_dependencies(list(data)):
             low, full = (ops.split(part, self.batches_per_step) for part in data)
-            for index in range(self.critic_steps):
+            for index in range(self.settings.critic_steps):
                 self._update_critic(low[index], full[index])
             self._update_generator(low[-1], full[-1])
         return {name: meter.result() for name, meter in self.meters.items()}
@@ -361,16 +390,17 @@ class WganVgg(TrainingSystem):
                 prediction_scores=self.critic(prediction, training=True),
             )
             loss, penalty = distance, 0.0
-            if self.penalty_weight:
+            if self.settings.constraint == "penalty" and self.settings.gradient_penalty:
                 penalty = gradient_penalty(
                     self.critic, reference=reference, prediction=prediction, mix=mix
                 )
-                loss = distance + self.penalty_weight * penalty
+                loss = distance + self.settings.gradient_penalty * penalty
         weights = self.critic.trainable_variables
         self.critic_optimizer.apply(tape.gradient(loss, weights), weights)
-        if self.clip_value is not None:
+        if self.settings.constraint == "clip":
+            limit = self.settings.clip_value
             for weight in weights:
-                weight.assign(ops.clip(weight, -self.clip_value, self.clip_value))
+                weight.assign(ops.clip(weight, -limit, limit))
         self._measure(critic_loss=loss, wasserstein=-distance)
         self._measure(gradient_norm_penalty=penalty)
 
@@ -389,7 +419,8 @@ class WganVgg(TrainingSystem):
                     reference=reference, prediction=prediction
                 )
             mse = ops.mean(ops.square(prediction - reference))
-            loss += self.perceptual_weight * perceptual + self.pixel_weight * mse
+            loss += self.settings.perceptual_weight * perceptual
+            loss += self.settings.pixel_weight * mse
         weights = self.network.trainable_variables
         self.generator_optimizer.apply(tape.gradient(loss, weights), weights)
         self._measure(loss=loss, perceptual=perceptual, mse=mse)
@@ -413,48 +444,33 @@ def _optimizer(optimizer) -> keras.optimizers.Optimizer:
 def make_system(recipe: Recipe) -> WganVgg:
     """Builds generator, critic and optimisers of a recipe, compiled.
 
-    `recipe.options` are arguments of the generator; `recipe.training` has
-    `critic_width`, `critic_initializer`, `critic_learning_rate`, the `padding` of
-    `WganVgg` and arguments of `WganVgg.compile`.
+    `recipe.options` are arguments of the generator, `recipe.training` fields of
+    `WganVggSettings`.
 
     Raises:
-        CtKerasError: CTK-E005, if the feature extractor is not to be had.
+        CtKerasError: CTK-E005, if the feature extractor is not available.
     """
-    settings = dict(recipe.training)
-    padding = settings.pop("padding", "same")
-    critic_steps = settings.setdefault("critic_steps", 4)
-    rate = settings.pop("critic_learning_rate", None)
-    edge = BORDER if padding == "valid" else 0
+    settings = WganVggSettings.from_plain(recipe.training)
+    edge = BORDER if settings.padding == "valid" else 0
     critic = WganVggCritic(
-        settings.pop("critic_width", 64),
+        settings.critic_width,
         patch_size=recipe.patch_size - 2 * edge,
-        initializer=settings.pop("critic_initializer", "glorot_uniform"),
+        initializer=settings.critic_initializer,
     )
-    system = WganVgg(WganVggGenerator(**recipe.options), critic, padding=padding)
+    generator = WganVggGenerator(**recipe.options)
+    system = WganVgg(generator, critic, padding=settings.padding)
     system.compile(
         make_optimizer(recipe),
-        make_optimizer(recipe, learning_rate=rate, updates_per_step=critic_steps),
+        make_optimizer(
+            recipe,
+            learning_rate=settings.critic_learning_rate,
+            updates_per_step=settings.critic_steps,
+        ),
         jit_compile=recipe.jit_compile,
-        **settings,
+        **{one.name: getattr(settings, one.name) for one in fields(WganVggLosses)},
     )
     return system
 
-
-#: See `make_system`.
-TRAINING_SETTINGS = (
-    "critic_width",
-    "critic_initializer",
-    "critic_learning_rate",
-    "padding",
-    "perceptual_weight",
-    "pixel_weight",
-    "feature_extractor",
-    "window_hu",
-    "constraint",
-    "gradient_penalty",
-    "clip_value",
-    "critic_steps",
-)
 
 SPEC = ModelSpec(
     name="wgan_vgg",
@@ -464,7 +480,7 @@ SPEC = ModelSpec(
     file="ct_keras/models/wgan_vgg.py",
     receptive_field=17,
     make_system=make_system,
-    training_settings=TRAINING_SETTINGS,
+    settings=WganVggSettings,
     recipes=(
         Recipe(
             name="report",

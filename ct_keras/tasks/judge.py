@@ -102,7 +102,7 @@ def judge(
         "notice": NOTICE,
         "version": ct_keras.__version__,
         "dose_fraction": dose,
-        "judges": {_TASKS[kind]: recipe.to_json() for kind, recipe in recipes.items()},
+        "judges": {_TASKS[kind]: recipe.to_plain() for kind, recipe in recipes.items()},
         "seed": seed,
         "rows": rows,
     }
@@ -140,7 +140,7 @@ def _kept(folder: Path | None, recipe, seed: int):
             "what a kept judge was trained with cannot be read",
             received=f"{folder.name}/measures.json",
         ) from error
-    wanted = {"seed": seed} | json.loads(json.dumps(recipe.to_json()))
+    wanted = {"seed": seed} | json.loads(json.dumps(recipe.to_plain()))
     del wanted["description"]
     other = [key for key in wanted if found.get(key) != wanted[key]]
     if other:

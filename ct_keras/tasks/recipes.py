@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
+from typing import Literal
 
 import keras
 
 from ct_keras.errors import CtKerasError
+from ct_keras.settings import Settings
 
 #: Soft tissue and bone of the trunk: where the organs differ.
 ORGAN_WINDOW = (-200.0, 400.0)
@@ -18,7 +20,7 @@ LESION_DATA = {"train": (2000, 2050), "test": (9100, 9130)}
 
 
 @dataclass(frozen=True)
-class TaskRecipe:
+class TaskRecipe(Settings):
     """How a task network is trained.
 
     Attributes:
@@ -52,7 +54,7 @@ class TaskRecipe:
     final_learning_rate: float | None = None
     momentum: float | None = None
     weight_decay: float = 0.0
-    augment: str = "none"
+    augment: Literal["none", "mirror", "flips", "turns"] = "none"
 
     def changed(self, **values) -> TaskRecipe:
         """The same recipe with other values; mappings are merged, None changes nothing.
@@ -65,10 +67,6 @@ class TaskRecipe:
             if name in given:
                 given[name] = dict(getattr(self, name)) | dict(given[name])
         return replace(self, **given)
-
-    def to_json(self) -> dict:
-        """Plain values for a JSON file."""
-        return asdict(self)
 
 
 @dataclass(frozen=True)

@@ -233,7 +233,7 @@ def _write(out: Path, spec: TaskSpec, result: TaskResult, seed: int) -> None:
     result.network.save(out / "network.keras")
     document = {
         "network": spec.name,
-        "recipe": result.recipe.to_json(),
+        "recipe": result.recipe.to_plain(),
         "seed": seed,
         "loss": result.history,
         "measures": result.measures,

@@ -97,8 +97,8 @@ def train(
         steps: Steps per epoch instead of the recipe's.
         options: Arguments of the builder that replace the recipe's, e.g. `width`.
         training: Settings of the network's own training algorithm that replace the
-            recipe's, e.g. `feature_extractor` of WGAN-VGG;
-            `get_spec(name).training_settings` lists them.
+            recipe's, e.g. `feature_extractor` of WGAN-VGG: fields of
+            `get_spec(name).settings`.
         seed: Of the initial weights and of the patches.
         resume: Go on from the newest intact checkpoint in `out`, if there is one.
         validation_slices: Slices of the split val used after each epoch; for a network
@@ -112,7 +112,7 @@ def train(
     Raises:
         CtKerasError: CTK-E071 if `out` holds something and `resume` is false, CTK-E084
             for an unknown recipe or a missing split, CTK-E080 for damaged records,
-            CTK-E000 for a setting that the training algorithm does not have,
+            CTK-E000 for a setting or value that the training algorithm does not have,
             CTK-E087 if the run to resume had other settings,
             CTK-E092 for an unknown network, CTK-E089 if training diverges.
     """
@@ -225,19 +225,13 @@ def _with_values(
     spec: ModelSpec, recipe: Recipe, options: dict, training: dict
 ) -> Recipe:
     """The recipe with other arguments of the builder and settings of the training."""
-    known = spec.training_settings
-    if unknown := sorted(set(training) - set(known)):
-        raise CtKerasError(
-            "CTK-E000",
-            f"the training of {spec.name} has no such setting",
-            received=", ".join(unknown),
-            expected=", ".join(known) or "none: it is trained by its loss alone",
-        )
-    return replace(
+    changed = replace(
         recipe,
         options=dict(recipe.options) | options,
         training=dict(recipe.training) | training,
     )
+    spec.settings.from_plain(changed.training)
+    return changed
 
 
 def _configuration(
@@ -248,7 +242,7 @@ def _configuration(
     validation_slices: int,
 ) -> dict:
     """Everything that decides the result; files by name and content, not by path."""
-    plain = recipe.to_json()
+    plain = recipe.to_plain()
     plain["training"] = {key: _named(value) for key, value in plain["training"].items()}
     return {
         "model": spec.name,

@@ -1,9 +1,12 @@
 """Noise drawn onto full-dose patches: its statistics, and the same every time."""
 
+import json
+
 import numpy as np
 import pytest
 
 from ct_keras.data import training_patches
+from ct_keras.data.noises import DrawnNoise
 from ct_keras.errors import CtKerasError
 
 MULTIPLICATIVE = {"kind": "uniform_multiplicative", "high": 2.5}
@@ -70,7 +73,9 @@ def test_gaussian_noise_of_one_level():
 
 def test_each_patch_draws_one_of_the_levels():
     levels = [0.01, 0.05, 0.2]
-    noise = draw({"kind": "gaussian", "sigma": levels}, np.zeros((300, 30, 30, 1)))
+    noise = draw(
+        {"kind": "gaussian", "sigma_choice": levels}, np.zeros((300, 30, 30, 1))
+    )
     measured = noise.std(axis=(1, 2, 3))
     nearest = np.argmin(np.abs(measured[:, None] - levels), axis=1)
     assert measured == pytest.approx(np.array(levels)[nearest], rel=0.15)
@@ -78,7 +83,9 @@ def test_each_patch_draws_one_of_the_levels():
 
 
 def test_each_patch_draws_from_the_range():
-    noise = draw({"kind": "gaussian", "sigma": (0.1, 0.3)}, np.zeros((400, 40, 40, 1)))
+    noise = draw(
+        {"kind": "gaussian", "sigma_range": (0.1, 0.3)}, np.zeros((400, 40, 40, 1))
+    )
     measured = noise.std(axis=(1, 2, 3))
     assert measured.min() == pytest.approx(0.1, abs=0.01)
     assert measured.max() == pytest.approx(0.3, abs=0.02)
@@ -86,8 +93,22 @@ def test_each_patch_draws_from_the_range():
     assert measured.std() == pytest.approx(0.2 / np.sqrt(12), abs=0.006)
 
 
+def test_json_does_not_change_a_noise():
+    """A range was a tuple and a choice a list, and JSON has lists only."""
+    x = np.zeros((64, 20, 20, 1))
+    for strength in ({"sigma_range": (0.1, 0.3)}, {"sigma_choice": (0.1, 0.3)}):
+        noise = DrawnNoise("gaussian", **strength)
+        again = DrawnNoise.from_plain(json.loads(json.dumps(noise.to_plain())))
+        assert again == noise
+        assert np.array_equal(draw(again, x), draw(noise, x))
+        between = np.abs(draw(again, x).std(axis=(1, 2, 3)) - 0.2) < 0.05
+        assert between.any() == ("sigma_range" in strength)
+
+
 def test_volumes_have_one_level_each():
-    noise = draw({"kind": "gaussian", "sigma": [0.1, 0.4]}, np.zeros((8, 5, 20, 20, 1)))
+    noise = draw(
+        {"kind": "gaussian", "sigma_choice": [0.1, 0.4]}, np.zeros((8, 5, 20, 20, 1))
+    )
     by_slice = noise.std(axis=(2, 3, 4))
     assert np.abs(by_slice / by_slice.mean(1, keepdims=True) - 1).max() < 0.2
     assert by_slice.max() > 2 * by_slice.min()
@@ -140,11 +161,13 @@ def test_every_batch_and_epoch_has_its_own_noise_and_a_resumed_run_the_same(reco
         {},
         {"kind": "poisson"},
         {"kind": "gaussian"},
-        {"kind": "gaussian", "sigma": []},
-        {"kind": "gaussian", "sigma": (0.2, 0.1)},
-        {"kind": "gaussian", "sigma": (0.1, 0.2, 0.3)},
-        {"kind": "gaussian", "sigma": [0.1, -0.1]},
+        {"kind": "gaussian", "sigma": [0.1, 0.2]},
+        {"kind": "gaussian", "sigma_choice": []},
+        {"kind": "gaussian", "sigma_range": (0.2, 0.1)},
+        {"kind": "gaussian", "sigma_range": (0.1, 0.2, 0.3)},
+        {"kind": "gaussian", "sigma_choice": [0.1, -0.1]},
         {"kind": "gaussian", "sigma": 0.1, "high": 1.0},
+        {"kind": "gaussian", "sigma": 0.1, "sigma_range": [0.1, 0.2]},
         {"kind": "uniform_additive", "high": float("nan")},
         {"kind": "uniform_additive", "high": [0.1]},
         {"kind": "uniform_multiplicative", "low": 2.5},

@@ -424,6 +424,9 @@ def test_phase_of_an_epoch_follows_from_its_number(phases, epochs, ends):
         {"histogram_kernel": "hard"},
         {"phases": (1, 1)},
         {"phases": (0, 1, 0)},
+        {"decay": 0.5},
+        {"joint_learning_rate": 1e-4, "decay_steps": 0},
+        {"lambda_l1": "much"},
     ],
 )
 def test_settings_that_train_nothing_are_refused(settings):
@@ -440,7 +443,7 @@ def test_learning_rates_of_the_paper():
         expected = {0: 1e-4, 49_999: 1e-4, 50_000: 4e-5, 99_999: 4e-5}
         for update, value in expected.items():
             assert float(rate(update)) == pytest.approx(value, rel=1e-5)
-    assert recipe.noise == {"kind": "gaussian", "sigma": (0.0, 55 / 255)}
+    assert recipe.noise.sigma_range == (0.0, 55 / 255)
 
 
 def test_schedule_of_quick_ends_with_the_last_update_of_each_network():
@@ -453,6 +456,25 @@ def test_schedule_of_quick_ends_with_the_last_update_of_each_network():
         updates = epochs * QUICK.steps_per_epoch
         assert float(rate(updates)) == pytest.approx(5e-5, rel=1e-3)
         assert float(rate(updates - 30)) > 5.01e-5
+
+
+def test_the_joint_learning_rate_follows_a_schedule_of_the_recipe():
+    settings = {"phases": (7, 1, 2), "joint_learning_rate": 2e-4}
+    training = settings | {"discriminator_width": 2}
+    system = adl.make_system(replace(QUICK, options={"width": 2}, training=training))
+    steps = QUICK.steps_per_epoch
+    for optimizer, alone in (
+        (system.optimizer, 7),
+        (system.discriminator_optimizer, 1),
+    ):
+        rate = optimizer._learning_rate
+        again = adl.PhasedRate.from_config(rate.get_config())
+        assert float(rate(alone * steps)) == pytest.approx(2e-4)
+        assert float(rate((alone + 2) * steps)) == pytest.approx(2e-4)
+        peak = max(float(rate(step)) for step in range(0, alone * steps, 5))
+        assert peak == pytest.approx(QUICK.learning_rate, rel=0.02)
+        assert float(rate(alone * steps - 1)) == pytest.approx(5e-5, rel=0.02)
+        assert float(again(17)) == float(rate(17))
 
 
 @pytest.fixture

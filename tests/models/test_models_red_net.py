@@ -153,7 +153,7 @@ def test_recipes(depth):
     report, paper, quick = (spec.recipe(n) for n in ("report", "paper", "quick"))
     assert report.noise is None
     assert spec.builder(width=2, **report.options).layers[-1].name == "denoised"
-    levels = [255 * sigma for sigma in paper.noise["sigma"]]
+    levels = [255 * sigma for sigma in paper.noise.sigma_choice]
     assert levels == pytest.approx([10, 30, 50, 70])
     x = _noise((1, 8, 8, 1))
     assert np.array_equal(np.asarray(spec.builder(**quick.options)(x)), x)

@@ -8,6 +8,7 @@ import pytest
 
 import ct_keras
 from ct_keras import models
+from ct_keras.data.noises import DrawnNoise
 from ct_keras.models import DilatedBackprop, SeoAdam, SeoResNet
 from ct_keras.models.seo_resnet import LAYERS, decay_rate, dilated_gradients
 from ct_keras.training import train
@@ -217,8 +218,8 @@ def test_recipes_choose_algorithm_optimiser_and_noise():
         assert system.network.name == "seo_resnet"
     assert (systems["report"].proportion, systems["report"].decay) == (1000, 0.08)
     report, additive = (spec.recipe(name) for name in ("report", "report_additive"))
-    assert report.noise == {"kind": "uniform_multiplicative", "high": 2.5}
-    assert additive.noise == {"kind": "uniform_additive", "high": 2.5}
+    assert report.noise == DrawnNoise("uniform_multiplicative", high=2.5)
+    assert additive.noise == DrawnNoise("uniform_additive", high=2.5)
     assert spec.recipe("quick").noise is None
     quick = systems["quick_dilated"].optimizer
     assert float(quick.get_config()["learning_rate"]["config"]["alpha"]) == 0.05

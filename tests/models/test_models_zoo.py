@@ -1,5 +1,6 @@
 """What holds for every network of the zoo."""
 
+import json
 import os
 import subprocess
 import sys
@@ -80,6 +81,26 @@ def test_recipes_have_the_three_names_and_quick_is_smaller(name):
     quick = spec.recipe("quick")
     network = spec.builder(**quick.options)
     assert network.count_params() <= models.build(name).count_params()
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_json_does_not_change_a_recipe(name):
+    spec = models.get_spec(name)
+    for recipe in spec.recipes:
+        again = models.Recipe.from_plain(json.loads(json.dumps(recipe.to_plain())))
+        assert again == recipe
+        settings = spec.settings.from_plain(recipe.training)
+        plain = json.loads(json.dumps(settings.to_plain()))
+        assert spec.settings.from_plain(plain) == settings
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("settings", [{"no_such_setting": 1}, {"lambda_l1": "x"}])
+def test_a_setting_that_a_training_does_not_have_is_refused(name, settings):
+    with pytest.raises(CtKerasError) as refusal:
+        models.get_spec(name).settings.from_plain(settings)
+    assert refusal.value.code == "CTK-E000"
+    assert next(iter(settings)) in str(refusal.value)
 
 
 _UNDER_JAX = """
