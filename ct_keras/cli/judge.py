@@ -73,6 +73,8 @@ def command(models, out, dose, judges, seed, overwrite, as_json) -> None:
 
 
 def _with_interval(row: dict, key: str) -> str:
+    if row[f"{key}_ci95"] is None:  # of a single patient
+        return f"{row[key]:.3f}"
     low, high = row[f"{key}_ci95"]
     return f"{row[key]:.3f} ({low:.3f} to {high:.3f})"
 

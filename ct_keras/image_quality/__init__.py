@@ -12,7 +12,6 @@ from ct_keras.image_quality.cho import (
     auc_difference,
     cho,
     hotelling_template,
-    mann_whitney_auc,
 )
 from ct_keras.image_quality.cnr import cnr, disc_mask, mean_and_sd
 from ct_keras.image_quality.dose_curves import dose_curves, equivalent_dose
@@ -75,7 +74,6 @@ __all__ = [
     "hotelling_template",
     "laguerre_gauss",
     "lcd_rows",
-    "mann_whitney_auc",
     "mean_and_sd",
     "mean_frequency",
     "measure_lcd",

@@ -16,8 +16,9 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from ct_keras.errors import CtKerasError
+from ct_keras.metrics.statistics import auc, percentile_interval
 
-SPLITS, RESAMPLES, CONFIDENCE = 200, 500, 0.95
+SPLITS, RESAMPLES = 200, 500
 #: Random halves per bootstrap sample: their spread is small beside that of the images.
 _SPLITS_PER_RESAMPLE = 10
 _CHUNK = 128
@@ -69,15 +70,6 @@ def hotelling_template(present: np.ndarray, absent: np.ndarray) -> np.ndarray:
     return _templates(present, absent, *ones)[0]
 
 
-def mann_whitney_auc(present: np.ndarray, absent: np.ndarray) -> float:
-    """Returns the share of (present, absent) pairs that are ordered rightly.
-
-    Ties count half.
-    """
-    present, absent = np.asarray(present)[:, None], np.asarray(absent)
-    return float(np.mean((present > absent) + 0.5 * (present == absent)))
-
-
 def cho(
     present: np.ndarray,
     absent: np.ndarray,
@@ -115,7 +107,7 @@ def cho(
     halves = [_random_halves(count, splits, generator) for count in sizes]
     counts = [np.ones((splits, count)) for count in sizes]
     judged = _judge(responses, halves, counts)
-    auc, dprime = (_mean(values[None])[0] for values in judged)
+    area, dprime = (_mean(values[None])[0] for values in judged)
     repeats = _SPLITS_PER_RESAMPLE
     halves = [_random_halves(count, resamples * repeats, generator) for count in sizes]
     counts = [
@@ -128,10 +120,15 @@ def cho(
     ]
     found = _judge(responses, halves, counts)
     aucs, dprimes = (_mean(values.reshape(resamples, -1)) for values in found)
-    aucs = np.clip(aucs + auc - _mean(aucs[None]), 0, 1)
+    aucs = np.clip(aucs + area - _mean(aucs[None]), 0, 1)
     dprimes = dprimes + dprime - _mean(dprimes[None])
     return ObserverResult(
-        float(auc), _interval(aucs), float(dprime), _interval(dprimes), sizes, aucs
+        float(area),
+        _interval(aucs, sizes),
+        float(dprime),
+        _interval(dprimes, sizes),
+        sizes,
+        aucs,
     )
 
 
@@ -151,7 +148,9 @@ def auc_difference(
             received=ours.images,
             expected=theirs.images,
         )
-    return ours.auc - theirs.auc, _interval(ours.replicates - theirs.replicates)
+    return ours.auc - theirs.auc, _interval(
+        ours.replicates - theirs.replicates, ours.images
+    )
 
 
 def _check(present, absent, channels) -> None:
@@ -193,9 +192,10 @@ def _judge(responses, halves, counts) -> tuple[np.ndarray, np.ndarray]:
         test = [c[part] * ~h[part] for c, h in zip(counts, halves, strict=True)]
         templates = _templates(*responses, *train)
         scores = [templates @ values.T for values in responses]
-        auc = _weighted_auc(*scores, *test)
-        auc[np.isnan(templates[:, 0])] = np.nan
-        found.append((auc, _weighted_dprime(scores, test)))
+        weights = {"present_weights": test[0], "absent_weights": test[1]}
+        areas = auc(*scores, **weights)
+        areas[np.isnan(templates[:, 0])] = np.nan
+        found.append((areas, _weighted_dprime(scores, test)))
     return tuple(np.concatenate(values) for values in zip(*found, strict=True))
 
 
@@ -225,15 +225,6 @@ def _templates(present, absent, present_counts, absent_counts) -> np.ndarray:
     return np.where((enough & spread)[:, None], templates, np.nan)
 
 
-def _weighted_auc(present, absent, present_counts, absent_counts) -> np.ndarray:
-    """Returns (runs,) the share of ordered pairs, each pair as often as it is drawn."""
-    right = (present[:, :, None] > absent[:, None]).astype(np.float64)
-    right += 0.5 * (present[:, :, None] == absent[:, None])
-    ordered = np.einsum("rij,ri,rj->r", right, present_counts, absent_counts)
-    pairs = present_counts.sum(axis=1) * absent_counts.sum(axis=1)
-    return np.divide(ordered, pairs, out=np.full(len(pairs), np.nan), where=pairs > 0)
-
-
 def _weighted_dprime(scores, counts) -> np.ndarray:
     """Returns (runs,) the d' of the decision variable."""
     means, variances = [], []
@@ -257,10 +248,5 @@ def _mean(values: np.ndarray) -> np.ndarray:
     return np.divide(total, count, out=np.full(len(values), np.nan), where=count > 0)
 
 
-def _interval(values: np.ndarray) -> tuple[float, float]:
-    known = values[~np.isnan(values)]
-    if known.size == 0:
-        return np.nan, np.nan
-    tail = 100 * (1 - CONFIDENCE) / 2
-    low, high = np.percentile(known, [tail, 100 - tail])
-    return float(low), float(high)
+def _interval(values: np.ndarray, images: tuple[int, int]) -> tuple[float, float]:
+    return percentile_interval(values, patients=min(images)) or (np.nan, np.nan)

@@ -11,8 +11,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from ct_keras.metrics.statistics import percentile_interval
 from ct_keras.reader_study.criteria import SCORES
-from ct_keras.reader_study.resampling import interval
 
 
 def weighted_kappa(one: np.ndarray, other: np.ndarray) -> float | None:
@@ -50,7 +50,7 @@ def kappa_interval(
     Args:
         one: (patients, ratings of a patient), NaN where there is none.
         other: Of the same things.
-        weights: (resamples, patients), see `resampling.draw`.
+        weights: (resamples, patients), see `metrics.resample_weights`.
     """
     both = ~(np.isnan(one) | np.isnan(other))
     first, second = np.where(both, one, 0), np.where(both, other, 0)
@@ -65,7 +65,7 @@ def kappa_interval(
     ) / count**2
     defined = by_chance > 1e-12
     kappa = 1 - disagreement[defined] / by_chance[defined]
-    return interval(kappa, patients=int(both.any(axis=1).sum()))
+    return percentile_interval(kappa, patients=int(both.any(axis=1).sum()))
 
 
 def krippendorff_alpha(ratings: np.ndarray) -> float | None:
@@ -93,13 +93,13 @@ def alpha_interval(
 
     Args:
         ratings: (readers, patients, ratings of a patient), NaN where there is none.
-        weights: (resamples, patients), see `resampling.draw`.
+        weights: (resamples, patients), see `metrics.resample_weights`.
     """
     readers, patients, _ = ratings.shape
     each = _coincidences(ratings.reshape(readers, -1))
     each = each.reshape(patients, -1, *each.shape[1:]).sum(axis=1)
     alphas = _alphas(np.einsum("bc,cij->bij", weights, each))
-    return interval(alphas, patients=patients)
+    return percentile_interval(alphas, patients=patients)
 
 
 def pair_agreement(

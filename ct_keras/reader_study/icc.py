@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from ct_keras.reader_study.resampling import interval
+from ct_keras.metrics.statistics import percentile_interval
 
 
 def icc(ratings: np.ndarray) -> float | None:
@@ -32,10 +32,10 @@ def icc_interval(
 
     Args:
         ratings: (readers, patients, things of a patient), NaN where there is none.
-        weights: (resamples, patients), see `resampling.draw`.
+        weights: (resamples, patients), see `metrics.resample_weights`.
     """
     patients = (~np.isnan(ratings).any(axis=0)).any(axis=1).sum()
-    return interval(_correlations(ratings, weights), patients=int(patients))
+    return percentile_interval(_correlations(ratings, weights), patients=int(patients))
 
 
 def _correlations(ratings: np.ndarray, weights: np.ndarray) -> np.ndarray:

@@ -1,7 +1,4 @@
-"""Bootstrap over patients: a resample weights each by how often they were drawn.
-
-Slices of one patient are not independent, so a patient comes or goes with all of them.
-"""
+"""Scores laid out by patient, and what a bootstrap over patients makes of them."""
 
 from __future__ import annotations
 
@@ -9,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from ct_keras.metrics.statistics import CONFIDENCE, RESAMPLES
+from ct_keras.metrics.statistics import percentile_interval
 from ct_keras.reader_study.criteria import SCORES
 
 
@@ -32,35 +29,6 @@ def by_patient(values: np.ndarray, patients: Sequence[str]) -> np.ndarray:
     return gathered
 
 
-def draw(patients: int, *, seed: int, resamples: int = RESAMPLES) -> np.ndarray:
-    """Returns how often each patient was drawn, (resamples, patients) float64."""
-    generator = np.random.default_rng(seed)
-    share = np.full(patients, 1 / patients)
-    return generator.multinomial(patients, share, resamples).astype(np.float64)
-
-
-def interval(values: np.ndarray, *, patients: int) -> tuple[float, float] | None:
-    """Returns the percentile interval at 95 %, or None for fewer than two patients."""
-    if patients < 2 or not values.size:
-        return None
-    tail = 100 * (1 - CONFIDENCE) / 2
-    low, high = np.percentile(values, [tail, 100 - tail])
-    return float(low), float(high)
-
-
-def mean_interval(means: np.ndarray, weights: np.ndarray) -> tuple[float, float] | None:
-    """Returns the interval of the mean of patients' means; NaN does not count.
-
-    Args:
-        means: One per patient.
-        weights: (resamples, patients).
-    """
-    known = ~np.isnan(means)
-    drawn = weights[:, known].sum(axis=1)
-    sums = weights[:, known] @ means[known]
-    return interval(sums[drawn > 0] / drawn[drawn > 0], patients=int(known.sum()))
-
-
 def median_interval(
     scores: np.ndarray, weights: np.ndarray
 ) -> tuple[float, float] | None:
@@ -68,7 +36,7 @@ def median_interval(
 
     Args:
         scores: (ratings of a patient, patients), 1 to 5, NaN where there is none.
-        weights: (resamples, patients).
+        weights: (resamples, patients), see `metrics.resample_weights`.
     """
     upto = np.cumsum(weights @ score_counts(scores), axis=1)
     size = upto[:, -1]
@@ -78,7 +46,9 @@ def median_interval(
         return SCORES[0] + (upto <= rank[:, None]).sum(axis=1)
 
     medians = (ordered((size - 1) // 2) + ordered(size // 2)) / 2
-    return interval(medians, patients=int((~np.isnan(scores)).any(axis=0).sum()))
+    return percentile_interval(
+        medians, patients=int((~np.isnan(scores)).any(axis=0).sum())
+    )
 
 
 def score_counts(scores: np.ndarray) -> np.ndarray:

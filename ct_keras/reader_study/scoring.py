@@ -8,9 +8,16 @@ from dataclasses import replace
 
 import numpy as np
 
-from ct_keras.metrics.statistics import CONFIDENCE, RESAMPLES, holm
+from ct_keras.metrics.statistics import (
+    CONFIDENCE,
+    RESAMPLES,
+    holm,
+    mean_interval,
+    resample_weights,
+    wilcoxon_p,
+)
 from ct_keras.notice import NOTICE
-from ct_keras.reader_study import agreement, resampling
+from ct_keras.reader_study import agreement
 from ct_keras.reader_study.answers import Ratings
 from ct_keras.reader_study.criteria import (
     FEWEST_CASES,
@@ -20,7 +27,7 @@ from ct_keras.reader_study.criteria import (
     SCORES,
 )
 from ct_keras.reader_study.icc import icc, icc_interval
-from ct_keras.reader_study.resampling import by_patient
+from ct_keras.reader_study.resampling import by_patient, median_interval
 from ct_keras.reader_study.study import design_remarks, primary_of
 from ct_keras.reader_study.vgc import vgc_area
 
@@ -47,7 +54,7 @@ def score_study(key: Mapping, ratings: Ratings, *, seed: int = 0) -> dict:
     marks, remarks = ratings.marks, ratings.remarks
     patients = [case["case"] for case in key["cases"]]
     ratings = _by_patient(ratings, patients)
-    weights = resampling.draw(len(set(patients)), seed=seed)
+    weights = resample_weights(len(set(patients)), seed=seed)
     roles = {arm["name"]: arm["role"] for arm in key["arms"]}
     return {
         "notice": NOTICE,
@@ -63,8 +70,9 @@ def score_study(key: Mapping, ratings: Ratings, *, seed: int = 0) -> dict:
             "interval": f"{CONFIDENCE:.0%} percentile bootstrap over patients",
             "resamples": RESAMPLES,
             "seed": seed,
-            "tests": "Friedman and Wilcoxon signed-rank on the means over readers and "
-            "slices of each patient, two-sided; Holm over all pairs and criteria",
+            "tests": "Friedman and exact Wilcoxon signed-rank on the means over "
+            "readers and slices of each patient, two-sided; Holm over all pairs and "
+            "criteria",
             "kappa": "quadratic weights",
             "icc": "ICC(2,1) of a panel's sum of scores over the criteria",
             "vgc": "Mann-Whitney area of the pooled scores, ties half; 0.5 is alike",
@@ -91,21 +99,6 @@ def patient_means(scores: np.ndarray) -> np.ndarray:
     return _mean_of_first(np.moveaxis(_mean_of_first(scores), 1, 0))
 
 
-def wilcoxon(differences: np.ndarray) -> float:
-    """Returns the two-sided p of the Wilcoxon signed-rank test.
-
-    Exact without ties up to 50 patients, else as `scipy.stats.wilcoxon` decides; those
-    without a difference are left out.
-
-    Reference:
-        Wilcoxon 1945, doi:10.2307/3001968
-    """
-    from scipy.stats import wilcoxon as signed_rank
-
-    differences = differences[np.abs(differences) > 1e-9]
-    return float(signed_rank(differences).pvalue) if differences.size else 1.0
-
-
 def _summary(ratings: Ratings, weights, roles) -> list[dict]:
     rows = []
     for c, criterion in enumerate(ratings.criteria):
@@ -121,10 +114,10 @@ def _summary(ratings: Ratings, weights, roles) -> list[dict]:
                     "ratings": int(known.size),
                     "counts": [int((known == score).sum()) for score in SCORES],
                     "median": float(np.median(known)),
-                    "median_ci95": resampling.median_interval(scores, weights),
+                    "median_ci95": median_interval(scores, weights),
                     "quartiles": np.percentile(known, [25, 75]).tolist(),
                     "mean": float(np.nanmean(means)),
-                    "mean_ci95": resampling.mean_interval(means, weights),
+                    "mean_ci95": mean_interval(means, weights),
                 }
             )
     return rows
@@ -169,7 +162,7 @@ def _pairs(ratings: Ratings, weights, primary: Mapping | None) -> list[dict]:
         for one, other in itertools.combinations(range(len(ratings.arms)), 2):
             # What is hidden as a control comes first in the key: method - control.
             differences = means[:, other] - means[:, one]
-            ci95 = resampling.mean_interval(differences, weights)
+            ci95 = mean_interval(differences, weights)
             known = differences[~np.isnan(differences)]
             row = {
                 "method": ratings.arms[other],
@@ -178,7 +171,7 @@ def _pairs(ratings: Ratings, weights, primary: Mapping | None) -> list[dict]:
                 "patients": int(known.size),
                 "mean_difference": float(known.mean()),
                 "ci95": ci95,
-                "p": wilcoxon(known),
+                "p": wilcoxon_p(known),
             }
             asked = primary is not None and criterion == primary["criterion"]
             if asked and row["versus"] == FULL_DOSE:
@@ -257,7 +250,7 @@ def _findings(ratings: Ratings, weights) -> list[dict]:
         for q, question in enumerate(FINDINGS):
             means = patient_means(ratings.findings[q, ..., a])
             row[question] = float(np.nanmean(means))
-            row[f"{question}_ci95"] = resampling.mean_interval(means, weights)
+            row[f"{question}_ci95"] = mean_interval(means, weights)
         rows.append(row)
     return rows
 
@@ -271,7 +264,7 @@ def _preference(ratings: Ratings, weights) -> list[dict]:
             {
                 "method": arm,
                 "share": float(np.nanmean(means)),
-                "ci95": resampling.mean_interval(means, weights),
+                "ci95": mean_interval(means, weights),
             }
         )
     return rows

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from ct_keras.reader_study.resampling import interval, score_counts
+from ct_keras.metrics.statistics import auc, percentile_interval
+from ct_keras.reader_study.criteria import SCORES
+from ct_keras.reader_study.resampling import score_counts
 
 
 def vgc_area(
@@ -18,20 +20,18 @@ def vgc_area(
     Args:
         method: (ratings of a patient, patients), 1 to 5, NaN where there is none.
         reference: Of the same panels' cases.
-        weights: (resamples, patients), see `resampling.draw`.
+        weights: (resamples, patients), see `metrics.resample_weights`.
 
     Reference:
         Bath and Mansson 2007, doi:10.1259/bjr/35012658
     """
     ours, theirs = score_counts(method), score_counts(reference)
-    area = _areas(ours.sum(axis=0)[None], theirs.sum(axis=0)[None])[0]
     patients = int((ours.any(axis=1) | theirs.any(axis=1)).sum())
-    resampled = _areas(weights @ ours, weights @ theirs)
-    return float(area), interval(resampled, patients=patients)
 
+    def area(mine: np.ndarray, others: np.ndarray) -> float | np.ndarray:
+        weights = {"present_weights": mine, "absent_weights": others}
+        return auc(SCORES, SCORES, **weights)
 
-def _areas(ours: np.ndarray, theirs: np.ndarray) -> np.ndarray:
-    """The area of each (..., 5) pair of counts for which it is defined."""
-    size = ours.sum(axis=-1) * theirs.sum(axis=-1)
-    below = np.cumsum(theirs, axis=-1) - theirs / 2
-    return (ours * below).sum(axis=-1)[size > 0] / size[size > 0]
+    resampled = area(weights @ ours, weights @ theirs)
+    whole = area(ours.sum(axis=0), theirs.sum(axis=0))
+    return whole, percentile_interval(resampled, patients=patients)

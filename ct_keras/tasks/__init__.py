@@ -31,7 +31,7 @@ from ct_keras.tasks.layers import (
     MaxPoolingWithSwitches,
     MaxUnpooling,
 )
-from ct_keras.tasks.measures import auc, dice, dice_by_class
+from ct_keras.tasks.measures import dice, dice_by_class
 from ct_keras.tasks.phantom_data import (
     ORGANS,
     TaskData,
@@ -52,7 +52,6 @@ __all__ = [
     "TaskRecipe",
     "TaskResult",
     "TaskSpec",
-    "auc",
     "build",
     "dice",
     "dice_by_class",

@@ -16,6 +16,7 @@ import numpy as np
 import ct_keras
 from ct_keras.errors import CtKerasError
 from ct_keras.files import atomic_folder, check_output_folder
+from ct_keras.metrics.statistics import auc, percentile_interval, resample_weights
 from ct_keras.notice import NOTICE
 
 FULL, LOW = "full dose", "low dose"
@@ -176,22 +177,20 @@ def _images(name: str, recipe, methods, dose: float, progress: bool) -> dict:
 def _measured(network, images, seed: int) -> tuple[dict, dict[str, np.ndarray]]:
     """Dice or AUC with an interval over patients, and its bootstrap samples.
 
-    The samples of all methods are of the same patients.
+    The samples of all methods are of the same patients; of one patient alone there are
+    none.
     """
-    from ct_keras.tasks.measures import auc, dice_by_class
+    from ct_keras.tasks.measures import dice_by_class
 
     found = network.predict(images.inputs, batch_size=16, verbose=0)
-    patients = np.unique(images.patient)
-    draws = np.random.default_rng(seed).integers(
-        0, len(patients), (RESAMPLES, len(patients))
-    )
+    patients, owner = np.unique(images.patient, return_inverse=True)
+    weights = resample_weights(len(patients), seed=seed, resamples=RESAMPLES)
     if images.truth.ndim == 1:
-        score, rows = found[:, -1], [images.patient == one for one in patients]
-        rows = [np.flatnonzero(row) for row in rows]
-        chosen = [np.concatenate([rows[one] for one in draw]) for draw in draws]
-        values = np.array([auc(images.truth[each], score[each]) for each in chosen])
-        measures = {"auc": auc(images.truth, score), "auc_ci95": _interval(values)}
-        return measures, {"auc": values}
+        scores = [found[images.truth == there, -1] for there in (1, 0)]
+        drawn = [weights[:, owner[images.truth == there]] for there in (1, 0)]
+        values = auc(*scores, present_weights=drawn[0], absent_weights=drawn[1])
+        values = values if len(patients) > 1 else values[:0]
+        return {"auc": auc(*scores), "auc_ci95": _interval(values)}, {"auc": values}
     classes = np.argmax(found, axis=-1).astype(np.uint8)
     table = []
     for one in patients:
@@ -201,7 +200,10 @@ def _measured(network, images, seed: int) -> tuple[dict, dict[str, np.ndarray]]:
     # A patient may lack an organ, and all patients may.
     table = np.ma.masked_invalid(table)
     organs = table.mean(axis=0)
-    values = table[draws].mean(axis=1).mean(axis=1).filled(np.nan)
+    known = ~np.ma.getmaskarray(table)
+    drawn = np.ma.masked_equal(weights @ known, 0)
+    values = (weights @ table.filled(0) / drawn).mean(axis=1).filled(np.nan)
+    values = values if len(patients) > 1 else values[:0]
     measures = {
         "mean_dice": float(np.ma.filled(organs.mean(), np.nan)),
         "mean_dice_ci95": _interval(values),
@@ -211,8 +213,9 @@ def _measured(network, images, seed: int) -> tuple[dict, dict[str, np.ndarray]]:
     return measures, {"mean_dice": values}
 
 
-def _interval(values: np.ndarray) -> list[float]:
-    return [float(value) for value in np.percentile(values, (2.5, 97.5))]
+def _interval(values: np.ndarray) -> tuple[float, float] | None:
+    """None where there are no resamples, as of one patient alone."""
+    return percentile_interval(values, patients=len(values))
 
 
 def _lost(rows: list[dict], samples: dict[str, dict]) -> dict:
@@ -231,7 +234,7 @@ def _recovered(row: dict, rows: list[dict], samples: dict[str, dict]) -> dict:
     low = rows[1]
     for key, name in _MEASURES.items():
         share = limits = None
-        if low[f"{name}_lost_ci95"][0] > 0:
+        if low[f"{name}_lost_ci95"] is not None and low[f"{name}_lost_ci95"][0] > 0:
             share = (row[key] - low[key]) / low[f"{name}_lost"]
             lost = samples[FULL][key] - samples[LOW][key]
             back = samples[row["model"]][key] - samples[LOW][key]
@@ -256,7 +259,7 @@ def _picture(rows: list[dict], path: Path, dose: float) -> None:
     styles += [method_style(index) for index in range(len(rows) - 1)]
     for axes, (key, title) in zip(subplots, panels, strict=True):
         for place, (row, style) in enumerate(zip(rows, styles, strict=True)):
-            low, high = row[f"{key}_ci95"]
+            low, high = row[f"{key}_ci95"] or (row[key], row[key])
             reach = [[max(0.0, row[key] - low)], [max(0.0, high - row[key])]]
             shown = style | {"linestyle": "", "capsize": 3, "elinewidth": 1.6}
             axes.errorbar(row[key], place, xerr=reach, **shown)

@@ -1,11 +1,8 @@
-"""How well a task is done: Dice of each organ, area under the ROC curve."""
+"""How well organs were segmented: the Dice coefficient of each."""
 
 from __future__ import annotations
 
 import numpy as np
-from scipy.stats import rankdata
-
-from ct_keras.errors import CtKerasError
 
 
 def dice(reference: np.ndarray, prediction: np.ndarray) -> float:
@@ -52,31 +49,3 @@ def dice_by_class(
                 values.append(dice(truth, prediction[rows] == number))
         found[name] = float(np.mean(values)) if values else float("nan")
     return found
-
-
-def auc(truth: np.ndarray, score: np.ndarray) -> float:
-    """Area under the ROC curve: the chance that a present case scores higher.
-
-    The Mann-Whitney statistic over the number of pairs; ties count one half.
-
-    Args:
-        truth: 0 or 1, (n,).
-        score: Higher means present, (n,).
-
-    Raises:
-        CtKerasError: CTK-E000, if one of the two classes is missing.
-
-    Example:
-        >>> auc(np.array([0, 0, 1, 1]), np.array([0.1, 0.4, 0.35, 0.8]))
-        0.75
-    """
-    truth = np.asarray(truth).astype(bool)
-    present, absent = np.count_nonzero(truth), np.count_nonzero(~truth)
-    if not present or not absent:
-        raise CtKerasError(
-            "CTK-E000",
-            "an ROC curve needs both classes",
-            received=f"{present} present, {absent} absent",
-        )
-    ranks = rankdata(score)
-    return float((ranks[truth].sum() - present * (present + 1) / 2) / present / absent)

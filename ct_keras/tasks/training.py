@@ -12,7 +12,8 @@ import numpy as np
 from ct_keras.errors import CtKerasError
 from ct_keras.files import check_output_folder, write_text
 from ct_keras.losses import SegmentationLoss
-from ct_keras.tasks.measures import auc, dice_by_class
+from ct_keras.metrics.statistics import auc
+from ct_keras.tasks.measures import dice_by_class
 from ct_keras.tasks.phantom_data import TaskData, lesion_crops, organ_slices
 from ct_keras.tasks.recipes import TaskRecipe, TaskSpec
 from ct_keras.training.callbacks import ProgressBar
@@ -124,7 +125,8 @@ def measure(network: keras.Model, data: TaskData) -> dict:
     found = network.predict(data.inputs, batch_size=_MEASURE_BATCH, verbose=0)
     counts = {"images": len(data), "patients": len(np.unique(data.patient))}
     if data.truth.ndim == 1:
-        return {"auc": auc(data.truth, found[:, -1])} | counts
+        present, absent = (found[data.truth == there, -1] for there in (1, 0))
+        return {"auc": auc(present, absent)} | counts
     classes = np.argmax(found, axis=-1).astype(np.uint8)
     by_organ = dice_by_class(data.truth, classes, data.patient, data.names)
     mean = float(np.nanmean(list(by_organ.values())))

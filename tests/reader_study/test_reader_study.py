@@ -12,6 +12,7 @@ from scipy.stats import mannwhitneyu
 from sklearn.metrics import cohen_kappa_score
 
 from ct_keras.errors import CtKerasError
+from ct_keras.metrics.statistics import mean_interval, resample_weights
 from ct_keras.reader_study import (
     design_remarks,
     make_study,
@@ -31,13 +32,7 @@ from ct_keras.reader_study.answers import Ratings
 from ct_keras.reader_study.cases import choose_slices, find_slices, run_methods
 from ct_keras.reader_study.icc import icc, icc_interval
 from ct_keras.reader_study.page import unpack_panels
-from ct_keras.reader_study.resampling import (
-    by_patient,
-    draw,
-    mean_interval,
-    median_interval,
-)
-from ct_keras.reader_study.scoring import wilcoxon
+from ct_keras.reader_study.resampling import by_patient, median_interval
 from ct_keras.reader_study.vgc import vgc_area
 
 METHODS = {"net-of-interest": lambda hu: hu - 3, "filter:other": lambda hu: hu + 5000}
@@ -474,13 +469,6 @@ def test_friedman_of_equal_scores_finds_nothing():
     assert (row["chi2"], row["p"], row["kendall_w"]) == (0, 1, 0)
 
 
-def test_wilcoxon_by_hand():
-    # 14 of the 64 subsets of 1..6 have a sum of at most 6.
-    assert wilcoxon(np.array([1.0, 2, 3, 4, 5, -6])) == pytest.approx(2 * 14 / 64)
-    assert wilcoxon(np.array([0.5, 1, 1.5, 2, 0, 0])) == pytest.approx(2 / 2**4)
-    assert wilcoxon(np.zeros(5)) == 1
-
-
 def test_pairs_differences_and_holm():
     # Six cases; the means of two readers against the reference: input -1.5 to -3.5,
     # method 0 or -0.5.
@@ -613,7 +601,7 @@ def test_resampled_kappa_is_kappa_of_the_resample():
     one = generator.integers(1, 6, (8, 5)).astype(float)
     other = np.clip(one + generator.integers(-1, 2, one.shape), 1, 5)
     one[2, 3] = np.nan
-    weights = draw(8, seed=1, resamples=3)
+    weights = resample_weights(8, seed=1, resamples=3)
     for row in weights:
         times = row.astype(int)
         expected = weighted_kappa(
@@ -689,7 +677,7 @@ def test_resampled_icc_is_icc_of_the_resample():
     generator = np.random.default_rng(0)
     ratings = generator.integers(7, 36, (1, 6, 4)) + generator.normal(0, 6, (3, 6, 4))
     ratings[1, 2, 3] = math.nan
-    for row in draw(6, seed=1, resamples=3):
+    for row in resample_weights(6, seed=1, resamples=3):
         resample = np.repeat(ratings, row.astype(int), axis=1).reshape(3, -1)
         low, high = icc_interval(ratings, row[None])
         assert low == high == pytest.approx(icc(resample))
@@ -739,7 +727,7 @@ def test_resampled_vgc_area_is_that_of_the_resample():
     generator = np.random.default_rng(0)
     method, reference = generator.integers(1, 6, (2, 3, 8)).astype(float)
     method[1, 4] = reference[1, 4] = math.nan
-    for row in draw(8, seed=1, resamples=3):
+    for row in resample_weights(8, seed=1, resamples=3):
         times = row.astype(int)
         ours, theirs = (np.repeat(each, times, axis=1) for each in (method, reference))
         ours, theirs = (each[~np.isnan(each)] for each in (ours, theirs))
@@ -753,7 +741,7 @@ def test_intervals_are_those_of_the_drawn_patients():
     generator = np.random.default_rng(0)
     scores = generator.integers(1, 6, (3, 7)).astype(float)
     scores[1, 4] = np.nan
-    weights = draw(7, seed=2, resamples=40)
+    weights = resample_weights(7, seed=2, resamples=40)
     assert (weights.sum(axis=1) == 7).all()
     medians, means = [], []
     case_means = np.nanmean(scores, axis=0)

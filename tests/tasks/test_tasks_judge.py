@@ -1,6 +1,7 @@
 """Task networks as judges: the same noise for all, intervals, what came back."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -130,8 +131,26 @@ def test_interval_is_over_patients():
     found, samples = _measured(Oracle(), _lesions_half_seen(), seed=0)
     # 64 pairs: 16 within the perfect, 32 across (all right), 16 ties count a half.
     assert found["auc"] == pytest.approx((16 + 32 + 8) / 64)
-    assert found["auc_ci95"] == [0.5, 1.0]
+    assert found["auc_ci95"] == (0.5, 1.0)
     assert samples["auc"].shape == (2000,)
+
+
+def test_one_patient_alone_has_no_interval():
+    images = _lesions_half_seen()
+    images = replace(images, patient=np.zeros(16, int))
+    found, samples = _measured(Oracle(), images, seed=0)
+    assert found["auc"] == pytest.approx((16 + 32 + 8) / 64)
+    assert found["auc_ci95"] is None
+    assert (
+        _lost(
+            [found | {"mean_dice": 1.0, "mean_dice_ci95": None}] * 2,
+            {
+                label: {"auc": samples["auc"], "mean_dice": samples["auc"]}
+                for label in (FULL, LOW)
+            },
+        )["auc_lost_ci95"]
+        is None
+    )
 
 
 class Painter:

@@ -5,7 +5,6 @@ import json
 import keras
 import numpy as np
 import pytest
-from sklearn.metrics import roc_auc_score
 
 import ct_keras
 from ct_keras import tasks
@@ -120,21 +119,6 @@ def test_denoising_is_done_on_whole_noisy_slices():
     assert shapes == [(64, 64)] * len(plain)
     moved = tasks.organ_slices([6], denoise=denoise, **ORGANS_SMALL)
     assert moved.hu == pytest.approx(tasks.organ_slices([6], **ORGANS_SMALL).hu + 7)
-
-
-@pytest.mark.parametrize("decimals", [1, 6])
-def test_auc_equals_scikit_learn_with_and_without_ties(decimals):
-    rng = np.random.default_rng(0)
-    truth = rng.integers(0, 2, 200)
-    score = np.round(rng.normal(truth, 1.5), decimals)
-    expected = roc_auc_score(truth, score)
-    assert tasks.auc(truth, score) == pytest.approx(expected, abs=1e-12)
-
-
-def test_auc_needs_both_classes():
-    with pytest.raises(CtKerasError) as refusal:
-        tasks.auc(np.ones(3), np.arange(3))
-    assert refusal.value.code == "CTK-E000"
 
 
 def test_dice_is_averaged_over_the_patients_that_have_the_organ():
