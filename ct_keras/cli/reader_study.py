@@ -9,6 +9,7 @@ import click
 from ct_keras.cli.output import echo_table, emit_json, note, public_command, say
 from ct_keras.errors import CtKerasError
 from ct_keras.evaluation.sources import records_source, series_source
+from ct_keras.files import read_table
 from ct_keras.notice import NOTICE
 
 _PATH = click.Path(path_type=Path)
@@ -194,15 +195,7 @@ def _without_secrets(key: dict) -> dict:
 
 def _listed(path: Path) -> list[dict]:
     """The rows of a list of slices."""
-    import csv
-
-    try:
-        with open(path, newline="", encoding="utf-8-sig") as file:
-            rows = list(csv.DictReader(file))
-    except (OSError, ValueError, csv.Error) as error:
-        raise CtKerasError(
-            "CTK-E005", "cannot read a list of slices", received=path.name
-        ) from error
+    rows = read_table(path)
     if not rows or not {"case", "slice_index"} <= set(rows[0]):
         raise CtKerasError(
             "CTK-E000",

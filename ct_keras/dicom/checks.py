@@ -12,7 +12,7 @@ from pydicom.uid import (
 )
 
 from ct_keras.dicom.limits import Limits
-from ct_keras.dicom.values import integer, number, text
+from ct_keras.dicom.values import integer, number, term, terms, text
 from ct_keras.errors import CtKerasError
 
 CT_IMAGE = "1.2.840.10008.5.1.4.1.1.2"
@@ -33,6 +33,10 @@ RESCALE_TYPES = frozenset(
     {"OD", "%", "US", "MGML", "Z_EFF", "ED", "EDW", "HU_MOD", "PCT", "CM2", "MM", "PTH"}
 )
 
+#: What begins the value of ImageType that names a localizer, scout or projection.
+_LOCALIZER = re.compile("LOCALI[SZ]ER|SCOUT|PROJECTION|TOPOGRAM|SCANOGRAM|SURVIEW")
+#: RescaleType of Hounsfield units, letters only; two spellings are in use on scanners.
+_HOUNSFIELD = re.compile("HU|HOUND?SFIELD.*")
 _IDENTITY = ("SOPInstanceUID", "SeriesInstanceUID", "StudyInstanceUID")
 _LAYOUT = ("BitsAllocated", "BitsStored", "HighBit", "PixelRepresentation")
 
@@ -114,7 +118,7 @@ def _check_size(dataset: Dataset, file_number: int, limits: Limits) -> None:
 
 def _check_layout(dataset: Dataset, file_number: int) -> None:
     samples = integer(dataset, "SamplesPerPixel")
-    photometric = text(dataset, "PhotometricInterpretation")
+    photometric = term(dataset, "PhotometricInterpretation")
     if samples not in (None, 1) or photometric not in ("MONOCHROME1", "MONOCHROME2"):
         raise CtKerasError(
             "CTK-E047",
@@ -150,20 +154,18 @@ def _check_rescale(dataset: Dataset) -> None:
             expected="a finite slope that is not zero, a finite intercept, no lookup "
             "table",
         )
-    kind = (text(dataset, "RescaleType") or "HU").upper()
-    # Two spellings of Hounsfield are in use on scanners.
-    if kind != "HU" and not kind.startswith(("HOUNSFIELD", "HOUNDSFIELD")):
+    kind = term(dataset, "RescaleType") or "HU"
+    if not _HOUNSFIELD.fullmatch("".join(filter(str.isalpha, kind))):
         named = f"'{kind}'" if kind in RESCALE_TYPES else "another unit"
         raise CtKerasError("CTK-E042", f"RescaleType is {named}, not HU")
 
 
 def modality_name(dataset: Dataset) -> str:
     """Returns the modality if it is a defined term, else ``another modality``."""
-    modality = text(dataset, "Modality") or ""
+    modality = term(dataset, "Modality")
     return modality if MODALITIES.fullmatch(modality) else "another modality"
 
 
 def is_localizer(dataset: Dataset) -> bool:
     """Whether ImageType names a localizer, scout or projection image."""
-    image_type = (text(dataset, "ImageType") or "").upper().split("\\")
-    return any(word in image_type for word in ("LOCALIZER", "SCOUT", "PROJECTION"))
+    return any(map(_LOCALIZER.match, terms(dataset, "ImageType")))

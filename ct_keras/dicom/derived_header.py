@@ -22,7 +22,7 @@ from ct_keras.dicom.provenance import (
     device_uid,
     equipment_items,
 )
-from ct_keras.dicom.sources import EQUIPMENT_NAME, SourceSlice
+from ct_keras.dicom.sources import EQUIPMENT_NAME, SourceSlice, was_lossy
 from ct_keras.dicom.uids import IMPLEMENTATION_CLASS_UID
 from ct_keras.dicom.values import integer, text, values
 
@@ -189,8 +189,7 @@ def _describe(header: Dataset, derivation: Derivation, identity: SliceIdentity) 
     time = identity.moment.strftime("%H%M%S")
     header.SeriesDate = header.InstanceCreationDate = date
     header.SeriesTime = header.InstanceCreationTime = time
-    if text(header, "LossyImageCompression") != "01":
-        header.LossyImageCompression = "00"
+    header.LossyImageCompression = "01" if was_lossy(header) else "00"
 
 
 def _image_type(header: Dataset) -> list[str]:

@@ -79,7 +79,7 @@ def _refuse_mixed_patients(sources: Stack) -> None:
 def _refuse_mixed_images(stack: Stack) -> None:
     sizes = {(source.rows, source.columns) for source in stack}
     spacings = _distinct(source.pixel_spacing_mm for source in stack)
-    kernels = {source.kernel for source in stack if source.kernel}
+    kernels = {source.kernel.casefold() for source in stack if source.kernel}
     for count, what in (
         (len(sizes), "image sizes"),
         (len(spacings), "pixel spacings"),

@@ -24,7 +24,7 @@ from ct_keras.dicom import checks
 from ct_keras.dicom.limits import Limits
 from ct_keras.dicom.pixels import truncated
 from ct_keras.dicom.sources import SourceSlice, source_slice
-from ct_keras.dicom.values import integer, quiet_pydicom, text
+from ct_keras.dicom.values import integer, quiet_pydicom, term, text
 from ct_keras.errors import CtKerasError
 
 #: What a scan reads of a header.
@@ -202,7 +202,7 @@ def _classify(
     sop_class = sop_class or text(meta, "MediaStorageSOPClassUID")
     if not sop_class:
         raise CtKerasError("CTK-E003", f"file #{file_number} is truncated")
-    modality = text(dataset, "Modality") or "CT"
+    modality = term(dataset, "Modality") or "CT"
     if sop_class not in checks.CT_CLASSES or modality != "CT":
         return ScannedFile(Kind.OTHER, modality=checks.modality_name(dataset))
     if checks.is_localizer(dataset):

@@ -7,7 +7,16 @@ from pathlib import Path
 
 from pydicom.dataset import Dataset
 
-from ct_keras.dicom.values import age_years, integer, number, numbers, text, values
+from ct_keras.dicom.values import (
+    age_years,
+    integer,
+    number,
+    numbers,
+    term,
+    terms,
+    text,
+    values,
+)
 
 #: Manufacturer of our own items in ContributingEquipmentSequence.
 EQUIPMENT_NAME = "ct_keras"
@@ -90,7 +99,7 @@ def source_slice(
         file_number: Its 1-based number in the scan.
         pixel_offset: Where its pixels begin, in bytes.
     """
-    image_type = tuple(str(value).upper() for value in values(dataset, "ImageType"))
+    image_type = terms(dataset, "ImageType")
     rows, columns = int(dataset.Rows), int(dataset.Columns)
     spacing = numbers(dataset, "PixelSpacing", 2)
     return SourceSlice(
@@ -137,11 +146,16 @@ def _history(dataset: Dataset) -> dict:
         kernel=text(dataset, "ConvolutionKernel"),
         tube_current_ma=number(dataset, "XRayTubeCurrent"),
         exposure_time_ms=number(dataset, "ExposureTime"),
-        monochrome1=text(dataset, "PhotometricInterpretation") == "MONOCHROME1",
-        lossy=text(dataset, "LossyImageCompression") == "01",
+        monochrome1=term(dataset, "PhotometricInterpretation") == "MONOCHROME1",
+        lossy=was_lossy(dataset),
         lossy_ratio=number(dataset, "LossyImageCompressionRatio"),
         denoised=_was_denoised(dataset),
     )
+
+
+def was_lossy(dataset: Dataset) -> bool:
+    """Whether LossyImageCompression says so: 01, or what some write in its place."""
+    return term(dataset, "LossyImageCompression") in ("01", "1", "YES", "Y", "TRUE")
 
 
 def _orientation(dataset: Dataset) -> tuple[float, ...] | None:

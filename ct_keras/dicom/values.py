@@ -80,7 +80,20 @@ def text(dataset: Dataset, keyword: str) -> str | None:
     return joined or None
 
 
+def terms(dataset: Dataset, keyword: str) -> tuple[str, ...]:
+    """Returns the values of an element to compare with: capitals, without blanks.
+
+    Writers are free with both, whatever the standard says of defined terms.
+    """
+    return tuple(str(value).strip().upper() for value in values(dataset, keyword))
+
+
+def term(dataset: Dataset, keyword: str) -> str:
+    r"""Returns the same as one text, several values joined by ``\``."""
+    return "\\".join(terms(dataset, keyword))
+
+
 def age_years(dataset: Dataset) -> float | None:
     """Returns PatientAge (such as ``049Y`` or ``018M``) in years, else None."""
-    found = _AGE.fullmatch(text(dataset, "PatientAge") or "")
+    found = _AGE.fullmatch(term(dataset, "PatientAge"))
     return int(found[1]) * _DAYS[found[2]] / _DAYS["Y"] if found else None

@@ -94,7 +94,7 @@ def test_hard_folder_is_told_without_an_exception(shared_ct):
     codes = {refusal.error.code for refusal in scan.refusals}
     assert {"CTK-E010", "CTK-E003", "CTK-E041", "CTK-E048"} <= codes
     found = {source.path.parent.name for each in scan.series for source in each.sources}
-    assert {"signs_padding", "increment_5_5_10", "overlap_1_25_at_1", "tilt"} <= found
+    assert {"signs_padding", "increment_5_5_10", "overlap_1_25_at_1"} <= found
     assert not {"multiframe", "broken", "encodings", "nonimage"} & found
 
 
@@ -264,3 +264,79 @@ class TestNoiseLevel:
         hu = np.full((2, 64, 64), -1000.0)
         create_series(hu, (1, 1, 1), tmp_path, patient_id="1", series_description="air")
         assert noise_level_hu(read_series(tmp_path)) is None
+
+
+@pytest.mark.filterwarnings("ignore:Invalid value for VR")
+class TestSpellings:
+    """Header values come in many spellings of one meaning."""
+
+    @pytest.mark.parametrize(
+        "image_type",
+        [
+            ["ORIGINAL", "PRIMARY", "LOCALIZER"],
+            ["ORIGINAL", "PRIMARY", "localizer "],
+            ["ORIGINAL", "PRIMARY", "LOCALISER"],
+            ["ORIGINAL", "PRIMARY", "PROJECTION IMAGE"],
+            ["ORIGINAL", "PRIMARY", "SCOUT VIEW", "CT_SOM5 TOP"],
+            ["ORIGINAL", "PRIMARY", "TOPOGRAM"],
+            ["DERIVED", "SECONDARY", "SURVIEW"],
+        ],
+    )
+    def test_localizers_are_left_out(self, factory, tmp_path, image_type):
+        factory.folder(tmp_path)
+        scout = factory.dataset(9, ImageType=image_type)
+        factory.save(scout, tmp_path / "scout.dcm")
+        series = read_series(tmp_path)
+        assert len(series) == 5
+        assert any(finding.code == "CTK-W022" for finding in series.findings)
+
+    @pytest.mark.parametrize(
+        "image_type",
+        [
+            ["ORIGINAL", "PRIMARY", "AXIAL"],
+            ["DERIVED", "SECONDARY", "MAXIMUM INTENSITY PROJECTION"],
+            ["ORIGINAL", "PRIMARY", "AXIAL", "CT_SOM5 SPI"],
+        ],
+    )
+    def test_slices_are_kept(self, factory, tmp_path, image_type):
+        factory.folder(tmp_path, ImageType=image_type)
+        assert len(read_series(tmp_path)) == 5
+
+    @pytest.mark.parametrize(
+        "changes",
+        [
+            {"Modality": "ct"},
+            {"Modality": " CT"},
+            {"PhotometricInterpretation": "monochrome2 "},
+            {"RescaleType": "hu "},
+            {"RescaleType": "H.U."},
+            {"RescaleType": "Hounsfield Units"},
+            {"RescaleType": "Houndsfield"},
+        ],
+    )
+    def test_meaning_is_the_same(self, factory, tmp_path, changes):
+        factory.folder(tmp_path, **changes)
+        assert len(read_series(tmp_path)) == 5
+
+    @pytest.mark.parametrize(
+        ("changes", "code"),
+        [
+            ({"LossyImageCompression": "1"}, "CTK-W011"),
+            ({"LossyImageCompression": "YES"}, "CTK-W011"),
+            ({"PhotometricInterpretation": "Monochrome1"}, "CTK-W045"),
+            ({"ImageType": ["Derived ", "PRIMARY", "AXIAL"]}, "CTK-W050"),
+        ],
+    )
+    def test_findings_are_the_same(self, factory, tmp_path, changes, code):
+        factory.folder(tmp_path, **changes)
+        codes = {finding.code for finding in read_series(tmp_path).findings}
+        assert code in codes
+
+    def test_spelling_of_a_kernel_splits_no_series(self, factory, tmp_path):
+        names = ["B30f", "B30f ", "B30F", "B30f", "b30f"]
+        factory.folder(tmp_path, ConvolutionKernel=lambda index: names[index])
+        assert read_series(tmp_path).kernel == "B30f"
+
+    def test_age_in_small_letters(self, factory, tmp_path):
+        factory.folder(tmp_path, PatientAge="018m")
+        assert read_series(tmp_path).patient_age_years == 1.5

@@ -102,7 +102,9 @@ def convert(
     patients, notes = split_of_cases(cases, chosen_split, seed)
     used = [case for case in cases if case.patient in patients]
     _check_sources(used, allow_lossy=allow_lossy)
-    plan = make_plan(used, patients, recipe, dataset=layout, hasher=hasher)
+    plan = make_plan(
+        used, patients, recipe, dataset=layout, hasher=hasher, progress=progress
+    )
     findings = [*findings, *notes, *plan.findings]
     finished = _resume(out, plan, overwrite=overwrite)
     if len(finished) == len(plan.shards) and (out / MANIFEST).is_file():
@@ -131,13 +133,7 @@ def _layout_options(src: Path, values: dict) -> LayoutOptions:
 
 def _check_sources(cases: Sequence[Case], *, allow_lossy: bool) -> None:
     """Refuses what must not teach a network: lossy and already denoised images."""
-    images = [
-        image
-        for case in cases
-        for pair in case.pairs
-        for image in (pair.full, pair.low)
-        if image is not None
-    ]
+    images = [image for case in cases for pair in case.pairs for image in pair.images]
     lossy = sum(getattr(image, "lossy", False) for image in images)
     if lossy and not allow_lossy:
         raise CtKerasError(
@@ -195,7 +191,8 @@ def _clear(out: Path, *, everything: bool) -> None:
 
 def _finish(out, plan, shards, findings, *, layout, seed, hasher) -> Manifest:
     if not all(shard.exact for shard in shards):
-        text = "some pairs span more than 65535 steps and were stored in coarser ones"
+        text = "some images are not stored exactly: they were resampled, are not whole "
+        text += "numbers, or span more than 65535 steps"
         findings.append(Finding("CTK-W078", text))
     manifest = Manifest(
         folder=out,

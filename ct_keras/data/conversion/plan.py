@@ -7,7 +7,9 @@ import itertools
 import json
 from collections import Counter, defaultdict
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
+from pathlib import Path
 
 import ct_keras
 from ct_keras.data.conversion import splits
@@ -16,6 +18,8 @@ from ct_keras.data.conversion.layouts import Case, Pair
 from ct_keras.data.conversion.work import Recipe
 from ct_keras.data.manifest import SCHEMA_VERSION, SPLITS
 from ct_keras.errors import CtKerasError, Finding
+from ct_keras.files import sha256_of
+from ct_keras.progress import track
 
 #: The size that shards of long cases stay below.
 SHARD_BYTES = 150e6
@@ -109,6 +113,7 @@ def make_plan(
     dataset: str,
     hasher: Hasher,
     shard_bytes: float = SHARD_BYTES,
+    progress: bool = False,
 ) -> Plan:
     """Lays out the shards: one patient each, a long case in several.
 
@@ -119,11 +124,17 @@ def make_plan(
         dataset: Begins every file name.
         hasher: Names patients.
         shard_bytes: The size that shards stay below.
+        progress: Whether to show a bar while the sources are read.
+
+    Raises:
+        CtKerasError: CTK-E005, if a source cannot be read.
     """
     patients: dict[str, list[Case]] = defaultdict(list)
     for case in cases:
         if case.patient in chosen:
             patients[case.patient].append(case)
+    used = [case for group in patients.values() for case in group]
+    digests = _digests(used, progress=progress)
     planned: list[PlannedShard] = []
     for split in SPLITS:
         parts = [
@@ -134,9 +145,8 @@ def make_plan(
         ]
         for index, (patient, items) in enumerate(parts):
             file = f"{dataset}-{split}.tfrecord-{index:05d}-of-{len(parts):05d}"
-            source = _source_sum(items, recipe, hasher)
+            source = _source_sum(items, recipe, hasher, digests)
             planned.append(PlannedShard(file, split, index, patient, items, source))
-    used = [case for group in patients.values() for case in group]
     doses = {case.dose for case in used if case.dose is not None}
     if any(case.dose is None for case in used):
         doses |= set(recipe.doses)
@@ -165,20 +175,32 @@ def _record_bytes(case: Case, pair: Pair, recipe: Recipe) -> int:
     return 4 * rows * columns * doses + 1000
 
 
-def _source_sum(items, recipe: Recipe, hasher: Hasher) -> str:
+def _digests(cases: Sequence[Case], *, progress: bool) -> dict[Path, str]:
+    """The content of every source file: what changed is noticed whatever its size."""
+    images = [image for case in cases for pair in case.pairs for image in pair.images]
+    files = list(dict.fromkeys(image.path for image in images))
+    with ThreadPoolExecutor() as pool:
+        sums = pool.map(sha256_of, files)
+        shown = track(sums, "Reading sources", total=len(files), enabled=progress)
+        try:
+            return dict(zip(files, shown, strict=True))
+        except OSError as error:
+            raise CtKerasError("CTK-E005", "cannot read a source file") from error
+
+
+def _source_sum(items, recipe: Recipe, hasher: Hasher, digests) -> str:
     sums = hashlib.sha256()
     sums.update(json.dumps([SCHEMA_VERSION, ct_keras.__version__]).encode())
     sums.update(json.dumps(asdict(recipe), sort_keys=True, default=str).encode())
     for case, pair in items:
-        images = [image for image in (pair.full, pair.low) if image is not None]
         facts = [
             [
                 hasher("image", image.sop_instance_uid),
-                image.path.stat().st_size,
+                digests[image.path],
                 image.slope,
                 image.intercept,
             ]
-            for image in images
+            for image in pair.images
         ]
         facts += [case.dose, case.spacing_mm, case.kernel, pair.slice_index]
         sums.update(json.dumps(facts).encode())

@@ -6,6 +6,8 @@ fixed texts, so that a record names nobody and results can still be told apart.
 
 from __future__ import annotations
 
+import re
+
 #: First year of each band, and what it is called.
 _AGE_BANDS = ((0, "0-17"), (18, "18-39"), (40, "40-59"), (60, "60-79"), (80, "80+"))
 AGE_BANDS = tuple(name for _, name in _AGE_BANDS)
@@ -13,13 +15,50 @@ AGE_BANDS = tuple(name for _, name in _AGE_BANDS)
 _BODY_PARTS = {
     "head": ("HEAD", "BRAIN", "SKULL", "FACE", "JAW", "SINUS", "ORBIT", "EAR"),
     "neck": ("NECK", "CSPINE", "THYROID", "HEADNECK"),
-    "chest": ("CHEST", "THORAX", "LUNG", "HEART", "BREAST", "MEDIASTINUM", "TSPINE"),
-    "abdomen": ("ABDOMEN", "LIVER", "KIDNEY", "PANCREAS", "SPLEEN", "COLON", "LSPINE"),
-    "pelvis": ("PELVIS", "HIP", "PROSTATE", "UTERUS", "BLADDER", "SSPINE"),
-    "trunk": ("CHESTABDOMEN", "CHESTABDPELVIS", "ABDOMENPELVIS", "WHOLEBODY"),
+    "chest": (
+        "CHEST",
+        "THORAX",
+        "LUNG",
+        "HEART",
+        "BREAST",
+        "MEDIASTINUM",
+        "TSPINE",
+        "LUNGS",
+        "THX",
+    ),
+    "abdomen": (
+        "ABDOMEN",
+        "LIVER",
+        "KIDNEY",
+        "PANCREAS",
+        "SPLEEN",
+        "COLON",
+        "LSPINE",
+        "ABD",
+    ),
+    "pelvis": (
+        "PELVIS",
+        "HIP",
+        "PROSTATE",
+        "UTERUS",
+        "BLADDER",
+        "SSPINE",
+        "PEL",
+        "PELV",
+    ),
+    "trunk": (
+        "CHESTABDOMEN",
+        "CHESTABDPELVIS",
+        "ABDOMENPELVIS",
+        "WHOLEBODY",
+        "CAP",
+        "TAP",
+    ),
     "limb": ("EXTREMITY", "ARM", "HAND", "SHOULDER", "LEG", "KNEE", "ANKLE", "FOOT"),
 }
 BODY_PARTS = tuple(_BODY_PARTS)
+#: What a record calls several parts at once.
+_SEVERAL = {"neck": {"head", "neck"}, "trunk": {"chest", "abdomen", "pelvis", "trunk"}}
 _BY_TERM = {term: part for part, terms in _BODY_PARTS.items() for term in terms}
 
 
@@ -42,5 +81,9 @@ def body_part(examined: str | None) -> str:
         >>> body_part("Chest"), body_part("ABDOMEN PELVIS"), body_part("Mr. Smith")
         ('chest', 'trunk', '')
     """
-    term = "".join(letter for letter in (examined or "").upper() if letter.isalpha())
-    return _BY_TERM.get(term, "")
+    words = re.findall("[A-Z]+", (examined or "").upper())
+    whole = _BY_TERM.get("".join(words))
+    parts = {whole} if whole else {_BY_TERM[word] for word in words if word in _BY_TERM}
+    if len(parts) > 1:
+        parts = {name for name, several in _SEVERAL.items() if parts <= several}
+    return parts.pop() if parts else ""

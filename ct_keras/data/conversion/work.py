@@ -135,7 +135,7 @@ def run(job: Job) -> Done:
         highest = max(highest, float(full.hu.max()))
         for dose, low_hu in lows:
             low, stored, slope, intercept, exact = quantize(full, low_hu)
-            all_exact &= exact
+            all_exact &= exact and job.recipe.resample_mm is None
             record = Record(
                 low=low,
                 full=stored,

@@ -188,6 +188,9 @@ def test_resampling(convert_pairs):
     assert pair.full_hu.shape == pair.low_hu.shape == (48, 48)
     assert pair.spacing_mm == (1.4, 1.4)
     assert pair.full_hu[24, 24] == pytest.approx(40, abs=20)
+    assert not any(shard.exact for shard in manifest.shards)
+    assert any("CTK-W078" in text for text in manifest.findings)
+    assert all(shard.exact for shard in convert_pairs("own").shards)
 
 
 def test_patient_in_two_splits(convert_pairs, write_ct, tmp_path, key_file):

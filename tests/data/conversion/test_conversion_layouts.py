@@ -88,20 +88,36 @@ def test_tcia_goes_by_header_not_by_folder(write_ct, tmp_path):
         assert all(pair.full.path.parent.name.endswith("-a") for pair in case.pairs)
 
 
-def test_tcia_goes_by_uid_where_a_list_says_it(write_ct, tmp_path):
+@pytest.mark.parametrize(
+    "head",
+    [
+        "Series UID,Subject ID,Series Description,Site",
+        "SeriesInstanceUID,PatientID,SeriesDescription,Site",
+    ],
+)
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "latin-1", "utf-16"])
+def test_tcia_goes_by_uid_where_a_list_says_it(write_ct, tmp_path, encoding, head):
     from ct_keras.dicom import read_series
 
-    lines = ["Series UID,Subject ID,Series Description"]
+    lines = [head]
     for folder, description in (("x", "Full dose images"), ("y", "Low Dose Images")):
         write_ct(tmp_path / folder, patient="?", description="?", seed=ord(folder))
         uid = read_series(tmp_path / folder).series_uid
-        lines.append(f"{uid},N005,{description}")
+        lines.append(f"{uid},N005,{description},Köln")
     with pytest.raises(CtKerasError, match="CTK-E001"):
         cases(tmp_path, "tcia")
-    (tmp_path / "metadata.csv").write_text("\n".join(lines))
+    (tmp_path / "metadata.csv").write_bytes("\n".join(lines).encode(encoding))
     (case,) = cases(tmp_path, "tcia")
     assert case.patient == "N005"
     assert case.pairs[0].low.path.parent.name == "y"
+
+
+@pytest.mark.parametrize("content", [b"\xff\xfe\x00", b"a,b\n\x00\x01,2\n"])
+def test_tcia_list_that_is_no_text_is_refused(write_ct, tmp_path, content):
+    write_ct(tmp_path / "a", description="Full Dose Images")
+    (tmp_path / "metadata.csv").write_bytes(content)
+    with pytest.raises(CtKerasError, match="CTK-E005"):
+        cases(tmp_path, "tcia")
 
 
 def test_tcia_one_dose_only(write_ct, tmp_path):

@@ -57,6 +57,24 @@ def test_damaged_shard_is_rebuilt(convert_pairs):
     assert whole.stat().st_mtime_ns == moment
 
 
+@pytest.mark.parametrize("layout", ["pairs", "images"])
+def test_changed_source_of_equal_size_is_noticed(convert_pairs, pairs_source, layout):
+    """Same size, same names, same header, same time of change: other pixels."""
+    options = {"layout": layout, "split": "train=* test=SECRETXC"}
+    before = convert_pairs(**options)
+    path = sorted((pairs_source / "full" / "A").iterdir())[2]
+    data = bytearray(path.read_bytes())
+    status = path.stat()
+    data[-96 * 96 : -96 * 96 + 2] = b"\x34\x02"
+    path.write_bytes(data)
+    os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
+    refused("CTK-E071", convert_pairs, **options)
+    after = convert_pairs(overwrite=True, **options)
+    kept = [a == b for a, b in zip(before.shards, after.shards, strict=True)]
+    assert kept.count(False) == 1
+    assert convert_pairs(**options) == after
+
+
 def test_broken_off_conversion_goes_on(convert_pairs, monkeypatch, tmp_path):
     wanted = content(convert_pairs("whole").folder)
     from ct_keras.data.conversion import writing

@@ -83,6 +83,11 @@ class Pair:
     low: SourceSlice | Picture | None
     slice_index: int
 
+    @property
+    def images(self) -> tuple[SourceSlice | Picture, ...]:
+        """The images that are read: one, or both."""
+        return (self.full,) if self.low is None else (self.full, self.low)
+
 
 @dataclass(frozen=True)
 class Case:

@@ -9,7 +9,7 @@ Reference:
 
 from __future__ import annotations
 
-import csv
+import re
 from collections import defaultdict
 from pathlib import Path
 
@@ -22,6 +22,7 @@ from ct_keras.data.conversion.layouts.case import (
 )
 from ct_keras.dicom import Series, find_series
 from ct_keras.errors import CtKerasError
+from ct_keras.files import read_table
 
 _FULL, _LOW = "full dose", "low dose"
 #: The low dose of each body region: chest 10 %, abdomen (L) and head (N) 25 %.
@@ -47,7 +48,8 @@ def tcia(root: Path, options: LayoutOptions) -> list[Case]:
     for series in find_series(root, force_hu=options.force_hu):
         subject, description = listed.get(series.series_uid, (None, None))
         description = description or str(series.header.get("SeriesDescription", ""))
-        dose = next((d for d in (_FULL, _LOW) if d in description.lower()), None)
+        words = re.sub(r"[\W_]+", " ", description.lower())
+        dose = next((d for d in (_FULL, _LOW) if d in words), None)
         if dose:
             folder = (folder_parts(series, root) or [root.name])[0]
             patient = subject or patient_of(series, folder)
@@ -74,7 +76,12 @@ def _partner(full: Series, candidates: list[Series]) -> Series:
 
     def key(series: Series) -> tuple:
         study = series.sources[0].study_uid
-        return study, series.kernel, series.slice_thickness_mm, series.shape[1:]
+        return (
+            study,
+            (series.kernel or "").casefold(),
+            series.slice_thickness_mm,
+            series.shape[1:],
+        )
 
     alike = [low for low in candidates if key(low) == key(full)]
     chosen = alike or (candidates if len(candidates) == 1 else [])
@@ -88,17 +95,23 @@ def _partner(full: Series, candidates: list[Series]) -> Series:
     return chosen[0]
 
 
-def _listed(root: Path) -> dict[str, tuple[str, str]]:
-    """Series UID -> subject and description from the downloader's list, if any."""
+def _listed(root: Path) -> dict[str, tuple[str | None, str | None]]:
+    """Series UID -> subject and description from the downloader's list, if any.
+
+    Downloaders write ``Series UID`` or ``SeriesInstanceUID``, ``Subject ID`` or
+    ``PatientID``.
+    """
     for file in sorted(root.rglob(_LIST)):
-        with open(file, newline="", encoding="utf-8-sig") as stream:
-            rows = [
-                {key.lower(): v for key, v in row.items() if key}
-                for row in csv.DictReader(stream)
-            ]
-        return {
-            row["series uid"]: (row.get("subject id"), row.get("series description"))
+        rows = [
+            {re.sub(r"\W", "", key).lower(): value for key, value in row.items() if key}
+            for row in read_table(file)
+        ]
+        found = {
+            row.get("seriesuid") or row.get("seriesinstanceuid"): (
+                row.get("subjectid") or row.get("patientid"),
+                row.get("seriesdescription"),
+            )
             for row in rows
-            if row.get("series uid")
         }
+        return {uid: facts for uid, facts in found.items() if uid}
     return {}
