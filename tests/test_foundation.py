@@ -1,7 +1,6 @@
-"""The scale, the errors, files that appear whole, the order of the rooms."""
+"""The scale, the errors, the order of the rooms."""
 
 import ast
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -11,7 +10,6 @@ import pytest
 
 from ct_keras import hu
 from ct_keras.errors import CtKerasError, ExitCode
-from ct_keras.files import atomic_file, atomic_folder, check_output_folder
 
 PACKAGE = Path(hu.__file__).parent
 FLOW = [
@@ -62,56 +60,6 @@ def test_error_survives_a_process_border():
     error = CtKerasError("CTK-E070", "not finite", received=3)
     again = pickle.loads(pickle.dumps(error))
     assert (again.code, again.received) == ("CTK-E070", 3)
-
-
-def test_a_failed_write_leaves_the_old_file(tmp_path):
-    target = tmp_path / "a.txt"
-    target.write_text("old")
-    with pytest.raises(RuntimeError), atomic_file(target) as temporary:
-        temporary.write_text("half")
-        raise RuntimeError
-    assert target.read_text() == "old"
-    assert [path.name for path in tmp_path.iterdir()] == ["a.txt"]
-
-
-def test_a_failed_folder_leaves_nothing(tmp_path):
-    with pytest.raises(RuntimeError), atomic_folder(tmp_path / "out") as temporary:
-        (temporary / "a").write_text("half")
-        raise RuntimeError
-    assert list(tmp_path.iterdir()) == []
-
-
-def test_a_folder_is_replaced_as_a_whole(tmp_path):
-    out = tmp_path / "out"
-    out.mkdir()
-    (out / "old").write_text("")
-    with atomic_folder(out, overwrite=True) as temporary:
-        (temporary / "new").write_text("")
-    assert [path.name for path in out.iterdir()] == ["new"]
-    assert [path.name for path in tmp_path.iterdir()] == ["out"]
-
-
-def test_output_folders_that_could_harm_are_refused(tmp_path):
-    filled = tmp_path / "in"
-    (filled / "deep").mkdir(parents=True)
-    cases = [
-        (filled / "deep" / "out", (filled,)),
-        (tmp_path, (filled,)),
-        (filled, ()),
-        (Path(__file__), ()),
-    ]
-    for out, inputs in cases:
-        with pytest.raises(CtKerasError) as refusal:
-            check_output_folder(out, inputs=inputs)
-        assert refusal.value.code == "CTK-E071"
-
-
-def test_full_disk_is_told_as_such(tmp_path):
-    with pytest.raises(CtKerasError) as refusal, atomic_file(tmp_path / "a"):
-        raise OSError(28, os.strerror(28))
-    assert refusal.value.code == "CTK-E073"
-    assert "disk full" in str(refusal.value)
-    assert list(tmp_path.iterdir()) == []
 
 
 def _imported_rooms(path: Path) -> set[str]:

@@ -117,7 +117,8 @@ def create_series(
         series_uid=content_uid("series", study, series_description, whole),
         moment=now(),
     )
-    with atomic_folder(out, overwrite=overwrite) as folder, quiet_pydicom():
+    making = atomic_folder(out, overwrite=overwrite, kind="series")
+    with making as folder, quiet_pydicom():
         for index, image in enumerate(hu):
             header = _header(content, index)
             path = folder / f"IM{index + 1:05d}.dcm"

@@ -9,13 +9,13 @@ from pathlib import Path
 
 from ct_keras.dicom.limits import Limits
 from ct_keras.errors import CtKerasError
-from ct_keras.files import TEMPORARY_PREFIX
+from ct_keras.files import MARKER, TEMPORARY_PREFIX
 
 
 def list_files(folder: Path, limits: Limits) -> list[Path]:
     """Lists what lies below a folder, or the one file that is given.
 
-    Unfinished output of this package is left out.
+    Unfinished output of this package, and its markers, are left out.
 
     Raises:
         CtKerasError: CTK-E005, if the folder cannot be read; CTK-E006, too many files
@@ -47,6 +47,8 @@ def _walk(folder: Path, depth: int) -> Iterator[Path]:
     with os.scandir(folder) as entries:
         ordered = sorted(entries, key=lambda entry: entry.name)
     for entry in ordered:
+        if entry.name == MARKER:
+            continue
         if not entry.is_dir(follow_symlinks=False):
             yield Path(entry.path)
         elif not entry.name.startswith(TEMPORARY_PREFIX):

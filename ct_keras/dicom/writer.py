@@ -88,7 +88,10 @@ class SeriesWriter:
             folders = {source.path.parent for source in self.series.sources}
             self._folder = stack.enter_context(
                 atomic_folder(
-                    self._out, inputs=tuple(folders), overwrite=self._overwrite
+                    self._out,
+                    inputs=folders,
+                    overwrite=self._overwrite,
+                    kind="series",
                 )
             )
             spool = open(self._folder / _SPOOL_NAME, "w+b")

@@ -40,7 +40,7 @@ def write_quality(
         CtKerasError: CTK-E071 or CTK-E073, if the folder is refused or full.
     """
     text = json.dumps(document, indent=1, allow_nan=False)
-    with atomic_folder(out, overwrite=overwrite) as folder:
+    with atomic_folder(out, overwrite=overwrite, kind="quality") as folder:
         (Path(folder) / "quality.json").write_text(text + "\n", encoding="utf-8")
         for name, figure in draw(document).items():
             figure.savefig(Path(folder) / f"{name}.png", dpi=_DPI)

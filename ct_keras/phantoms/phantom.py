@@ -155,7 +155,7 @@ def write_phantom(
     """
     from ct_keras.dicom import create_series
 
-    check_output_folder(out, overwrite=overwrite)
+    check_output_folder(out, overwrite=overwrite, kind="series")
     what = "normal dose" if noise else "noise-free"
     create_series(
         _scanned(phantom, kernel, progress) if noise else phantom.hu,

@@ -38,7 +38,7 @@ def write_results(
     Raises:
         CtKerasError: CTK-E071 or E073 for `out`.
     """
-    with atomic_folder(out, overwrite=overwrite) as folder:
+    with atomic_folder(out, overwrite=overwrite, kind="scores") as folder:
         text = json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False)
         write_text(folder / "scores.json", text + "\n")
         write_text(folder / "ratings.csv", _csv(key, ratings))

@@ -120,7 +120,7 @@ def make_study(
     }
     listed = {name: _describe_order(order, arms) for name, order in orders.items()}
     key["study"] = _fingerprint(key | {"orders": listed}, cases)
-    with atomic_folder(out, overwrite=overwrite) as folder:
+    with atomic_folder(out, overwrite=overwrite, kind="reader study") as folder:
         key["readers"] = []
         for reader, order in orders.items():
             page = folder / PAGES / f"{reader}.html"

@@ -7,11 +7,10 @@ import io
 import json
 import os
 from collections.abc import Mapping
-from pathlib import Path
 
 from ct_keras.evaluation.document import SLICE_KEYS, to_json
 from ct_keras.evaluation.runner import Evaluation
-from ct_keras.files import write_text
+from ct_keras.files import write_texts
 from ct_keras.report.report import render_report
 
 
@@ -21,7 +20,7 @@ def write_report(
     *,
     curves: Mapping[str, Mapping] | None = None,
 ) -> None:
-    """Writes what was measured, each file whole or not at all; other files stay.
+    """Writes what was measured: all files or none; other files in `out` stay.
 
     Args:
         evaluation: From `ct_keras.evaluation.evaluate_models`.
@@ -32,16 +31,18 @@ def write_report(
     Raises:
         CtKerasError: CTK-E073, if a file cannot be written.
     """
-    out = Path(out)
-    write_text(out / "slices.csv", _csv(evaluation.records))
     page = render_report(
         evaluation.document, evaluation.records, evaluation.pictures, curves=curves
     )
-    write_text(out / "report.html", page)
     text = json.dumps(
         evaluation.document, indent=2, ensure_ascii=False, allow_nan=False
     )
-    write_text(out / "metrics.json", text + "\n")
+    texts = {
+        "slices.csv": _csv(evaluation.records),
+        "report.html": page,
+        "metrics.json": text + "\n",
+    }
+    write_texts(out, texts)
 
 
 def _csv(records: list[dict]) -> str:

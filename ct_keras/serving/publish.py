@@ -15,7 +15,7 @@ import numpy as np
 import ct_keras
 from ct_keras.denoising.denoiser import Denoiser
 from ct_keras.denoising.loading import load
-from ct_keras.files import atomic_folder, sha256_of
+from ct_keras.files import MARKER, atomic_folder, sha256_of
 from ct_keras.models import count_macs, get_spec
 from ct_keras.notice import NOTICE
 from ct_keras.phantoms import make_phantom
@@ -49,7 +49,7 @@ def publish(
     denoiser = load(run)
     name = denoiser.name
     low_hu, denoised_hu = _golden(denoiser)
-    with atomic_folder(out, overwrite=True) as folder:
+    with atomic_folder(out, inputs=[run], overwrite=True, kind="weights") as folder:
         denoiser.model.save(folder / f"{name}.keras")
         parity = export_savedmodel(denoiser, folder / str(version))
         np.savez_compressed(
@@ -63,7 +63,9 @@ def publish(
         card["savedmodel_parity_hu"] = parity
         (folder / "metadata.json").write_text(json.dumps(card, indent=1) + "\n")
         (folder / "README.md").write_text(_readme(card), encoding="utf-8")
-        files = sorted(path for path in folder.rglob("*") if path.is_file())
+        files = sorted(
+            path for path in folder.rglob("*") if path.is_file() and path.name != MARKER
+        )
         sums = [f"{sha256_of(path)}  {path.relative_to(folder)}\n" for path in files]
         (folder / "SHA256SUMS").write_text("".join(sums))
     return Path(out)

@@ -74,7 +74,7 @@ def export_savedmodel(
             received=keras.backend.backend(),
             fix="set KERAS_BACKEND=tensorflow",
         )
-    with atomic_folder(out, overwrite=overwrite) as temporary:
+    with atomic_folder(out, overwrite=overwrite, kind="savedmodel") as temporary:
         _write(denoiser, temporary)
         difference = _largest_difference(denoiser, temporary)
         if not difference <= PARITY_TOLERANCE_HU:

@@ -15,7 +15,7 @@ import numpy as np
 
 import ct_keras
 from ct_keras.errors import CtKerasError
-from ct_keras.files import atomic_folder, check_output_folder
+from ct_keras.files import atomic_folder, check_apart, check_output_folder
 from ct_keras.metrics.statistics import auc, percentile_interval, resample_weights
 from ct_keras.notice import NOTICE
 
@@ -70,7 +70,8 @@ def judge(
         raise CtKerasError(
             "CTK-E000", "the low dose is out of range", received=dose, expected="0..1"
         )
-    check_output_folder(Path(out), overwrite=overwrite)
+    check_output_folder(out, overwrite=overwrite, kind="judge")
+    check_apart([("out", out), *([("judges", judges)] if judges else [])])
     found: dict[str, dict] = {FULL: {}, LOW: {}} | {name: {} for name in methods}
     samples: dict[str, dict] = {label: {} for label in found}
     given = {kind: (data or {}).get(kind, {}) for kind in _TASKS}
@@ -107,7 +108,7 @@ def judge(
         "seed": seed,
         "rows": rows,
     }
-    with atomic_folder(Path(out), overwrite=overwrite) as folder:
+    with atomic_folder(out, overwrite=overwrite, kind="judge") as folder:
         text = json.dumps(_plain(document), indent=1, allow_nan=False)
         (folder / "judge.json").write_text(text + "\n", encoding="utf-8")
         _picture(rows, folder / "judge.png", dose)

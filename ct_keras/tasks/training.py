@@ -82,7 +82,7 @@ def train(
             something.
     """
     if out is not None:
-        check_output_folder(Path(out))
+        check_output_folder(out, fix="choose another folder")
     _check_disjoint(
         _patients(recipe, "train", train_data), _patients(recipe, "test", test_data)
     )

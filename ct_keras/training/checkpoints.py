@@ -64,7 +64,7 @@ def save_checkpoint(folder: Path, model: keras.Model, state: dict) -> None:
         if np.issubdtype(array.dtype, np.floating) and not np.isfinite(array).all():
             raise CtKerasError("CTK-E089", "weights are not finite", received=name)
     target = folder / f"ckpt-{state['epoch']:05d}"
-    with atomic_folder(target, overwrite=True) as temporary:
+    with atomic_folder(target, overwrite=True, kind="checkpoint") as temporary:
         np.savez(temporary / "arrays.npz", **arrays)
         state = state | {"arrays_sha256": sha256_of(temporary / "arrays.npz")}
         (temporary / "state.json").write_text(json.dumps(state, indent=1))

@@ -18,7 +18,7 @@ from ct_keras.data import (
 )
 from ct_keras.data.manifest import MANIFEST, shard_paths
 from ct_keras.errors import CtKerasError
-from ct_keras.files import check_output_folder, sha256_of, write_text
+from ct_keras.files import check_output_folder, folder_lock, sha256_of, write_text
 from ct_keras.models import ModelSpec, Recipe, TrainingSystem, get_spec
 from ct_keras.models.recipes import make_optimizer
 from ct_keras.training.callbacks import (
@@ -37,6 +37,8 @@ from ct_keras.training.validation import (
 )
 
 logger = logging.getLogger(__name__)
+#: The fix where the folder of a run holds something.
+_FILLED = "choose another folder, or go on with the run in it: resume=True (--resume)"
 
 
 @dataclass(frozen=True)
@@ -110,8 +112,9 @@ def train(
         How it ended.
 
     Raises:
-        CtKerasError: CTK-E071 if `out` holds something and `resume` is false, CTK-E084
-            for an unknown recipe or a missing split, CTK-E080 for damaged records,
+        CtKerasError: CTK-E071 if `out` holds something and `resume` is false, overlaps
+            `records`, or is being written by another run, CTK-E084 for an unknown
+            recipe or a missing split, CTK-E080 for damaged records,
             CTK-E000 for a setting or value that the training algorithm does not have,
             CTK-E087 if the run to resume had other settings,
             CTK-E092 for an unknown network, CTK-E089 if training diverges.
@@ -123,11 +126,39 @@ def train(
     manifest = read_manifest(records)
     for split in ("train", "val"):
         shard_paths(manifest, split)  # refuses damaged shards before anything is made
+    check_output_folder(run, inputs=[records], resumable=True)
     config = _configuration(spec, chosen, records, seed, validation_slices)
-    resume = resume and _can_resume(run, config)
-    if not resume:
-        check_output_folder(run)
+    with folder_lock(run):
+        resume = resume and _can_resume(run, config)
+        if not resume:
+            check_output_folder(run, fix=_FILLED)
+        return _trained(
+            run,
+            spec,
+            chosen,
+            config,
+            records,
+            make_denoiser,
+            resume=resume,
+            deterministic=deterministic,
+            progress=progress,
+        )
 
+
+def _trained(
+    run: Path,
+    spec: ModelSpec,
+    chosen: Recipe,
+    config: dict,
+    records: str | Path,
+    make_denoiser,
+    *,
+    resume: bool,
+    deterministic: bool,
+    progress: bool,
+) -> TrainingResult:
+    """Trains in a folder that is checked and locked."""
+    seed, validation_slices = config["seed"], config["validation_slices"]
     if chosen.depth is None:
         pairs = fixed_slices(records, "val", validation_slices)
     else:

@@ -133,8 +133,8 @@ def test_denoise_writes_a_derived_series(capsys, one_patient, run, tmp_path):
     control = json.loads((tmp_path / "QC/qc.json").read_text())
     assert control["trained_on"]["slice_thickness_mm"]
     assert len(control["findings"]) == len(row["findings"])
-    before = pydicom.dcmread(sorted(one_patient.iterdir())[0])
-    after = pydicom.dcmread(sorted((tmp_path / "OUT").iterdir())[0])
+    before = pydicom.dcmread(sorted(one_patient.glob("*.dcm"))[0])
+    after = pydicom.dcmread(sorted((tmp_path / "OUT").glob("*.dcm"))[0])
     assert after.ImageType[0] == "DERIVED"
     assert after.SeriesInstanceUID != before.SeriesInstanceUID
     assert after.StudyInstanceUID == before.StudyInstanceUID
@@ -149,7 +149,7 @@ def test_denoise_with_a_filter_is_not_called_a_network(capsys, one_patient, tmp_
     out = tmp_path / "OUT"
     status, *_ = _run(capsys, "denoise", one_patient, out, "--model", "filter:median")
     assert status == 0
-    after = pydicom.dcmread(next(out.iterdir()))
+    after = pydicom.dcmread(next(out.glob("*.dcm")))
     assert "neural" not in after.DerivationDescription
     assert "AI" not in after.ImageComments
 
@@ -349,7 +349,7 @@ def test_train_sets_values_of_the_training_algorithm(capsys, phantom_records, tm
 
 
 def _mr_file(folder: Path, source: Path) -> Path:
-    dataset = pydicom.dcmread(next(source.iterdir()))
+    dataset = pydicom.dcmread(next(source.glob("*.dcm")))
     dataset.Modality = "MR"
     dataset.SOPClassUID = pydicom.uid.MRImageStorage
     dataset.file_meta.MediaStorageSOPClassUID = pydicom.uid.MRImageStorage
@@ -370,7 +370,7 @@ def test_bad_input_is_refused_in_one_line(
     _refused(capsys, "CTK-E020", 2, "denoise", mr, out, *denoise, out=out)
     cut = tmp_path / "cut"
     cut.mkdir()
-    for path in one_patient.iterdir():
+    for path in one_patient.glob("*.dcm"):
         (cut / path.name).write_bytes(path.read_bytes())
     first = next(cut.iterdir())
     first.write_bytes(first.read_bytes()[:-5000])
@@ -384,7 +384,7 @@ def test_bad_input_is_refused_in_one_line(
     for split in ("train", "val", "test"):
         for patient in (phantom_patients / split).iterdir():
             (flat / patient.name).mkdir(parents=True)
-            for path in patient.iterdir():
+            for path in patient.glob("*.dcm"):
                 os.link(path, flat / patient.name / path.name)
     _refused(
         capsys,
@@ -406,7 +406,7 @@ def test_bad_input_is_refused_in_one_line(
 def test_mixed_sizes_are_refused(capsys, one_patient, run, tmp_path):
     mixed, out = tmp_path / "mixed", tmp_path / "OUT"
     mixed.mkdir()
-    for index, path in enumerate(sorted(one_patient.iterdir())):
+    for index, path in enumerate(sorted(one_patient.glob("*.dcm"))):
         dataset = pydicom.dcmread(path)
         if index == 0:
             dataset.Rows = dataset.Columns = 80

@@ -42,7 +42,7 @@ def write_ct() -> Callable[..., Path]:
             **values,
         )
         if edit is not None:
-            for index, path in enumerate(sorted(Path(folder).iterdir())):
+            for index, path in enumerate(sorted(Path(folder).glob("*.dcm"))):
                 dataset = pydicom.dcmread(path)
                 edit(dataset, index)
                 dataset.save_as(path)

@@ -130,7 +130,7 @@ class TestHeader:
             assert re.fullmatch(r"2\.25\.[1-9]\d{0,38}", uid)
 
     def test_names_are_ours(self, pair, tmp_path):
-        names = sorted(path.name for path in (tmp_path / "out").iterdir())
+        names = sorted(path.name for path in (tmp_path / "out").glob("*.dcm"))
         assert names == [f"IM{index:05d}.dcm" for index in range(1, 6)]
 
 
@@ -200,7 +200,7 @@ class TestUids:
         monkeypatch.setenv("SOURCE_DATE_EPOCH", "1700000000")
         for name in "ab":
             self.write(series, tmp_path / name)
-        for path in (tmp_path / "a").iterdir():
+        for path in (tmp_path / "a").glob("*.dcm"):
             assert path.read_bytes() == (tmp_path / "b" / path.name).read_bytes()
         assert headers(tmp_path / "a")[0].SeriesDate == "20231114"
 

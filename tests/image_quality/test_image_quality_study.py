@@ -161,7 +161,7 @@ def test_the_document_and_its_plots_are_written(document, tmp_path):
     write_quality(document, tmp_path / "out")
     names = sorted(path.name for path in (tmp_path / "out").iterdir())
     plots = ["bias.png", "dose_curves.png", "nnps.png"]
-    assert names == [*plots, "quality.json", "ttf.png"]
+    assert names == [".ct_keras", *plots, "quality.json", "ttf.png"]
     text = (tmp_path / "out" / "quality.json").read_text()
     assert json.loads(text) == json.loads(json.dumps(document))
     for name in (*plots, "ttf.png"):

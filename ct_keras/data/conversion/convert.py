@@ -31,7 +31,7 @@ from ct_keras.data.manifest import (
 )
 from ct_keras.data.shards import Shard, check_shard
 from ct_keras.errors import CtKerasError, Finding
-from ct_keras.files import TEMPORARY_PREFIX, check_output_folder, write_errors
+from ct_keras.files import check_output_folder, folder_lock, remove_stale, write_errors
 from ct_keras.simulation.dose import check_dose
 
 _DEFAULT_SPLIT = "0.7,0.15,0.15"
@@ -81,7 +81,8 @@ def convert(
 
     Raises:
         CtKerasError: CTK-E000 to E051 for the source; CTK-E011, a lossy source;
-            CTK-E071 or E073 for `out`; CTK-E083 or E084 for the split.
+            CTK-E071 or E073 for `out`, also if another run writes to it; CTK-E083 or
+            E084 for the split.
 
     Example:
         >>> convert(
@@ -95,7 +96,7 @@ def convert(
     )
     options = _layout_options(src, layout_options)
     inputs = [folder for folder in (src, options.low, options.full) if folder]
-    check_output_folder(out, inputs=tuple(inputs), overwrite=True)
+    check_output_folder(out, inputs=inputs, resumable=True)
     hasher = Hasher(load_key(hash_key_file))
     by_folder = chosen_split == splits.FOLDERS
     cases, findings = find_cases(src, layout, options, by_folder=by_folder)
@@ -106,12 +107,14 @@ def convert(
         used, patients, recipe, dataset=layout, hasher=hasher, progress=progress
     )
     findings = [*findings, *notes, *plan.findings]
-    finished = _resume(out, plan, overwrite=overwrite)
-    if len(finished) == len(plan.shards) and (out / MANIFEST).is_file():
-        return read_manifest(out)
-    jobs = JobMaker(recipe, hasher)
-    shards = write_shards(out, plan, finished, jobs, workers, progress=progress)
-    return _finish(out, plan, shards, findings, layout=layout, seed=seed, hasher=hasher)
+    with folder_lock(out):
+        finished = _resume(out, plan, overwrite=overwrite)
+        if len(finished) == len(plan.shards) and (out / MANIFEST).is_file():
+            return read_manifest(out)
+        jobs = JobMaker(recipe, hasher)
+        shards = write_shards(out, plan, finished, jobs, workers, progress=progress)
+        told = {"layout": layout, "seed": seed, "hasher": hasher}
+        return _finish(out, plan, shards, findings, **told)
 
 
 def _layout_options(src: Path, values: dict) -> LayoutOptions:
@@ -156,11 +159,9 @@ def _resume(out: Path, plan: Plan, *, overwrite: bool) -> dict[str, Shard]:
         return {}
     earlier = read_finished(out)
     if earlier is None or earlier[0] != plan.configuration:
-        begun = any(
-            not entry.name.startswith(TEMPORARY_PREFIX) for entry in out.iterdir()
-        )
-        if begun:
-            check_output_folder(out, overwrite=overwrite)
+        if earlier is None or not overwrite:
+            # Without a manifest nothing says that ct_keras wrote what lies there.
+            check_output_folder(out, overwrite=overwrite, kind="records")
         _clear(out, everything=True)
         return {}
     _clear(out, everything=False)
@@ -177,13 +178,14 @@ def _resume(out: Path, plan: Plan, *, overwrite: bool) -> dict[str, Shard]:
 
 
 def _clear(out: Path, *, everything: bool) -> None:
-    """Removes temporary files, or all files that a conversion writes."""
-    patterns = [f"{TEMPORARY_PREFIX}*"]
-    if everything:
-        # The manifest goes first: what is left without it counts as nothing.
-        patterns = ["manifest.json", "manifest.partial.json", "*.tfrecord-*", *patterns]
+    """Removes what killed runs left, or all files that a conversion writes."""
+    remove_stale(out)
+    if not everything:
+        return
     with write_errors(out):
-        for pattern in patterns:
+        # The whole manifest goes first; the partial one tells to the last whose files
+        # these are.
+        for pattern in ("manifest.json", "*.tfrecord-*", "manifest.partial.json"):
             for file in out.glob(pattern):
                 if file.is_file():
                     file.unlink()

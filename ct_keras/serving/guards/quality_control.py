@@ -66,7 +66,8 @@ def write_quality_control(
             for finding in (*entrance.findings, *result.findings)
         ],
     }
-    with atomic_folder(Path(out), overwrite=overwrite) as folder:
+    making = atomic_folder(out, overwrite=overwrite, kind="quality control")
+    with making as folder:
         (folder / "qc.json").write_text(json.dumps(document, indent=1) + "\n")
         _picture(audit, result, folder / "qc.png", f"{model}, strength {strength:g}")
     return Path(out)

@@ -218,7 +218,7 @@ def test_patients_outside_all_splits_are_told(convert_pairs):
 
 
 def test_unmatched_slices_are_told(convert_pairs, pairs_source):
-    sorted((pairs_source / "low" / "A").iterdir())[1].unlink()
+    sorted((pairs_source / "low" / "A").glob("*.dcm"))[1].unlink()
     manifest = convert_pairs()
     assert manifest.findings[0].startswith("CTK-W039 1 slices")
     assert manifest.splits["train"]["slices"] == 4
@@ -227,7 +227,7 @@ def test_unmatched_slices_are_told(convert_pairs, pairs_source):
 
 
 def test_lossy_and_denoised_sources_are_refused(convert_pairs, pairs_source, tmp_path):
-    for path in (pairs_source / "low" / "A").iterdir():
+    for path in (pairs_source / "low" / "A").glob("*.dcm"):
         dataset = pydicom.dcmread(path)
         dataset.LossyImageCompression = "01"
         dataset.save_as(path)

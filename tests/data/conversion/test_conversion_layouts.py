@@ -131,7 +131,7 @@ def test_pairs(write_ct, tmp_path):
         for name in ("low", "full"):
             write_ct(tmp_path / name / case, patient=case, seed=name == "low")
     write_ct(tmp_path / "low" / "three", patient="three")
-    sorted((tmp_path / "low" / "two").iterdir())[0].unlink()
+    sorted((tmp_path / "low" / "two").glob("*.dcm"))[0].unlink()
     options = {"low": tmp_path / "low", "full": tmp_path / "full", "dose": 0.5}
     found = cases(tmp_path, "pairs", **options)
     assert [len(case.pairs) for case in found] == [4, 3]
@@ -344,7 +344,7 @@ def test_images_may_be_dicom(write_ct, tmp_path):
     (case,) = cases(tmp_path, "images", **options)
     assert len(case.pairs) == 4
     assert all(p.low.path.name == p.full.path.name for p in case.pairs)
-    files = sorted((tmp_path / "noisy").iterdir())
+    files = sorted((tmp_path / "noisy").glob("*.dcm"))
     files[0].rename(tmp_path / "swap")
     files[1].rename(files[0])
     (tmp_path / "swap").rename(files[1])

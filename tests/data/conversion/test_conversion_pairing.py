@@ -39,7 +39,7 @@ def test_order_and_numbers_do_not_matter(write_ct, tmp_path):
         dataset.InstanceNumber = [5, 1, 7, 3, 2, 6, 4][index]
 
     low = write_ct(tmp_path / "low", slices=7, seed=1, sd=50, edit=renumber)
-    for number, path in enumerate(sorted(low.iterdir())):
+    for number, path in enumerate(sorted(low.glob("*.dcm"))):
         path.rename(low / f"{(number * 3) % 7}-{number}.dcm")
     pairs = list(pair_series(read_series(low), read_series(full)))
     assert [pair.slice_index for pair in pairs] == list(range(7))
@@ -53,8 +53,8 @@ def test_order_and_numbers_do_not_matter(write_ct, tmp_path):
 def test_missing_slices_are_counted(write_ct, tmp_path):
     full = write_ct(tmp_path / "full", slices=6)
     low = write_ct(tmp_path / "low", slices=6, seed=1)
-    sorted(low.iterdir())[2].unlink()
-    sorted(full.iterdir())[0].unlink()
+    sorted(low.glob("*.dcm"))[2].unlink()
+    sorted(full.glob("*.dcm"))[0].unlink()
     matches = match_slices(read_series(low).sources, read_series(full).sources)
     assert matches.pairs == ((1, 0), (2, 2), (3, 3), (4, 4))
     assert (matches.unmatched_low, matches.unmatched_full) == (1, 1)

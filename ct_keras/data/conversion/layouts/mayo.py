@@ -21,6 +21,7 @@ from ct_keras.data.conversion.layouts.case import (
     series_case,
 )
 from ct_keras.errors import CtKerasError
+from ct_keras.files import MARKER
 
 _NAME = re.compile(r"(full|quarter)[ _-]?([13])mm(?:[ _-]?(sharp))?", re.IGNORECASE)
 _PATIENT = re.compile(r"[A-Z]\d{3}")
@@ -68,7 +69,9 @@ def mayo(root: Path, options: LayoutOptions) -> list[Case]:
 def _leaves(root: Path) -> list[Path]:
     """Folders that hold files, sorted, without following links."""
     return sorted(
-        Path(folder) for folder, _, files in os.walk(root) if files and folder != root
+        Path(folder)
+        for folder, _, files in os.walk(root)
+        if set(files) - {MARKER} and folder != root
     )
 
 

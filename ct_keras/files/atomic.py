@@ -1,0 +1,137 @@
+"""Files and folders that appear whole or not at all.
+
+What is written goes to a workspace beside its target, is flushed to the disk and then
+renamed. A kill or a full disk leaves the old state; see `ct_keras.files.workspace` for
+what else is left, and who removes it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+
+from ct_keras.files.failures import told_failures, write_errors
+from ct_keras.files.marker import write_marker
+from ct_keras.files.paths import check_output_folder
+from ct_keras.files.swap import must_stay, swap_in
+from ct_keras.files.workspace import open_workspace
+
+
+def sha256_of(path: str | os.PathLike) -> str:
+    """Returns the SHA-256 of a file as hexadecimal digits."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+@contextlib.contextmanager
+def atomic_file(path: str | os.PathLike) -> Iterator[Path]:
+    """Yields a temporary path that becomes `path` when the block ends well.
+
+    Raises:
+        CtKerasError: CTK-E073, if the file cannot be written; CTK-E005, if another
+            file cannot be read meanwhile.
+    """
+    path = Path(path).absolute()
+    with write_errors(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        workspace = open_workspace(path, shared=True)
+    with contextlib.closing(workspace):
+        temporary = workspace.new / f"file{path.suffix}"
+        with told_failures(path, workspace.path):
+            temporary.touch()
+            yield temporary
+        with write_errors(path):
+            _sync(temporary)
+            os.replace(temporary, path)
+            _sync(path.parent)
+
+
+def write_text(path: str | os.PathLike, text: str) -> None:
+    """Writes a whole UTF-8 text file, or leaves the old one."""
+    with atomic_file(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+def write_texts(folder: str | os.PathLike, texts: Mapping[str, str]) -> None:
+    """Writes several UTF-8 text files, or none of them if there is no room for all.
+
+    Args:
+        folder: Where they go; other files in it stay.
+        texts: By file name.
+
+    Raises:
+        CtKerasError: CTK-E073, if they cannot be written.
+    """
+    folder = Path(folder).absolute()
+    with write_errors(folder):
+        made = not folder.exists()
+        folder.mkdir(parents=True, exist_ok=True)
+        try:
+            with contextlib.closing(
+                open_workspace(folder / "texts", shared=True)
+            ) as workspace:
+                for name, text in texts.items():
+                    (workspace.new / name).write_text(text, encoding="utf-8")
+                    _sync(workspace.new / name)
+                for name in texts:
+                    os.replace(workspace.new / name, folder / name)
+            _sync(folder)
+        except OSError:
+            if made:
+                with contextlib.suppress(OSError):
+                    folder.rmdir()
+            raise
+
+
+@contextlib.contextmanager
+def atomic_folder(
+    path: str | os.PathLike,
+    *,
+    inputs: Iterable[str | os.PathLike] = (),
+    overwrite: bool = False,
+    kind: str = "folder",
+) -> Iterator[Path]:
+    """Yields a temporary folder that becomes `path` when the block ends well.
+
+    While the block runs nobody else can make the same folder. A link is followed; a
+    mount point keeps its place and is filled at the end.
+
+    Args:
+        path: The folder to make; see `check_output_folder` for the refusals.
+        inputs: What is read while it is written.
+        overwrite: Whether a folder of the same kind that ct_keras wrote is replaced as
+            a whole.
+        kind: What it is, such as "series"; the marker in it says so.
+
+    Raises:
+        CtKerasError: CTK-E071, if the path is refused, at the beginning or at the end;
+            CTK-E073, if it cannot be written; CTK-E005, if another file cannot be read
+            meanwhile.
+    """
+    options = {"overwrite": overwrite, "kind": kind}
+    target = check_output_folder(path, inputs=inputs, **options).resolve()
+    with write_errors(target):
+        target.parent.mkdir(parents=True, exist_ok=True)
+        workspace = open_workspace(target, inside=must_stay(target))
+    with contextlib.closing(workspace):
+        check_output_folder(target, **options)  # as it is now that it is ours
+        with told_failures(target, workspace.path):
+            yield workspace.new
+        with write_errors(target):
+            write_marker(workspace.new, kind)
+            for file in sorted(workspace.new.rglob("*")):
+                _sync(file)
+            _sync(workspace.new)
+            swap_in(workspace, target, kind, overwrite=overwrite)
+            _sync(target.parent)
+
+
+def _sync(path: str | os.PathLike) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

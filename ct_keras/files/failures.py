@@ -1,0 +1,100 @@
+"""Why a write failed, in words; and which failures are no failed writes."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from ct_keras.errors import CtKerasError
+
+#: What a file system says when it takes no more -> the reason told.
+_FULL = {
+    errno.ENOSPC: "disk full",
+    errno.EDQUOT: "quota reached",
+    errno.EFBIG: "file larger than the system allows",
+}
+_FORBIDDEN = {errno.EACCES, errno.EPERM, errno.EROFS}
+
+
+def full_reason(error: BaseException | None) -> str | None:
+    """Tells whether a disk without room is behind an error, and how it is full.
+
+    Libraries wrap the system's error or keep no more than its text, so causes and texts
+    are searched too.
+    """
+    seen: set[int] = set()
+    while error is not None and id(error) not in seen:
+        seen.add(id(error))
+        number = getattr(error, "errno", None)
+        if number in _FULL:
+            return _FULL[number]
+        for number, reason in _FULL.items():
+            if os.strerror(number) in str(error):
+                return reason
+        error = error.__cause__ or error.__context__
+    return None
+
+
+def cannot_write(target: Path, error: BaseException) -> CtKerasError:
+    """The refusal that tells of a failed write: CTK-E073."""
+    reason = full_reason(error)
+    fix = "free space or choose another output path"
+    if reason is None:
+        reason = getattr(error, "strerror", None) or "unknown reason"
+        if getattr(error, "errno", None) in _FORBIDDEN:
+            fix = "choose an output path that you may write to"
+    return CtKerasError(
+        "CTK-E073", f"cannot write: {reason}", received=target.name, fix=fix
+    )
+
+
+@contextlib.contextmanager
+def write_errors(target: str | os.PathLike) -> Iterator[None]:
+    """Turns a failed write into CTK-E073 that names the reason.
+
+    Only for code that writes and does nothing else; see `told_failures`.
+
+    Args:
+        target: What was being written; only its name is printed.
+
+    Raises:
+        CtKerasError: CTK-E073, disk full or permission denied.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise cannot_write(Path(target), error) from error
+
+
+@contextlib.contextmanager
+def told_failures(target: Path, temporary: Path) -> Iterator[None]:
+    """Tells failed writes from failed reads in work that does both.
+
+    Args:
+        target: What is being written.
+        temporary: The temporary path that it is written to.
+
+    Raises:
+        CtKerasError: CTK-E073, if the disk is full or something below `temporary`
+            failed; CTK-E005, if another file failed. What says neither passes.
+    """
+    try:
+        yield
+    except Exception as error:
+        if full_reason(error) is not None:
+            raise cannot_write(target, error) from error
+        name = getattr(error, "filename", None)
+        if not (isinstance(error, OSError) and isinstance(name, str | bytes | Path)):
+            raise
+        failed = Path(os.fsdecode(name))
+        if failed.is_relative_to(temporary):
+            raise cannot_write(target, error) from error
+        raise CtKerasError(
+            "CTK-E005",
+            f"a file cannot be read: {error.strerror or 'unknown reason'}",
+            received=failed.name,
+            fix="check that it is still there and may be read",
+        ) from error

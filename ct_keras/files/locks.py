@@ -1,0 +1,106 @@
+"""Locks that the system releases when their process ends, however it ends."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from ct_keras.errors import CtKerasError
+from ct_keras.files.failures import write_errors
+from ct_keras.files.marker import TEMPORARY_PREFIX
+
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None
+
+_LOCK_FILE = f"{TEMPORARY_PREFIX}lock"
+_BUSY = {errno.EWOULDBLOCK, errno.EAGAIN, errno.EACCES}
+
+
+class LocksUnsupportedError(Exception):
+    """This file system, or this operating system, has no locks."""
+
+
+def lock_file(path: Path, *, create: bool = True) -> int | None:
+    """Opens and locks a file.
+
+    Args:
+        path: The file; it may be removed by whoever holds the lock, and only by them.
+        create: Whether it is made where it does not exist.
+
+    Returns:
+        An open handle that holds the lock, None if a living process holds it.
+
+    Raises:
+        LocksUnsupportedError: Where there are no locks.
+        OSError: If the file cannot be opened.
+    """
+    if fcntl is None:
+        raise LocksUnsupportedError
+    flags = os.O_RDWR | os.O_NOFOLLOW | (os.O_CREAT if create else 0)
+    while True:
+        handle = os.open(path, flags, 0o600)
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if _is_still(path, handle):
+                return handle
+            os.close(handle)  # removed by the one who held it before
+        except OSError as error:
+            os.close(handle)
+            if error.errno in _BUSY:
+                return None
+            raise LocksUnsupportedError from error
+
+
+def _is_still(path: Path, handle: int) -> bool:
+    try:
+        return os.path.samestat(os.stat(path), os.fstat(handle))
+    except FileNotFoundError:
+        return False
+
+
+@contextlib.contextmanager
+def folder_lock(folder: str | os.PathLike) -> Iterator[None]:
+    """Keeps a second run out of a folder while this one writes into it.
+
+    The folder is made if need be, and removed if nothing is put into it. A run that is
+    killed gives the lock back.
+
+    Raises:
+        CtKerasError: CTK-E071, if a living process holds it; CTK-E073, if the folder
+            cannot be made or written to.
+    """
+    folder = Path(folder)
+    path = folder / _LOCK_FILE
+    with write_errors(folder):
+        made = not folder.exists()
+        folder.mkdir(parents=True, exist_ok=True)
+        try:
+            handle = lock_file(path)
+        except LocksUnsupportedError:
+            handle = -1
+    if handle is None:
+        raise in_use(folder.name)
+    try:
+        yield
+    finally:
+        path.unlink(missing_ok=True)
+        if handle >= 0:
+            os.close(handle)
+        if made:
+            with contextlib.suppress(OSError):
+                folder.rmdir()  # nothing came of it
+
+
+def in_use(name: str) -> CtKerasError:
+    """The refusal of a folder that another run is writing."""
+    return CtKerasError(
+        "CTK-E071",
+        "another run is writing to the output folder",
+        received=name,
+        fix="wait until it has ended, or choose another folder",
+    )

@@ -1,0 +1,162 @@
+"""Outputs that could harm something are refused before anything is written."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from ct_keras.errors import CtKerasError
+from ct_keras.files.marker import TEMPORARY_PREFIX, stranger
+
+#: What systems leave in folders by themselves; it neither fills nor matters.
+_CLUTTER = {".DS_Store", "Thumbs.db", "desktop.ini", "lost+found"}
+_FIX = "choose another folder, or replace this one with overwrite=True (--overwrite)"
+
+
+def entries_of(folder: Path) -> list[Path]:
+    """What somebody put into a folder: neither temporaries nor the system's clutter."""
+    return sorted(
+        entry
+        for entry in folder.iterdir()
+        if not entry.name.startswith(TEMPORARY_PREFIX) and entry.name not in _CLUTTER
+    )
+
+
+def check_apart(
+    outputs: Iterable[tuple[str, str | os.PathLike]],
+    inputs: Iterable[tuple[str, str | os.PathLike]] = (),
+) -> None:
+    """Refuses outputs that lie in or around an input or another output.
+
+    Links are followed, and names of one folder (mounted twice, or written in other
+    case) count as one.
+
+    Args:
+        outputs: What will be written: what to call it, and its path.
+        inputs: What is read, the same; what does not exist is passed over.
+
+    Raises:
+        CtKerasError: CTK-E071.
+    """
+    outputs = list(outputs)
+    existing = [place for place in inputs if Path(place[1]).exists()]
+    for index, (name, path) in enumerate(outputs):
+        for other, known in [
+            *((f"the input {label}", place) for label, place in existing),
+            *((f"the output {label}", place) for label, place in outputs[:index]),
+        ]:
+            if relation := _relation(Path(path), Path(known)):
+                raise CtKerasError(
+                    "CTK-E071",
+                    f"the output {name} {relation} {other}",
+                    received=Path(path).name,
+                    fix="choose a folder elsewhere",
+                )
+
+
+def _relation(output: Path, other: Path) -> str | None:
+    """How two places overlap, in words; None if they are apart."""
+    inside, around = _holds(other, output), _holds(output, other)
+    if inside and around:
+        return "is the same as"
+    if inside:
+        return "lies inside"
+    return "holds" if around else None
+
+
+def _holds(folder: Path, path: Path) -> bool:
+    """Whether a path is a folder or lies in it, whatever names lead there."""
+    folder, path = folder.resolve(), path.resolve()
+    if path.is_relative_to(folder):
+        return True
+    known = _identity(folder)
+    return known is not None and any(known == each for each in _identities(path))
+
+
+def _identities(path: Path) -> Iterator[tuple[int, int] | None]:
+    for part in (path, *path.parents):
+        if (identity := _identity(part)) is not None:
+            yield identity
+
+
+def _identity(path: Path) -> tuple[int, int] | None:
+    try:
+        status = path.stat()
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino
+
+
+def check_output_folder(
+    path: str | os.PathLike,
+    *,
+    inputs: Iterable[str | os.PathLike] = (),
+    overwrite: bool = False,
+    kind: str = "folder",
+    resumable: bool = False,
+    fix: str = _FIX,
+) -> Path:
+    """Refuses an output folder that could harm something.
+
+    Args:
+        path: Where the output shall go.
+        inputs: What is read; the output may neither lie in it nor hold it.
+        overwrite: Whether a folder of this kind that ct_keras wrote may be replaced.
+        kind: What will be written; see `ct_keras.files.marker`.
+        resumable: Whether it may hold something, which the caller looks at.
+        fix: What to do where it holds something and `overwrite` is false.
+
+    Returns:
+        The path, absolute.
+
+    Raises:
+        CtKerasError: CTK-E071, if it is a file, overlaps an input, or holds something:
+            anything without `overwrite`, and with it what ct_keras did not write.
+    """
+    path = Path(path).absolute()
+    check_apart([("folder", path)], [("folder", source) for source in inputs])
+    if path.is_dir():
+        if not resumable:
+            check_replaceable(path, kind, overwrite=overwrite, fix=fix)
+    elif path.exists():
+        raise CtKerasError(
+            "CTK-E071",
+            "the output path is a file",
+            received=path.name,
+            expected="a new or empty folder",
+        )
+    return path
+
+
+def check_replaceable(
+    folder: Path,
+    kind: str,
+    *,
+    overwrite: bool,
+    name: str | None = None,
+    fix: str = _FIX,
+) -> None:
+    """Refuses a folder with content that may not be replaced.
+
+    Raises:
+        CtKerasError: CTK-E071.
+    """
+    if not entries_of(folder):
+        return
+    if not overwrite:
+        raise CtKerasError(
+            "CTK-E071",
+            "the output folder is not empty",
+            received=name or folder.name,
+            expected="a new or empty folder",
+            fix=fix,
+        )
+    if problem := stranger(folder, kind, ignored=_CLUTTER):
+        raise CtKerasError(
+            "CTK-E071",
+            f"the output folder is not replaced: {problem}",
+            received=name or folder.name,
+            expected=f"an empty folder, or one that ct_keras wrote as {kind}",
+            fix="choose another folder, or move or remove the files yourself",
+        )
