@@ -2,27 +2,56 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import click
 
 from ct_keras.cli.options import numbers
 from ct_keras.cli.output import echo_findings, echo_table, emit_json, say
+from ct_keras.cli.paths import InputPath, OutputFolder
+from ct_keras.cli.paths import command as safe_command
+from ct_keras.data.manifest import SPLITS
 from ct_keras.errors import CtKerasError
 
-_FOLDER = click.Path(path_type=Path)
+#: How a list of patients begins.
+_LIST = re.compile(rf"({'|'.join(SPLITS)})=")
 
 
-@click.command()
-@click.argument("paths", metavar="[SRC] RECORDS", nargs=-1)
+class _Places(OutputFolder):
+    """[SRC] RECORDS; behind a --split more lists of patients may stand among them."""
+
+    def convert(self, value, param, ctx) -> str:
+        """The text itself, which may be no path."""
+        return value
+
+    def inputs(self, values, given) -> list[Path]:
+        """The source."""
+        return self.sort(values, given)[0][:-1]
+
+    def outputs(self, values, given) -> list[Path]:
+        """The records."""
+        return self.sort(values, given)[0][-1:]
+
+    def sort(self, values, given) -> tuple[list[Path], list[str]]:
+        """Tells paths from lists: a list stands behind --split and names a split."""
+        lists = [text for text in values if given["split"] and _LIST.match(text)]
+        return [Path(text) for text in values if text not in lists], lists
+
+
+_PLACES = _Places("records", resumable=True)
+
+
+@safe_command()
+@click.argument("paths", metavar="[SRC] RECORDS", nargs=-1, type=_PLACES)
 @click.option(
     "--layout",
     required=True,
     type=click.Choice(["mayo", "tcia", "pairs", "images", "single"]),
     help="How the source is laid out.",
 )
-@click.option("--low", type=_FOLDER, help="Low-dose folder (pairs, images).")
-@click.option("--full", type=_FOLDER, help="Normal-dose folder (pairs, images).")
+@click.option("--low", type=InputPath(), help="Low-dose folder (pairs, images).")
+@click.option("--full", type=InputPath(), help="Normal-dose folder (pairs, images).")
 @click.option(
     "--dose",
     "doses",
@@ -42,7 +71,7 @@ _FOLDER = click.Path(path_type=Path)
 @click.option("--pixel-spacing", type=float, help="Of pictures, in mm (images).")
 @click.option("--resample", "resample_mm", type=float, help="Common pixel size in mm.")
 @click.option("--workers", type=click.IntRange(1), help="Processes.")
-@click.option("--hash-key-file", type=_FOLDER, help="Key of the patient hashes.")
+@click.option("--hash-key-file", type=InputPath(), help="Key of the patient hashes.")
 @click.option("--force-hu", is_flag=True, help="Accept values that look unlike HU.")
 @click.option("--allow-lossy", is_flag=True, help="Accept lossy-compressed images.")
 @click.option("--overwrite", is_flag=True, help="Replace what lies in RECORDS.")
@@ -56,11 +85,10 @@ def command(paths, doses, split, pixel_spacing, as_json, **options) -> None:
     """
     from ct_keras.data import convert
 
-    # A list of patients may be typed as one option: --split train=A val=B test=C
-    lists = [text for text in paths if "=" in text]
-    places = [Path(text) for text in paths if "=" not in text]
+    # Lists of patients may be typed as one option: --split train=A val=B test=C
+    places, lists = _PLACES.sort(paths, {"split": split})
     src, records = _source(places, options)
-    if split or lists:
+    if split:
         options["split"] = [*split, *lists]
     if pixel_spacing:
         options["spacing_mm"] = (pixel_spacing, pixel_spacing)

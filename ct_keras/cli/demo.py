@@ -10,6 +10,8 @@ from pathlib import Path
 import click
 
 from ct_keras.cli.output import echo_table, emit_json, note, say
+from ct_keras.cli.paths import InputPath, OutputFolder
+from ct_keras.cli.paths import command as safe_command
 from ct_keras.notice import NOTICE
 
 #: Phantom patients: split, seed, region.
@@ -30,14 +32,12 @@ RECIPE = {"recipe": "quick", "epochs": 8, "steps": 100}
 FILTERS = ("filter:gaussian", "filter:median", "filter:nlm")
 
 
-@click.command()
-@click.option(
-    "--out", default="demo", show_default=True, type=click.Path(path_type=Path)
-)
+@safe_command()
+@click.option("--out", default="demo", show_default=True, type=OutputFolder("demo"))
 @click.option(
     "--input",
     "source",
-    type=click.Path(path_type=Path),
+    type=InputPath(),
     help="A normal-dose CT series to test on, instead of phantom patients.",
 )
 @click.option("--overwrite", is_flag=True, help="Replace OUT.")
@@ -50,12 +50,12 @@ def command(out, source, overwrite, as_json) -> None:
     model on patients that training never saw, and a denoised DICOM series. Open
     OUT/report.html at the end.
     """
-    from ct_keras.files import atomic_folder, check_output_folder
+    from ct_keras.files import atomic_folder
 
     inputs = (source,) if source else ()
-    check_output_folder(out, inputs=inputs, overwrite=overwrite)
     started = time.monotonic()
-    with atomic_folder(out, inputs=inputs, overwrite=overwrite) as folder:
+    making = atomic_folder(out, inputs=inputs, overwrite=overwrite, kind="demo")
+    with making as folder:
         document = _run(folder, source)
     if as_json:
         emit_json(document)

@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 
 import click
 
 from ct_keras.cli.output import echo_findings, emit_json, note, say
+from ct_keras.cli.paths import InputPath, ModelText, OutputFolder
+from ct_keras.cli.paths import command as safe_command
 from ct_keras.errors import CtKerasError, ExitCode
+from ct_keras.files import atomic_folder, entries_of, write_marker
 from ct_keras.notice import NOTICE
 
 
-@click.command()
-@click.argument("source", metavar="IN", type=click.Path(path_type=Path))
-@click.argument("out", type=click.Path(path_type=Path))
+@safe_command()
+@click.argument("source", metavar="IN", type=InputPath())
+@click.argument("out", type=OutputFolder("series"))
 @click.option(
     "--model",
+    type=ModelText(),
     help="Published weights, a run, a .keras file, filter:NAME or recon:NAME.",
 )
 @click.option("--strength", default=1.0, show_default=True, help="0 (input) to 1.")
@@ -24,7 +29,7 @@ from ct_keras.notice import NOTICE
 @click.option("--allow-repeat", is_flag=True, help="Denoise a denoised series again.")
 @click.option(
     "--qc",
-    type=click.Path(path_type=Path),
+    type=OutputFolder("quality control"),
     help="A folder for qc.json and qc.png: what was removed, and what the guards saw.",
 )
 @click.option(
@@ -55,42 +60,64 @@ def command(
     structure in what was removed. Findings (CTK-W) go to standard error.
     """
     from ct_keras.dicom import find_series, read_series
-    from ct_keras.files import check_output_folder
 
     found = [read_series(source, series=wanted)] if wanted else find_series(source)
-    check_output_folder(out, inputs=(source,), overwrite=overwrite)
     from ct_keras.denoising.methods import get_method
     from ct_keras.serving.series import denoise_series
 
     results, refusals = [], []
-    with _on_device(device):
+    several = len(found) > 1
+    with (
+        _on_device(device),
+        _parts(out, "series", several, overwrite) as parts,
+        _parts(qc, "quality control", several, overwrite) as controls,
+    ):
         denoiser = get_method(model or _default_model())
         for number, series in enumerate(found, 1):
             echo_findings(series.findings)
-            part = "" if len(found) == 1 else f"series-{number}"
+            part = f"series-{number}" if several else ""
             try:
                 result = denoise_series(
                     series,
-                    out / part,
+                    parts / part,
                     denoiser,
                     strength=strength,
                     overwrite=overwrite,
                     allow_repeat=allow_repeat,
                     override_guards=override_guards,
-                    quality_control=qc / part if qc else None,
+                    quality_control=controls / part if controls else None,
                     progress=True,
                 )
             except CtKerasError as error:
-                if len(found) == 1:
+                if not several:
                     raise
                 note(f"series {number}: {error}")
                 refusals.append(error)
                 continue
             results.append(_row(number, series, result))
+            if several:
+                _claim(parts, "series")
+                _claim(controls, "quality control")
+        if refusals and not results:
+            raise refusals[0]
     _report(results, denoiser, strength, as_json)
-    if refusals and not results:
-        raise refusals[0]
     return ExitCode.PARTIAL if refusals else ExitCode.DONE
+
+
+@contextlib.contextmanager
+def _parts(out: Path | None, kind: str, several: bool, overwrite: bool):
+    """Where the parts of OUT go: several replace what is there together, at the end."""
+    if several and overwrite and out is not None and out.is_dir() and entries_of(out):
+        with atomic_folder(out, overwrite=True, kind=kind) as folder:
+            yield folder
+    else:
+        yield out
+
+
+def _claim(folder: Path | None, kind: str) -> None:
+    """Marks a folder of several parts, each of which has its own marker."""
+    if folder is not None:
+        write_marker(folder, kind, files=())
 
 
 def _default_model() -> str:
@@ -100,8 +127,6 @@ def _default_model() -> str:
 
 
 def _on_device(device: str | None):
-    import contextlib
-
     if device is None:
         return contextlib.nullcontext()
     import tensorflow as tf

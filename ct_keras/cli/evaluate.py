@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import click
 
 from ct_keras.cli.options import numbers
 from ct_keras.cli.output import echo_table, emit_json, public_command, say
+from ct_keras.cli.paths import InputPath, ModelText, OutputFolder
+from ct_keras.cli.paths import command as safe_command
 from ct_keras.errors import CtKerasError
 from ct_keras.evaluation.sources import (
     Source,
@@ -18,16 +18,14 @@ from ct_keras.evaluation.sources import (
 )
 from ct_keras.notice import NOTICE
 
-_FOLDER = click.Path(path_type=Path)
 
-
-@click.command()
-@click.argument("models", metavar="MODEL...", nargs=-1, required=True)
-@click.option("--records", type=_FOLDER, help="A records folder.")
+@safe_command()
+@click.argument("models", metavar="MODEL...", nargs=-1, required=True, type=ModelText())
+@click.option("--records", type=InputPath(), help="A records folder.")
 @click.option("--split", default="test", show_default=True, help="Of the records.")
-@click.option("--low", type=_FOLDER, help="Low-dose series.")
-@click.option("--full", type=_FOLDER, help="Its reference.")
-@click.option("--scans", type=_FOLDER, help="Normal-dose series, to be simulated.")
+@click.option("--low", type=InputPath(), help="Low-dose series.")
+@click.option("--full", type=InputPath(), help="Its reference.")
+@click.option("--scans", type=InputPath(), help="Normal-dose series, to be simulated.")
 @click.option(
     "--phantoms", type=click.IntRange(min=1), help="So many phantom patients."
 )
@@ -41,10 +39,10 @@ _FOLDER = click.Path(path_type=Path)
 )
 @click.option(
     "--fit-scans",
-    type=_FOLDER,
+    type=InputPath(),
     help="Normal-dose series of others; the filters are fitted to them (scans).",
 )
-@click.option("--out", required=True, type=_FOLDER)
+@click.option("--out", required=True, type=OutputFolder("evaluation"))
 @click.option(
     "--tune/--no-tune",
     default=None,
@@ -53,7 +51,7 @@ _FOLDER = click.Path(path_type=Path)
 )
 @click.option(
     "--quality",
-    type=_FOLDER,
+    type=InputPath(),
     help="quality.json of `ct-keras quality`; the page shows its curves too.",
 )
 @click.option(
@@ -82,9 +80,6 @@ def command(models, out, tune, quality, baseline, seed, overwrite, as_json, **wh
     the way, from --scans or --phantoms; only then recon:NAME knows the sinogram and its
     noise, and does not estimate them from the image.
     """
-    from ct_keras.files import check_output_folder
-
-    check_output_folder(out, overwrite=overwrite)
     curves = None
     if quality is not None:
         from ct_keras.report.quality_curves import read_quality
@@ -102,6 +97,7 @@ def command(models, out, tune, quality, baseline, seed, overwrite, as_json, **wh
             expected=" or ".join(methods),
         )
     from ct_keras.evaluation.measure import measure
+    from ct_keras.files import atomic_folder
     from ct_keras.report import summary_rows, write_report
 
     evaluation = measure(
@@ -112,7 +108,8 @@ def command(models, out, tune, quality, baseline, seed, overwrite, as_json, **wh
         seed=seed,
         command=public_command(),
     )
-    write_report(evaluation, out, curves=curves)
+    with atomic_folder(out, overwrite=overwrite, kind="evaluation") as folder:
+        write_report(evaluation, folder, curves=curves)
     if as_json:
         emit_json(evaluation.document)
         return

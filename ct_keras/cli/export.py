@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import click
 
 from ct_keras.cli.output import emit_json, say
+from ct_keras.cli.paths import ModelText, OutputFolder
+from ct_keras.cli.paths import command as safe_command
 from ct_keras.notice import NOTICE
 
 
-@click.command()
-@click.argument("model")
-@click.argument("out", type=click.Path(path_type=Path))
+@safe_command()
+@click.argument("model", type=ModelText())
+@click.argument("out", type=OutputFolder("savedmodel"))
 @click.option("--format", "format_", default="savedmodel", show_default=True)
 @click.option("--overwrite", is_flag=True, help="Replace OUT.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
@@ -24,9 +24,6 @@ def command(model, out, format_, overwrite, as_json) -> None:
     serving_default(low_dose_hu) -> denoised_hu. The output is checked against the
     Keras model in a fresh process before it appears.
     """
-    from ct_keras.files import check_output_folder
-
-    check_output_folder(out, overwrite=overwrite)
     from ct_keras.denoising.methods import get_method
     from ct_keras.serving import export
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import re
-from pathlib import Path
 
 import click
 
+from ct_keras.cli.paths import InputPath, ModelText
+from ct_keras.cli.paths import command as safe_command
 from ct_keras.errors import ExitCode
 
 _COLUMNS = (
@@ -28,11 +29,13 @@ _COLUMNS = (
 _SAFE = re.compile(r"[^\w+./\\ -]")
 
 
-@click.command()
-@click.argument("folder", type=click.Path(path_type=Path))
+@safe_command()
+@click.argument("folder", type=InputPath())
 @click.option("--force-hu", is_flag=True, help="Accept values that look unlike HU.")
 @click.option(
-    "--model", help="Compare with what this model was trained on: a name or a run."
+    "--model",
+    type=ModelText(),
+    help="Compare with what this model was trained on: a name or a run.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 def command(folder, force_hu, model, as_json) -> int:

@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import click
 
 from ct_keras.cli.output import echo_table, emit_json, say
+from ct_keras.cli.paths import ModelText, OutputFolder
+from ct_keras.cli.paths import command as safe_command
 from ct_keras.notice import NOTICE
 
 
-@click.command()
-@click.argument("models", metavar="MODEL...", nargs=-1, required=True)
-@click.option("--out", required=True, type=click.Path(path_type=Path))
+@safe_command()
+@click.argument("models", metavar="MODEL...", nargs=-1, required=True, type=ModelText())
+@click.option("--out", required=True, type=OutputFolder("judge"))
 @click.option("--dose", default=0.05, show_default=True, help="Fraction of full dose.")
 @click.option(
     "--judges",
-    type=click.Path(path_type=Path),
+    type=OutputFolder("judges", resumable=True),
     help="A folder that keeps the trained judges for the next call with this seed.",
 )
 @click.option(
@@ -37,9 +37,6 @@ def command(models, out, dose, judges, seed, overwrite, as_json) -> None:
     trained first, about six minutes on two CPU cores. The share that came back is
     given where the dose surely took something. OUT gets judge.json and judge.png.
     """
-    from ct_keras.files import check_output_folder
-
-    check_output_folder(out, overwrite=overwrite)
     from ct_keras.denoising.methods import methods_by_label
     from ct_keras.tasks.judge import judge
 

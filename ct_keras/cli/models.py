@@ -5,10 +5,11 @@ from __future__ import annotations
 import click
 
 from ct_keras.cli.output import echo_table, emit_json, say
+from ct_keras.cli.paths import command as safe_command
 from ct_keras.notice import NOTICE
 
 
-@click.command()
+@safe_command()
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 def command(as_json) -> None:
     """Lists the networks, what they cost, and the published weights."""

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import click
 
 from ct_keras.cli.output import echo_table, emit_json, say
+from ct_keras.cli.paths import InputPath, ModelText, OutputFolder
+from ct_keras.cli.paths import command as safe_command
 from ct_keras.errors import CtKerasError
 from ct_keras.notice import NOTICE
 
 
-@click.command()
-@click.argument("models", metavar="MODEL...", nargs=-1, required=True)
-@click.option("--out", required=True, type=click.Path(path_type=Path))
+@safe_command()
+@click.argument("models", metavar="MODEL...", nargs=-1, required=True, type=ModelText())
+@click.option("--out", required=True, type=OutputFolder("quality"))
 @click.option(
     "--dose",
     default="0.1,0.25,1",
@@ -37,7 +37,7 @@ from ct_keras.notice import NOTICE
 )
 @click.option(
     "--lcd",
-    type=click.Path(path_type=Path),
+    type=InputPath(),
     help="Images in the layout of LCD-CT, for the Hotelling observer.",
 )
 @click.option(
@@ -56,9 +56,6 @@ def command(models, out, dose, lcd, overwrite, as_json, **settings) -> None:
     OUT gets quality.json (noise power, transfer functions, contrast and bias,
     detectability by NPW, PW, NPWE and Hotelling observers, dose curves) and its plots.
     """
-    from ct_keras.files import check_output_folder
-
-    check_output_folder(out, overwrite=overwrite)
     doses = _doses(dose)
     from ct_keras.denoising.methods import INPUT, get_method
     from ct_keras.image_quality import (

@@ -7,12 +7,11 @@ from pathlib import Path
 import click
 
 from ct_keras.cli.output import echo_table, emit_json, note, public_command, say
+from ct_keras.cli.paths import InputPath, ModelText, OutputFolder, SafeCommand
 from ct_keras.errors import CtKerasError
 from ct_keras.evaluation.sources import records_source, series_source
 from ct_keras.files import read_table
 from ct_keras.notice import NOTICE
-
-_PATH = click.Path(path_type=Path)
 
 
 @click.group()
@@ -24,19 +23,19 @@ def command() -> None:
     """
 
 
-@command.command()
-@click.argument("models", metavar="MODEL...", nargs=-1, required=True)
-@click.option("--records", type=_PATH, help="A records folder.")
+@command.command(cls=SafeCommand)
+@click.argument("models", metavar="MODEL...", nargs=-1, required=True, type=ModelText())
+@click.option("--records", type=InputPath(), help="A records folder.")
 @click.option("--split", default="test", show_default=True)
-@click.option("--low", type=_PATH, help="Low-dose series.")
-@click.option("--full", type=_PATH, help="Its reference.")
-@click.option("--out", required=True, type=_PATH)
+@click.option("--low", type=InputPath(), help="Low-dose series.")
+@click.option("--full", type=InputPath(), help="Its reference.")
+@click.option("--out", required=True, type=OutputFolder("reader study"))
 @click.option("--readers", default=3, show_default=True, help="How many pages.")
 @click.option("--cases", type=int, help="At most so many; default: every patient.")
 @click.option("--per-patient", default=1, show_default=True, help="Slices of each.")
 @click.option(
     "--slices",
-    type=_PATH,
+    type=InputPath(),
     help="A CSV with case and slice_index (as slices.csv): show these instead.",
 )
 @click.option(
@@ -76,10 +75,6 @@ def make(
     from them until all answers are in. The slices come from --records, or from one
     pair of DICOM series, --low and --full.
     """
-    from ct_keras.files import check_output_folder
-
-    inputs = tuple(folder for folder in (records, low, full) if folder is not None)
-    check_output_folder(out, inputs=inputs, overwrite=options["overwrite"])
     source = (
         series_source(low, full) if records is None else records_source(records, split)
     )
@@ -116,10 +111,14 @@ def make(
     )
 
 
-@command.command()
-@click.argument("answers", metavar="ANSWERS...", nargs=-1, required=True, type=_PATH)
-@click.option("--key", required=True, type=_PATH, help="sealed/key.json of the study.")
-@click.option("--out", required=True, type=_PATH)
+@command.command(cls=SafeCommand)
+@click.argument(
+    "answers", metavar="ANSWERS...", nargs=-1, required=True, type=InputPath()
+)
+@click.option(
+    "--key", required=True, type=InputPath(), help="sealed/key.json of the study."
+)
+@click.option("--out", required=True, type=OutputFolder("scores"))
 @click.option(
     "--seed",
     type=click.IntRange(min=0),
@@ -139,9 +138,6 @@ def score(answers, key, out, seed, allow_incomplete, overwrite, as_json) -> None
     correction, VGC areas, agreement within and between readers), ratings.csv with
     every score, and scores.png. Tests and intervals go over patients.
     """
-    from ct_keras.files import check_output_folder
-
-    check_output_folder(out, inputs=(key, *answers), overwrite=overwrite)
     from ct_keras.reader_study import (
         read_answers,
         read_key,

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import click
 
 from ct_keras.cli.output import echo_findings, emit_json, note, say
+from ct_keras.cli.paths import InputPath, OutputFolder
+from ct_keras.cli.paths import command as safe_command
 from ct_keras.notice import NOTICE
 
 
-@click.command()
-@click.argument("source", metavar="IN", type=click.Path(path_type=Path))
-@click.argument("out", type=click.Path(path_type=Path))
+@safe_command()
+@click.argument("source", metavar="IN", type=InputPath())
+@click.argument("out", type=OutputFolder("series"))
 @click.option("--dose", type=float, required=True, help="Fraction, 0.25 for a quarter.")
 @click.option("--seed", default=0, show_default=True, help="Decides the noise.")
 @click.option(
@@ -44,12 +44,10 @@ def command(source, out, dose, seed, wanted, overwrite, as_json, **options) -> N
     accounted for. Works in memory that does not grow with the number of slices.
     """
     from ct_keras.dicom import read_series
-    from ct_keras.files import check_output_folder
     from ct_keras.simulation import SeriesSimulator, check_dose
 
     check_dose(dose)
     series = read_series(source, series=wanted)
-    check_output_folder(out, inputs=(source,), overwrite=overwrite)
     echo_findings(series.findings)
     options["tube_current_modulation"] = options.pop("modulation")
     simulator = SeriesSimulator(

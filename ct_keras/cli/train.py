@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 
 import click
 
 from ct_keras.cli.output import emit_json, note, say
+from ct_keras.cli.paths import InputPath, OutputFolder
+from ct_keras.cli.paths import command as safe_command
 from ct_keras.errors import CtKerasError, ExitCode
 from ct_keras.notice import NOTICE
 
 
-@click.command()
+@safe_command()
 @click.argument("model")
-@click.argument("records", type=click.Path(path_type=Path))
-@click.option("--out", required=True, type=click.Path(path_type=Path), help="The run.")
+@click.argument("records", type=InputPath())
+@click.option(
+    "--out", required=True, type=OutputFolder("run", resumable=True), help="The run."
+)
 @click.option(
     "--recipe", default="report", show_default=True, help="quick|report|paper"
 )

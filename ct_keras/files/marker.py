@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
 
 MARKER = ".ct_keras"
@@ -19,20 +19,24 @@ TEMPORARY_PREFIX = ".ctk-tmp-"
 _MADE_BY = "ct_keras"
 
 
-def write_marker(folder: Path, kind: str) -> None:
-    """Marks a folder with all that it holds now.
+def write_marker(folder: Path, kind: str, files: Iterable[str] | None = None) -> None:
+    """Marks a folder as written by ct_keras.
 
     Args:
         folder: An existing folder.
         kind: What it is, such as "series" or "evaluation".
+        files: Which of its files are ours, by their paths in it; None for all. Folders
+            in it that have their own markers need not be listed.
     """
     from ct_keras import __version__
 
+    if files is None:
+        files = [path.relative_to(folder).as_posix() for path in _files(folder)]
     document = {
         "made_by": _MADE_BY,
         "version": __version__,
         "kind": kind,
-        "files": sorted(path.relative_to(folder).as_posix() for path in _files(folder)),
+        "files": sorted(files),
     }
     text = json.dumps(document, indent=1) + "\n"
     (folder / MARKER).write_text(text, encoding="utf-8")

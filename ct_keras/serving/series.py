@@ -13,7 +13,7 @@ from ct_keras.denoising.denoiser import Denoiser, check_strength
 from ct_keras.denoising.methods import FilterDenoiser, ReconstructionDenoiser, Untreated
 from ct_keras.dicom import Derivation, Series, SeriesWriter
 from ct_keras.errors import Finding
-from ct_keras.files import check_output_folder
+from ct_keras.files import check_apart, check_output_folder
 from ct_keras.progress import track
 from ct_keras.serving.guards import Audit, check_series, write_quality_control
 
@@ -69,8 +69,7 @@ def denoise_series(
     check_strength(strength)
     if isinstance(denoiser, ReconstructionDenoiser):
         denoiser = denoiser.with_spacing(series.spacing_mm[1:])
-    if quality_control is not None:
-        check_output_folder(Path(quality_control), overwrite=overwrite)
+    _check_outputs(series, out, quality_control, overwrite=overwrite)
     name, ranges = denoiser.identity.name, getattr(denoiser, "card", {}).get("ranges")
     entrance = check_series(series, ranges, model=name, override=override_guards)
     audit = Audit(series.spacing_mm[1:])
@@ -104,6 +103,19 @@ def denoise_series(
         )
     findings = (*entrance.findings, *audit.result().findings)
     return DenoisedSeries(len(series), writer.clipped, findings)
+
+
+def _check_outputs(
+    series: Series, out: str | Path, quality_control: str | Path | None, *, overwrite
+) -> None:
+    """Refuses folders that overlap each other or the series, before any work."""
+    outputs = [("out", out)]
+    if quality_control is not None:
+        outputs.append(("quality_control", quality_control))
+        kind = "quality control"
+        check_output_folder(quality_control, overwrite=overwrite, kind=kind)
+    folders = {source.path.parent for source in series.sources}
+    check_apart(outputs, [("series", folder) for folder in folders])
 
 
 def _denoised(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
@@ -13,6 +14,8 @@ from ct_keras.errors import CtKerasError
 FOLDERS = "folders"
 #: In a list of patients: all that no other list names.
 REST = "*"
+#: Where the next list begins in a text; names of patients may hold spaces.
+_NEXT_LIST = re.compile(r"\s+(?=\w+=)")
 
 
 def parse_split(split: str | Sequence[str] | Mapping[str, object]):
@@ -33,7 +36,8 @@ def parse_split(split: str | Sequence[str] | Mapping[str, object]):
     if isinstance(split, Mapping):
         lists = {name: _as_list(value) for name, value in split.items()}
         return _checked(lists)
-    parts = split.split() if isinstance(split, str) else [str(p) for p in split]
+    texts = [split] if isinstance(split, str) else [str(part) for part in split]
+    parts = [part for text in texts for part in _NEXT_LIST.split(text.strip())]
     if parts == [FOLDERS]:
         return FOLDERS
     if parts and all("=" in part for part in parts):
@@ -42,7 +46,7 @@ def parse_split(split: str | Sequence[str] | Mapping[str, object]):
             name, _, patients = part.partition("=")
             lists.setdefault(name, []).extend(_as_list(patients))
         return _checked(lists)
-    return _ratios(",".join(parts))
+    return _ratios(",".join(word for part in parts for word in part.split()))
 
 
 def _as_list(value) -> list[str]:

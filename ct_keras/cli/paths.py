@@ -1,0 +1,129 @@
+"""Paths of a command: each is declared as read or as written, and checked as such.
+
+A `SafeCommand` looks at all of its paths before it starts: no output may lie in or
+around an input or another output, and only what ct_keras wrote is replaced. So a
+command declares its paths by the types below and checks nothing by itself. A MODEL
+counts as an input where it is a file or folder.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import click
+
+
+class DeclaredPath(click.ParamType):
+    """A parameter that may name places on the disk."""
+
+    name = "path"
+
+    def inputs(self, values: Sequence, given: dict) -> list[Path]:
+        """Those of the values that are read; `given` holds all parameters."""
+        return []
+
+    def outputs(self, values: Sequence, given: dict) -> list[Path]:
+        """Those of the values that are written."""
+        return []
+
+
+class InputPath(DeclaredPath):
+    """A file or folder that is read."""
+
+    def convert(self, value, param, ctx) -> Path:
+        """The text as a path."""
+        return Path(value)
+
+    def inputs(self, values, given) -> list[Path]:
+        """All of them."""
+        return list(values)
+
+
+class OutputFolder(DeclaredPath):
+    """A folder that is written.
+
+    Args:
+        kind: What it will be; see `ct_keras.files.marker`.
+        resumable: Whether it may hold something, which the command looks at.
+    """
+
+    def __init__(self, kind: str, *, resumable: bool = False):
+        self.kind = kind
+        self.resumable = resumable
+
+    def convert(self, value, param, ctx) -> Path:
+        """The text as a path."""
+        return Path(value)
+
+    def outputs(self, values, given) -> list[Path]:
+        """All of them."""
+        return list(values)
+
+
+class ModelText(DeclaredPath):
+    """MODEL: a name, or a run or file, which is then read."""
+
+    name = "text"
+
+    def convert(self, value, param, ctx) -> str:
+        """The text itself."""
+        return value
+
+    def inputs(self, values, given) -> list[Path]:
+        """Those that lie on the disk, unless they are names of published weights."""
+        there = [text for text in values if ":" not in text and Path(text).exists()]
+        if not there:
+            return []
+        from ct_keras.denoising import list_published
+
+        return [Path(text) for text in there if text not in list_published()]
+
+
+class SafeCommand(click.Command):
+    """A command that refuses outputs which could harm something, first of all."""
+
+    def invoke(self, ctx: click.Context) -> object:
+        """Checks the paths, then runs the command."""
+        self.check_places(ctx.params)
+        return super().invoke(ctx)
+
+    def check_places(self, given: dict) -> None:
+        """Checks all paths of a call.
+
+        Raises:
+            CtKerasError: CTK-E071.
+        """
+        from ct_keras.files import check_apart, check_output_folder
+
+        inputs, outputs = [], []
+        for label, kind, values in self._declared(given):
+            inputs += [(label, path) for path in kind.inputs(values, given)]
+            outputs += [(label, path) for path in kind.outputs(values, given)]
+        check_apart(outputs, inputs)
+        for _, kind, values in self._declared(given):
+            for path in kind.outputs(values, given):
+                check_output_folder(
+                    path,
+                    overwrite=given.get("overwrite", False),
+                    kind=kind.kind,
+                    resumable=kind.resumable,
+                )
+
+    def _declared(self, given: dict) -> Iterator[tuple[str, DeclaredPath, Sequence]]:
+        for param in self.params:
+            value = given.get(param.name)
+            if isinstance(param.type, DeclaredPath) and value is not None:
+                several = isinstance(value, tuple)
+                yield _label(param), param.type, value if several else (value,)
+
+
+def _label(param: click.Parameter) -> str:
+    """What help calls a parameter: --qc, or OUT."""
+    if isinstance(param, click.Option):
+        return max(param.opts, key=len)
+    return param.human_readable_name.removesuffix("...")
+
+
+command = functools.partial(click.command, cls=SafeCommand)
