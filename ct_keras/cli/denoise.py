@@ -32,6 +32,7 @@ from ct_keras.notice import NOTICE
     type=OutputFolder("quality control"),
     help="A folder for qc.json and qc.png: what was removed, and what the guards saw.",
 )
+@click.option("--force-hu", is_flag=True, help="Accept values that look unlike HU.")
 @click.option(
     "--override-guards", is_flag=True, help="Denoise what the guards refuse; recorded."
 )
@@ -46,6 +47,7 @@ def command(
     device,
     allow_repeat,
     qc,
+    force_hu,
     override_guards,
     overwrite,
     as_json,
@@ -61,7 +63,10 @@ def command(
     """
     from ct_keras.dicom import find_series, read_series
 
-    found = [read_series(source, series=wanted)] if wanted else find_series(source)
+    if wanted:
+        found = [read_series(source, series=wanted, force_hu=force_hu)]
+    else:
+        found = find_series(source, force_hu=force_hu)
     from ct_keras.denoising.methods import get_method
     from ct_keras.serving.series import denoise_series
 

@@ -6,13 +6,12 @@ Commands are imported when they are called, so that help and refusals are quick.
 from __future__ import annotations
 
 import importlib
-import logging
-import os
 import sys
 
 import click
 
 import ct_keras
+from ct_keras.cli import process
 from ct_keras.errors import CtKerasError, ExitCode
 
 #: Command -> one line of help, so that listing them imports none.
@@ -52,7 +51,11 @@ class _LazyGroup(click.Group):
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 88},
 )
 @click.version_option(ct_keras.__version__, prog_name="ct-keras")
-@click.option("--debug", is_flag=True, help="Show the traceback of an error.")
+@click.option(
+    "--debug",
+    is_flag=True,
+    help="Show the traceback of an error; also after the command.",
+)
 def cli(debug: bool) -> None:
     """Low-dose CT denoising with Keras. Hounsfield units at every boundary.
 
@@ -63,25 +66,30 @@ def cli(debug: bool) -> None:
 def main(arguments: list[str] | None = None) -> None:
     """The console script: runs a command and exits with its status."""
     own_process = arguments is None
-    arguments = sys.argv[1:] if own_process else arguments
-    debug = "--debug" in arguments
-    if own_process and not debug:
-        _silence_libraries()
-    _start_logging()
+    arguments, debug = _without_debug(sys.argv[1:] if own_process else arguments)
     try:
-        result = cli.main(arguments, prog_name="ct-keras", standalone_mode=False)
+        if own_process:
+            process.use_plain_characters()
+            process.stop_on_signals()
+            if not debug:
+                process.silence_libraries()
+            process.choose_backend()
+        process.start_logging()
+        result = cli.main(
+            list(arguments), prog_name="ct-keras", standalone_mode=False, obj=arguments
+        )
         sys.exit(result if isinstance(result, int) else ExitCode.DONE)
     except CtKerasError as error:
         if debug:
             raise
         _fail(str(error), error.exit_code)
-    except click.exceptions.Abort:
+    except process.Stopped as stop:
+        _fail(str(stop), stop.exit_code)
+    except (click.exceptions.Abort, KeyboardInterrupt):
         _fail("stopped", ExitCode.INTERRUPTED)
     except click.ClickException as error:
         # Click ends usage errors with 2, which here means "no CT images".
         _fail(f"CTK-E000 {error.format_message()}", ExitCode.USAGE)
-    except KeyboardInterrupt:
-        _fail("stopped", ExitCode.INTERRUPTED)
     except Exception as error:
         if debug:
             raise
@@ -92,41 +100,16 @@ def main(arguments: list[str] | None = None) -> None:
         )
 
 
+def _without_debug(arguments: list[str]) -> tuple[list[str], bool]:
+    """Takes --debug out, which may stand before and after the command."""
+    end = arguments.index("--") if "--" in arguments else len(arguments)
+    kept = [word for word in arguments[:end] if word != "--debug"] + arguments[end:]
+    return kept, len(kept) < len(arguments)
+
+
 def _fail(line: str, code: int) -> None:
     click.echo(line, err=True)
     sys.exit(int(code))
-
-
-def _silence_libraries() -> None:
-    """Keeps what TensorFlow's C++ code writes to standard error off the terminal.
-
-    It greets with half a dozen lines about the processor before anything can be
-    configured, and its Python code warns that many networks mean many traces. Python's
-    other messages go on to where they went; --debug shows all.
-    """
-    logging.getLogger("tensorflow").setLevel(logging.ERROR)
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    sys.stderr.flush()
-    sys.stderr = os.fdopen(os.dup(2), "w", buffering=1, errors="backslashreplace")
-    nowhere = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nowhere, 2)
-    os.close(nowhere)
-
-
-class _StandardError(logging.Handler):
-    """Writes plain lines to what standard error is at that moment."""
-
-    def emit(self, record: logging.LogRecord) -> None:
-        click.echo(self.format(record), err=True)
-
-
-def _start_logging() -> None:
-    """Private output files, and plain log lines on standard error."""
-    os.umask(0o077)
-    root = logging.getLogger()
-    if not any(isinstance(handler, _StandardError) for handler in root.handlers):
-        root.addHandler(_StandardError())
-    logging.getLogger("ct_keras").setLevel(logging.INFO)
 
 
 if __name__ == "__main__":

@@ -7,6 +7,8 @@ standard error. With `--json` standard output holds one JSON document and nothin
 from __future__ import annotations
 
 import json
+import os
+import shlex
 import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -60,5 +62,15 @@ def echo_table(title: str, columns: Sequence[str], rows: Sequence[Sequence]) -> 
 
 def public_command() -> str:
     """The command for files that travel: paths by their last part."""
-    parts = [Path(text).name if "/" in text else text for text in sys.argv[1:]]
-    return " ".join(["ct-keras", *parts])
+    context = click.get_current_context(silent=True)
+    given = context and context.find_root().obj
+    words = sys.argv[1:] if given is None else given
+    return shlex.join(["ct-keras", *map(_public, words)])
+
+
+def _public(word: str) -> str:
+    """A word of the command; ``--out=/data/x`` keeps the name before the path."""
+    name, equals, value = word.partition("=")
+    if not equals or os.sep in name:
+        name, equals, value = "", "", word
+    return name + equals + (Path(value).name if os.sep in value else value)

@@ -35,9 +35,12 @@ from ct_keras.notice import NOTICE
 @click.option(
     "--electronic-noise", type=float, help="SD per ray in photons.  [default: 0.5]"
 )
+@click.option("--force-hu", is_flag=True, help="Accept values that look unlike HU.")
 @click.option("--overwrite", is_flag=True, help="Replace OUT.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
-def command(source, out, dose, seed, wanted, overwrite, as_json, **options) -> None:
+def command(
+    source, out, dose, seed, wanted, force_hu, overwrite, as_json, **options
+) -> None:
     """Writes the series in IN to OUT as a lower dose would have shown it.
 
     Noise is added in the projections; what the scan already holds is measured and
@@ -47,7 +50,7 @@ def command(source, out, dose, seed, wanted, overwrite, as_json, **options) -> N
     from ct_keras.simulation import SeriesSimulator, check_dose
 
     check_dose(dose)
-    series = read_series(source, series=wanted)
+    series = read_series(source, series=wanted, force_hu=force_hu)
     echo_findings(series.findings)
     options["tube_current_modulation"] = options.pop("modulation")
     simulator = SeriesSimulator(

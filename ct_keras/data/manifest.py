@@ -70,7 +70,7 @@ class Manifest:
                 "these records have no such split, or it is empty",
                 received=split,
                 expected="one of " + ", ".join(known),
-                fix="convert again with a --split that names it",
+                fix="convert again with a split that names it (--split of convert)",
             )
         return shards
 

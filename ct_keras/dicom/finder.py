@@ -120,12 +120,13 @@ def read_series(
     ]
     if len(chosen) == 1:
         return chosen[0]
-    problem = "use --series to choose" if series is None else "not the chosen one"
+    problem = "one is needed" if series is None else "not the chosen one"
     raise CtKerasError(
         "CTK-E030",
         f"found {len(found)} CT series; {problem}",
         expected=f"a SeriesInstanceUID or a number from 1 to {len(found)}",
-        fix="list them with ct-keras inspect",
+        fix="give a folder that holds one alone, or choose it: series=NUMBER (--series "
+        "of denoise and simulate); ct-keras inspect lists them",
     )
 
 
@@ -166,7 +167,7 @@ def scan_folder(
         counts[Kind.LOCALIZER] += _add_series(scan, files, limits, force_hu=force_hu)
     scan.findings += count_findings(scan.files, counts)
     if len(scan.series) > 1:
-        text = f"found {len(scan.series)} CT series; use --series to choose"
+        text = f"found {len(scan.series)} CT series; they stay apart"
         scan.findings.append(Finding("CTK-I030", text))
     if not scan.series and not scan.refusals:
         scan.refusals.append(Refusal(nothing_found(scan.files, modality), scan.files))

@@ -55,5 +55,6 @@ def _implausible(low: float, high: float, reason: str) -> CtKerasError:
         "CTK-E044",
         f"pixel values are not Hounsfield units (min {low:.0f}, max {high:.0f}, "
         f"{reason})",
-        fix="check slope and intercept; --force-hu accepts the values as they are",
+        fix="check slope and intercept, or accept the values as they are: "
+        "force_hu=True (--force-hu of inspect, denoise, simulate and convert)",
     )

@@ -80,7 +80,8 @@ class SeriesWriter:
             raise CtKerasError(
                 "CTK-E050",
                 "series was already denoised by ct_keras",
-                fix="denoise the original, or pass --allow-repeat",
+                fix="denoise the original, or repeat it all the same: "
+                "allow_repeat=True (--allow-repeat of denoise)",
             )
 
     def __enter__(self) -> SeriesWriter:

@@ -76,7 +76,8 @@ def tuned(methods: dict, source: Source, tune: bool | None) -> dict:
             "CTK-E000",
             "there is nothing to fit the filters to",
             expected="records with a split val besides, or --fit-scans of evaluate",
-            fix="leave out --tune",
+            fix="leave the filters as they are (no --tune of evaluate and reader-study "
+            "make)",
         )
     pairs = source.fitting()
     fitted = {}

@@ -69,7 +69,8 @@ def series_source(low: Path | None, full: Path | None) -> Source:
         raise CtKerasError(
             "CTK-E000",
             "there are no slice pairs",
-            expected="--records, or both --low and --full",
+            expected="records, or a low-dose series and its reference (--records, "
+            "--low and --full of evaluate and reader-study make)",
         )
     from ct_keras.data import pair_series
     from ct_keras.dicom import read_series

@@ -6,6 +6,8 @@ units (see `ct_keras.hu`); `ct_keras.Denoiser` wraps one for Hounsfield units.
 
 from __future__ import annotations
 
+import logging
+
 import keras
 
 from ct_keras.errors import CtKerasError
@@ -64,6 +66,14 @@ __all__ = [
     "list_models",
     "size_rule_of",
 ]
+
+if keras.config.image_data_format() != "channels_last":
+    # Every builder, every file of weights and every loss has channels last.
+    keras.config.set_image_data_format("channels_last")
+    logging.getLogger(__name__).warning(
+        "CTK-W093 Keras was set to channels_first; ct_keras works with channels_last, "
+        "and has set it for this process"
+    )
 
 #: Adding a paper: one file in this folder, one line here.
 _SPECS = {

@@ -98,7 +98,8 @@ def unblind(
             f"{len(missing)} cases are not completely answered",
             received="; ".join(missing[:5]) + (" ..." if len(missing) > 5 else ""),
             expected="every question of every case",
-            fix="let the readers finish, or pass --allow-incomplete",
+            fix="let the readers finish, or leave these out: allow_incomplete=True "
+            "(--allow-incomplete of reader-study score)",
         )
     if np.isnan(ratings.scores).all():
         raise CtKerasError("CTK-E084", "no case is completely answered")

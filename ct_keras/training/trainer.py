@@ -38,7 +38,9 @@ from ct_keras.training.validation import (
 
 logger = logging.getLogger(__name__)
 #: The fix where the folder of a run holds something.
-_FILLED = "choose another folder, or go on with the run in it: resume=True (--resume)"
+_FILLED = (
+    "choose another folder, or resume the run in it: resume=True (--resume of train)"
+)
 
 
 @dataclass(frozen=True)

@@ -143,7 +143,8 @@ def _check_sources(cases: Sequence[Case], *, allow_lossy: bool) -> None:
             "CTK-E011",
             "the source was lossy-compressed; its noise is not that of the scanner",
             received=f"{lossy} of {len(images)} images",
-            fix="leave these series out, or pass --allow-lossy",
+            fix="leave these series out, or accept them: allow_lossy=True "
+            "(--allow-lossy of convert)",
         )
     if any(getattr(image, "denoised", False) for image in images):
         raise CtKerasError(

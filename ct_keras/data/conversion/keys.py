@@ -56,7 +56,7 @@ def load_key(path: str | os.PathLike | None = None) -> bytes:
         path: A file with any secret text of at least 16 bytes. By default the one that
             the environment variable CT_KERAS_HASH_KEY_FILE names, else a file in the
             user's configuration folder, so that all conversions of a user agree. Where
-            that folder cannot be written, the key lives for one conversion.
+            there is none, or it cannot be written, the key lives for one conversion.
 
     Raises:
         CtKerasError: CTK-E005, if a file that was named cannot be read or is too short.
@@ -75,11 +75,18 @@ def load_key(path: str | os.PathLike | None = None) -> bytes:
                 expected="at least 16 bytes",
             )
         return key
-    return _own_key(default_key_file())
+    try:
+        return _own_key(default_key_file())
+    except RuntimeError:  # a user without a home
+        return _new_key()
+
+
+def _new_key() -> bytes:
+    return secrets.token_hex(_KEY_BYTES).encode()
 
 
 def _own_key(file: Path) -> bytes:
-    key = secrets.token_hex(_KEY_BYTES).encode()
+    key = _new_key()
     with contextlib.suppress(OSError):
         file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         with contextlib.suppress(FileExistsError):

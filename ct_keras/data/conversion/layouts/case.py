@@ -59,7 +59,7 @@ class LayoutOptions:
             raise CtKerasError(
                 "CTK-E000",
                 "this layout needs two folders",
-                fix="pass --low DIR and --full DIR",
+                fix="give low and full (--low and --full of convert)",
             )
         for folder in (self.low, self.full):
             if not folder.is_dir():

@@ -54,7 +54,8 @@ def images(root: Path, options: LayoutOptions) -> list[Case]:
         raise CtKerasError(
             "CTK-E040",
             "pictures do not say what their values are in HU",
-            fix="pass --slope and --intercept: HU = value * slope + intercept",
+            fix="give slope and intercept, HU = value * slope + intercept (--slope and "
+            "--intercept of convert)",
         )
     stacks: dict[tuple[str, str], list[Pair]] = {}
     for number, name in enumerate(common, start=1):

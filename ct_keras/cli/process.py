@@ -1,0 +1,123 @@
+"""What the console script arranges in its own process before a command runs."""
+
+from __future__ import annotations
+
+import codecs
+import importlib.util
+import logging
+import os
+import signal
+import sys
+
+from ct_keras.errors import CtKerasError
+
+#: Characters of messages and tables -> what a terminal without them shows.
+_PLAIN = {"°": " deg", "µ": "u", "±": "+-", "×": "x", "–": "-", "—": "-", "…": "..."}
+_PLAIN_ERRORS = "ct_keras.plain"
+
+
+class Stopped(BaseException):
+    """The system asked the process to end.
+
+    Attributes:
+        number: The signal.
+    """
+
+    def __init__(self, number: int):
+        self.number = number
+        super().__init__(number)
+
+    def __str__(self) -> str:
+        name = signal.Signals(self.number).name
+        return f"stopped by {name}; unfinished output was removed"
+
+    @property
+    def exit_code(self) -> int:
+        """What the shell gets, as from any program that a signal ends."""
+        return 128 + self.number
+
+
+def stop_on_signals() -> None:
+    """Lets SIGTERM and SIGHUP raise `Stopped`, so that unfinished output goes.
+
+    What was set to be ignored (nohup) stays ignored. A process that is forked from
+    this one, and does not clean up for it, ends as usual.
+    """
+    owner = os.getpid()
+
+    def stop(number: int, frame: object) -> None:
+        if os.getpid() != owner:
+            signal.signal(number, signal.SIG_DFL)
+            signal.raise_signal(number)
+        for each in numbers:
+            signal.signal(each, signal.SIG_IGN)  # not again while it cleans up
+        raise Stopped(number)
+
+    named = (getattr(signal, name, None) for name in ("SIGTERM", "SIGHUP"))
+    numbers = [
+        number
+        for number in named
+        if number is not None and signal.getsignal(number) == signal.SIG_DFL
+    ]
+    for number in numbers:
+        signal.signal(number, stop)
+
+
+def use_plain_characters() -> None:
+    """Lets a terminal that cannot show a character show something like it."""
+    codecs.register_error(_PLAIN_ERRORS, _plain)
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors=_PLAIN_ERRORS)
+
+
+def _plain(error: UnicodeError) -> tuple[str, int]:
+    if not isinstance(error, UnicodeEncodeError):
+        raise error
+    text = error.object[error.start : error.end]
+    return "".join(_PLAIN.get(letter, "?") for letter in text), error.end
+
+
+def choose_backend() -> None:
+    """Keras works with TensorFlow unless KERAS_BACKEND says otherwise.
+
+    What keras.json says is meant for other programs: it may name what is not installed.
+
+    Raises:
+        CtKerasError: CTK-E093, if the backend that KERAS_BACKEND names is not there.
+    """
+    backend = os.environ.setdefault("KERAS_BACKEND", "tensorflow")
+    known = ("tensorflow", "jax", "torch")
+    if backend not in known or importlib.util.find_spec(backend) is None:
+        raise CtKerasError(
+            "CTK-E093",
+            "the backend of Keras is not available",
+            received=f"KERAS_BACKEND={backend}",
+            expected="tensorflow, or one of jax and torch that is installed",
+            fix="set KERAS_BACKEND=tensorflow",
+        )
+
+
+def silence_libraries() -> None:
+    """Keeps what TensorFlow's C++ code writes to standard error off the terminal.
+
+    It greets with half a dozen lines about the processor before anything can be
+    configured, and its Python code warns that many networks mean many traces. Python's
+    other messages go on to where they went; --debug shows all.
+    """
+    logging.getLogger("tensorflow").setLevel(logging.ERROR)
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    sys.stderr.flush()
+    sys.stderr = os.fdopen(
+        os.dup(2), "w", 1, encoding=sys.stderr.encoding, errors=_PLAIN_ERRORS
+    )
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 2)
+    os.close(nowhere)
+
+
+def start_logging() -> None:
+    """Private output files, and plain log lines on standard error."""
+    os.umask(0o077)
+    logging.basicConfig(format="%(message)s", level=logging.WARNING, stream=sys.stderr)
+    logging.getLogger("ct_keras").setLevel(logging.INFO)
