@@ -9,6 +9,8 @@ import os
 import signal
 import sys
 
+import click
+
 from ct_keras.errors import CtKerasError
 
 #: Characters of messages and tables -> what a terminal without them shows.
@@ -119,5 +121,14 @@ def silence_libraries() -> None:
 def start_logging() -> None:
     """Private output files, and plain log lines on standard error."""
     os.umask(0o077)
-    logging.basicConfig(format="%(message)s", level=logging.WARNING, stream=sys.stderr)
+    root = logging.getLogger()
+    if not any(isinstance(handler, _PlainLines) for handler in root.handlers):
+        root.addHandler(_PlainLines())
     logging.getLogger("ct_keras").setLevel(logging.INFO)
+
+
+class _PlainLines(logging.Handler):
+    """Prints records where standard error goes at the time."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        click.echo(self.format(record), err=True)

@@ -103,11 +103,11 @@ def test_usage_errors_end_with_3(capsys, arguments):
 
 
 def test_unexpected_errors_are_one_line_without_paths(capsys, monkeypatch, tmp_path):
-    def broken(*_):
+    def broken(*_, **__):
         raise RuntimeError(str(tmp_path))
 
     monkeypatch.setattr("ct_keras.dicom.find_series", broken)
-    line = _refused(capsys, "CTK-E999", 1, "denoise", tmp_path, tmp_path / "o")
+    line = _refused(capsys, "CTK-E999", 1, "denoise", tmp_path / "i", tmp_path / "o")
     assert "RuntimeError" in line
     assert str(tmp_path) not in line
 
@@ -160,7 +160,8 @@ def test_denoise_of_strength_0_gives_every_pixel_back(
     source, out = phantom_patients / "train", tmp_path / "OUT"
     status, *_ = _run(capsys, "denoise", source, out, "--model", run, "--strength", "0")
     assert status == 0
-    assert sorted(path.name for path in out.iterdir()) == ["series-1", "series-2"]
+    names = sorted(path.name for path in out.iterdir())
+    assert names == [".ct_keras", "series-1", "series-2"]
     before = {_position(path): path for path in source.rglob("*.dcm")}
     after = {_position(path): path for path in out.rglob("*.dcm")}
     assert before.keys() == after.keys()
