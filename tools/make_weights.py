@@ -4,8 +4,10 @@
 
 CT is a folder of normal-dose CT series with the sub-folders train/, val/ and test/ (one
 folder a patient); WORK keeps the intermediate steps; NAME is a network of weights.json,
-all of them by default. A step that is done is not done again, and training resumes, so
-the same command goes on after a kill. The networks are measured together, in one table.
+all of them by default. weights.json also says which phantoms join the training, the
+doses and what the networks are compared with. A step that is done is not done again,
+and training resumes, so the same command goes on after a kill. The networks are
+measured together, in one table.
 """
 
 from __future__ import annotations
@@ -15,6 +17,7 @@ import hashlib
 import json
 import logging
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 
 import ct_keras
@@ -27,32 +30,30 @@ from ct_keras.report import write_report
 from ct_keras.serving import publish
 from ct_keras.training import train
 
-DOSES = (0.05, 0.1, 0.25, 0.5)
-#: Seed, region and kernel: phantoms without noise of their own are clean references,
-#: and their kernels widen the range of noise textures.
-PHANTOMS = ((11, "abdomen", "B30f"), (12, "thorax", "B45f"), (13, "abdomen", "D45f"))
-METHODS = ("input", "filter:gaussian", "filter:median", "filter:nlm")
 #: What each network's training and card have of their own, and what all share.
 NOTES = Path(__file__).with_name("weights.json")
 SAVED_MODELS = Path(__file__).resolve().parents[1] / "saved_models"
 
 
-def main() -> None:
+def main(arguments: Sequence[str] | None = None) -> None:
     """Runs all steps."""
-    notes = json.loads(NOTES.read_text())
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("ct", type=Path)
     parser.add_argument("work", type=Path)
     parser.add_argument("names", nargs="*", metavar="NAME")
-    arguments = parser.parse_args()
-    names = arguments.names or list(notes["networks"])
+    parser.add_argument("--notes", type=Path, default=NOTES)
+    parser.add_argument("--saved-models", type=Path, default=SAVED_MODELS)
+    given = parser.parse_args(arguments)
+    notes = json.loads(given.notes.read_text())
+    names = given.names or list(notes["networks"])
     if unknown := set(names) - set(notes["networks"]):
-        parser.error(f"not in {NOTES.name}: {', '.join(sorted(unknown))}")
+        parser.error(f"not in {given.notes.name}: {', '.join(sorted(unknown))}")
     logging.basicConfig(format="%(message)s", level=logging.INFO)
-    work = arguments.work
-    collect(arguments.ct, work / "collection")
+    work = given.work
+    collect(given.ct, work / "collection", notes["phantoms"])
     records = work / "records"
-    convert(work / "collection", records, layout="single", split="folders", doses=DOSES)
+    doses = tuple(notes["doses"])
+    convert(work / "collection", records, layout="single", split="folders", doses=doses)
     runs = {}
     for name in names:
         runs[name] = train(
@@ -63,38 +64,56 @@ def main() -> None:
             resume=True,
             **notes["networks"][name]["training"],
         ).run
-    metrics = evaluate(runs, records, work / "evaluations")
+    metrics = evaluate(runs, records, work / "evaluations", notes["compared_with"])
     for name, run in runs.items():
         card = notes["shared"] | notes["networks"][name]["card"]
-        publish(run, metrics, card, SAVED_MODELS / name)
+        if not is_published(run, card, given.saved_models / name):
+            publish(run, metrics, card, given.saved_models / name)
 
 
-def evaluate(runs: dict[str, Path], records: Path, out: Path) -> dict:
+def evaluate(
+    runs: dict[str, Path], records: Path, out: Path, others: Sequence[str]
+) -> dict:
     """Measures the runs and the filters, unless just these weights were measured."""
     weights = [(run / "best.json").read_text() for run in runs.values()]
     digest = hashlib.sha256("".join(weights).encode()).hexdigest()
     folder = out / digest[:12]
     if (folder / "metrics.json").is_file():
         return json.loads((folder / "metrics.json").read_text())
-    methods = {other: get_method(other) for other in METHODS}
+    methods = {other: get_method(other) for other in others}
     methods |= {name: ct_keras.load(run) for name, run in runs.items()}
     evaluation = measure(methods, records_source(records, "test"), tune=True)
     write_report(evaluation, folder)
     return evaluation.document
 
 
-def collect(ct: Path, folder: Path) -> None:
-    """Puts the real series and the phantoms under one roof."""
+def is_published(run: Path, notes: dict, folder: Path) -> bool:
+    """Whether a folder holds just these weights and what people said of them."""
+    if not (folder / "metadata.json").is_file():
+        return False
+    card = json.loads((folder / "metadata.json").read_text())
+    best = json.loads((run / "best.json").read_text())
+    same = {name: card.get(name) for name in notes} == notes
+    return same and card["training"]["best"] == best
+
+
+def collect(ct: Path, folder: Path, phantoms: Sequence[dict]) -> None:
+    """Puts the real series and the phantoms under one roof.
+
+    Phantoms have no noise of their own, so they are clean references, and their kernels
+    widen the range of noise textures.
+    """
     if folder.is_dir():
         return
     temporary = folder.with_name("collecting")
     shutil.rmtree(temporary, ignore_errors=True)
     for split in ("train", "val", "test"):
         shutil.copytree(ct / split, temporary / split)
-    for seed, region, kernel in PHANTOMS:
-        phantom = make_phantom(seed, region=region)
+    for phantom in phantoms:
+        seed, kernel = phantom["seed"], phantom["kernel"]
+        rest = {k: v for k, v in phantom.items() if k not in ("seed", "kernel")}
         write_phantom(
-            phantom,
+            make_phantom(seed, **rest),
             temporary / "train" / f"phantom-{seed}",
             noise=False,
             kernel=kernel,

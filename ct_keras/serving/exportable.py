@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import replace
 
 from ct_keras.denoising.denoiser import Denoiser
 from ct_keras.denoising.methods import FILTER_PREFIX, FilterDenoiser, Untreated
-from ct_keras.errors import CtKerasError
+from ct_keras.errors import CtKerasError, Finding
 from ct_keras.filters.linear_models import linear_model, list_linear
 from ct_keras.filters.registry import Filter, require_hu
+
+logger = logging.getLogger(__name__)
 
 
 def exportable(method: Denoiser | FilterDenoiser | Untreated | Filter) -> Denoiser:
@@ -18,15 +21,17 @@ def exportable(method: Denoiser | FilterDenoiser | Untreated | Filter) -> Denois
         method: From `ct_keras.load`, `get_method` or `ct_keras.filters.get`.
 
     Returns:
-        A denoiser as it is. For a linear filter one with the filter's name and
-        parameters, and the hash of its kernels, which tells parameters apart.
+        A denoiser as it is, but a self-ensemble without its eight turns, which are no
+        part of the network; a warning says so. For a linear filter one with the
+        filter's name and parameters, and the hash of its kernels, which tells
+        parameters apart.
 
     Raises:
         CtKerasError: CTK-E000 for the input itself, a filter that is not linear or one
             that is for display only.
     """
     if isinstance(method, Denoiser):
-        return method
+        return _without_ensemble(method)
     if isinstance(method, Untreated):
         linear = ", ".join(FILTER_PREFIX + name for name in list_linear())
         raise CtKerasError(
@@ -42,3 +47,19 @@ def exportable(method: Denoiser | FilterDenoiser | Untreated | Filter) -> Denois
         weights_sha256=denoiser.identity.weights_sha256,
     )
     return denoiser
+
+
+def _without_ensemble(denoiser: Denoiser) -> Denoiser:
+    """The network of a self-ensemble alone; another denoiser as it is."""
+    if not denoiser.self_ensemble:
+        return denoiser
+    finding = Finding(
+        "CTK-W094",
+        "exported is the network alone: the mean over flips and quarter turns is not "
+        "part of it, so results differ from those of the self-ensemble",
+    )
+    logger.warning("%s", finding)
+    parameters = dict(denoiser.identity.parameters)
+    del parameters["self_ensemble"]
+    identity = replace(denoiser.identity, parameters=parameters)
+    return Denoiser(denoiser.model, identity=identity, card=denoiser.card)

@@ -8,7 +8,6 @@ from ct_keras.denoising.denoiser import Denoiser
 from ct_keras.denoising.methods import FilterDenoiser
 from ct_keras.errors import CtKerasError
 from ct_keras.filters import Filter
-from ct_keras.serving.exportable import exportable
 from ct_keras.serving.savedmodel import export_savedmodel
 
 _EXPORTERS = {"savedmodel": export_savedmodel}
@@ -25,7 +24,8 @@ def export(
 
     Args:
         denoiser: What to export: a network, or a linear filter (`mean`, `gaussian`,
-            `blur`, `gaussian_5x5`) with its parameters, which becomes one.
+            `blur`, `gaussian_5x5`) with its parameters, which becomes one. Of a
+            self-ensemble its network alone, and a warning says so.
         out: Where to.
         format: "savedmodel".
         overwrite: Replace what lies there.
@@ -44,4 +44,4 @@ def export(
             received=format,
             expected=", ".join(_EXPORTERS),
         )
-    return _EXPORTERS[format](exportable(denoiser), out, overwrite=overwrite)
+    return _EXPORTERS[format](denoiser, out, overwrite=overwrite)

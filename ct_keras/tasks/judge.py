@@ -129,7 +129,7 @@ def _recipe(name: str):
 
 def _kept(folder: Path | None, recipe, seed: int):
     """The network in a folder, or None; refused, if it was trained otherwise."""
-    import keras
+    from ct_keras.denoising.model_files import load_keras
 
     if folder is None or not (folder / "network.keras").is_file():
         return None
@@ -153,7 +153,7 @@ def _kept(folder: Path | None, recipe, seed: int):
             expected=", ".join(f"{key} {wanted[key]}" for key in other),
             fix="keep these judges in another folder",
         )
-    return keras.models.load_model(folder / "network.keras")
+    return load_keras(folder / "network.keras")
 
 
 def _trained(kind: str, folder: Path | None, seed: int, options: dict):

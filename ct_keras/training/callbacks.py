@@ -184,22 +184,25 @@ class _Board:
     """Scalars and a few slices in a fixed window for TensorBoard."""
 
     def __init__(self, folder: Path):
-        import tensorflow as tf
-
-        self._tf = tf
-        self._writer = tf.summary.create_file_writer(str(folder))
+        self._folder = folder
+        self._writer = None
 
     def write(self, row: dict, denoise, pairs) -> None:
+        import tensorflow as tf
+
+        # Made here, so that a run that is done already gets no further file.
+        if self._writer is None:
+            self._writer = tf.summary.create_file_writer(str(self._folder))
         step = row["epoch"]
         with self._writer.as_default():
             for name, value in row.items():
                 if name != "epoch":
-                    self._tf.summary.scalar(name, value, step=step)
+                    tf.summary.scalar(name, value, step=step)
             for index, pair in enumerate(pairs):
                 panels = [pair.low_hu, denoise(pair.low_hu), pair.full_hu]
                 panels = [_middle_slice(panel) for panel in panels]
                 picture = hu.to_display(np.hstack(panels), hu.ABDOMEN)
-                self._tf.summary.image(
+                tf.summary.image(
                     f"slice {index}: low dose, denoised, reference ({hu.ABDOMEN})",
                     picture[None, :, :, None],
                     step=step,
@@ -207,7 +210,8 @@ class _Board:
         self._writer.flush()
 
     def close(self) -> None:
-        self._writer.close()
+        if self._writer is not None:
+            self._writer.close()
 
 
 def _middle_slice(hu: np.ndarray) -> np.ndarray:

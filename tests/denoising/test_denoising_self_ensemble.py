@@ -97,3 +97,16 @@ def test_the_identity_tells_it(network):
         "n", version="1", parameters={"a": 1, "self_ensemble": True}
     )
     assert given.parameters == {"a": 1}
+
+
+def test_what_is_exported_is_the_network_alone(network, tmp_path, caplog):
+    import tensorflow as tf
+
+    ensemble = ct_keras.Denoiser(network, self_ensemble=True)
+    assert ct_keras.export(ensemble, tmp_path / "SM") <= 1e-3
+    assert "CTK-W094" in caplog.text
+    x = _ct_like((24, 31))
+    exported = tf.saved_model.load(str(tmp_path / "SM")).signatures["serving_default"]
+    y = exported(tf.constant(x[None, ..., None]))["denoised_hu"].numpy()[0, ..., 0]
+    assert y == pytest.approx(ct_keras.Denoiser(network)(x), abs=1e-3)
+    assert np.abs(y - ensemble(x)).max() > 1

@@ -1,6 +1,7 @@
 """Task networks as judges: the same noise for all, intervals, what came back."""
 
 import json
+import zipfile
 from dataclasses import replace
 
 import numpy as np
@@ -92,6 +93,23 @@ def test_judges_that_were_trained_otherwise_are_refused(
     assert refusal.value.code == "CTK-E000"
     assert named in str(refusal.value)
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("dangerous", [True, False])
+def test_a_kept_judge_is_opened_like_any_model_file(dangerous, tmp_path):
+    """A `.keras` file can name any class to build."""
+    recipe = tasks.get_task("unet").recipe("quick")
+    measures = {"seed": 0, "recipe": recipe.to_plain()}
+    (tmp_path / "measures.json").write_text(json.dumps(measures))
+    with zipfile.ZipFile(tmp_path / "network.keras", "w") as archive:
+        named = {"class_name": "Popen", "module": "subprocess", "config": {}}
+        archive.writestr("config.json", json.dumps(named if dangerous else {}))
+        for name in ("metadata.json", "model.weights.h5"):
+            archive.writestr(name, "{}")
+    with pytest.raises(CtKerasError) as refusal:
+        module._kept(tmp_path, recipe, 0)
+    assert refusal.value.code == "CTK-E091"
+    assert ("outside Keras" in str(refusal.value)) == dangerous
 
 
 def test_a_judge_of_unknown_training_is_refused(tmp_path):

@@ -1,0 +1,58 @@
+"""Published weights, from a folder of CT to the model card, and nothing twice."""
+
+import json
+import runpy
+from pathlib import Path
+
+import numpy as np
+
+import ct_keras
+from ct_keras.files import sha256_of
+
+MAKE_WEIGHTS = Path(__file__).resolve().parents[2] / "tools" / "make_weights.py"
+SMALL = {"region": "abdomen", "shape": [3, 96, 96], "spacing_mm": [8.0, 4.0, 4.0]}
+
+
+def _notes() -> dict:
+    """The real notes with a tiny network, two phantoms and one dose."""
+    notes = json.loads(MAKE_WEIGHTS.with_name("weights.json").read_text())
+    tiny = {"recipe": "quick", "epochs": 1, "steps": 2, "validation_slices": 1}
+    tiny["options"] = {"width": 4}
+    card = notes["networks"]["red_cnn"]["card"]
+    return notes | {
+        "doses": [0.1],
+        "phantoms": [{"seed": 11, "kernel": "B45f"} | SMALL],
+        "compared_with": ["input", "filter:gaussian"],
+        "networks": {"red_cnn": {"training": tiny, "card": card}},
+    }
+
+
+def _contents(*folders: Path) -> dict[str, str]:
+    files = [path for folder in folders for path in folder.rglob("*") if path.is_file()]
+    return {str(path): sha256_of(path) for path in files}
+
+
+def test_weights_are_made_from_scans_to_the_card(phantom_patients, tmp_path):
+    tool = runpy.run_path(str(MAKE_WEIGHTS))
+    work, saved, notes = (tmp_path / name for name in ("work", "saved", "notes.json"))
+    notes.write_text(json.dumps(_notes()))
+    command = [phantom_patients, work, "--notes", notes, "--saved-models", saved]
+    tool["main"](list(map(str, command)))
+
+    card = json.loads((saved / "red_cnn" / "metadata.json").read_text())
+    assert [row["model"] for row in card["metrics"]["rows"]] == [
+        *("input", "filter:gaussian", "red_cnn"),
+    ]
+    assert card["metrics"]["by_dose"][0]["dose_fraction"] == 0.1
+    assert card["metrics"]["rows"][2]["slices"] == 3
+    assert card["training"]["recipe"]["options"]["width"] == 4
+    assert card["description"] in (saved / "red_cnn" / "README.md").read_text()
+    # 2 phantoms in train, one of them noise-free and sharper, and 3 patients.
+    assert len(list((work / "collection").glob("*/*"))) == 5
+    denoiser = ct_keras.load(saved / "red_cnn")
+    with np.load(saved / "red_cnn" / "golden.npz") as golden:
+        assert np.array_equal(denoiser(golden["low_dose_hu"]), golden["denoised_hu"])
+
+    before = _contents(work, saved)
+    tool["main"](list(map(str, command)))
+    assert _contents(work, saved) == before
