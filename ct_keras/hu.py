@@ -16,6 +16,9 @@ SCALE_HU = 4096.0
 #: Nothing below this reaches a network. Scanners write such values outside the
 #: reconstruction circle; they are restored bit for bit after denoising.
 FLOOR_HU = -OFFSET_HU
+#: Nothing in a patient is that thin: untagged values below it are padding where they
+#: lie outside the field of view.
+PADDING_HU = -1100.0
 AIR_HU = -1000.0
 WATER_HU = 0.0
 

@@ -74,8 +74,7 @@ def command(folder, force_hu, model, as_json) -> int:
 
 
 def _facts(number: int, series) -> dict:
-    from ct_keras.image_quality import noise_level_hu
-    from ct_keras.image_quality.noise_texture import noise_frequency
+    from ct_keras.image_quality import noise_frequency_per_cm, noise_level_hu
 
     slices, rows, columns = series.shape
     slice_mm, row_mm, column_mm = series.spacing_mm
@@ -94,7 +93,7 @@ def _facts(number: int, series) -> dict:
         "exposure_mas": _rounded(series.exposure_mas),
         "noise_hu": _rounded(noise_level_hu(series)),
         "noise_frequency_per_cm": _rounded(
-            noise_frequency([first.hu], (row_mm, column_mm))
+            noise_frequency_per_cm([first.hu], (row_mm, column_mm))
         ),
         "padding_share": _rounded(float(first.padding.mean())),
         "denoised": series.denoised,

@@ -7,9 +7,8 @@ import os
 import numpy as np
 
 from ct_keras.data.manifest import read_manifest
-from ct_keras.data.reading import SlicePair, read_some_pairs
-from ct_keras.image_quality.noise_level import deviation_mode, soft_tissue_deviations
-from ct_keras.image_quality.noise_texture import noise_frequency
+from ct_keras.data.reading import read_some_pairs
+from ct_keras.image_quality.noise import noise_frequency_per_cm, noise_index_hu
 
 #: Slice pairs that are looked at, spread over the split.
 COUNT = 48
@@ -37,9 +36,9 @@ def training_ranges(
     """
     indices, frequencies, spacings, thicknesses, kernels = [], [], [], [], set()
     for pair in read_some_pairs(read_manifest(records), split, count):
-        indices.append(_noise_index(pair))
         spacing_mm = pair.spacing_mm or _USUAL_SPACING_MM
-        frequencies.append(noise_frequency([pair.low_hu], spacing_mm))
+        indices.append(noise_index_hu([pair.low_hu], spacing_mm))
+        frequencies.append(noise_frequency_per_cm([pair.low_hu], spacing_mm))
         spacings.extend(pair.spacing_mm or ())
         thicknesses.append(pair.slice_thickness_mm)
         kernels.add(pair.kernel)
@@ -50,11 +49,6 @@ def training_ranges(
         "slice_thickness_mm": _range(thicknesses),
         "kernels": sorted(kernel for kernel in kernels if kernel),
     }
-
-
-def _noise_index(pair: SlicePair) -> float | None:
-    spacing_mm = pair.spacing_mm or _USUAL_SPACING_MM
-    return deviation_mode(soft_tissue_deviations(pair.low_hu, spacing_mm))
 
 
 def _range(values: list, low: float = 0, high: float = 100) -> list[float] | None:

@@ -9,10 +9,7 @@ import numpy as np
 
 from ct_keras.dicom.sources import SourceSlice
 from ct_keras.errors import CtKerasError
-
-#: Nothing in a patient is that thin: untagged values below it are padding where they
-#: lie outside the field of view.
-PADDING_HU = -1100.0
+from ct_keras.hu import PADDING_HU
 
 
 class SlicePixels(NamedTuple):

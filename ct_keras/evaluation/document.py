@@ -11,8 +11,8 @@ import numpy as np
 
 from ct_keras import hu
 from ct_keras.evaluation.groups import GROUP_KEYS, split_by_group
-from ct_keras.metrics import pixelwise as metrics
-from ct_keras.metrics import statistics
+from ct_keras.metrics import statistics, tissues
+from ct_keras.metrics.pixelwise import psnr_of_mse
 from ct_keras.metrics.protocols import MAIN, PROTOCOLS, describe_protocols
 from ct_keras.metrics.vif import CLIP_HIGH_HU, CLIP_LOW_HU, NOISE_VARIANCE, WINDOWS
 from ct_keras.notice import NOTICE
@@ -120,11 +120,11 @@ def describe(*, seed: int = 0) -> dict:
             "swapped": "vif_swapped exchanges the images: for one published table",
         },
         "hu": {
-            "body": f"largest region above {metrics.BODY_HU:g} HU, holes filled",
+            "body": f"largest region above {tissues.BODY_HU:g} HU, holes filled",
             "tissues_hu": {
-                tissue.name: [tissue.low, tissue.high] for tissue in metrics.TISSUES
+                tissue.name: [tissue.low, tissue.high] for tissue in tissues.TISSUES
             },
-            "erosion_pixels": metrics.EROSION_PIXELS,
+            "erosion_pixels": tissues.EROSION_PIXELS,
             "bias": "mean of test - reference",
         },
         "windows": {
@@ -213,7 +213,7 @@ def _pooled_psnr(records: Sequence[Mapping]) -> dict[str, float]:
         if protocol.range_hu is not None:
             errors = [record[protocol.key("rmse_hu")] for record in records]
             pooled = float(np.mean(np.square(errors)))
-            found[f"{protocol.key('psnr')}_pooled"] = metrics.psnr_of_mse(
+            found[f"{protocol.key('psnr')}_pooled"] = psnr_of_mse(
                 pooled, data_range=protocol.range_hu
             )
     return found

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ct_keras.metrics.pixelwise import body_mask, tissue_masks
+from ct_keras.metrics.tissues import body_mask, tissue_masks
 
 UNKNOWN = "unknown"
 #: Smallest share of the body that is lung, and what a slice with it is called.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from ct_keras.errors import CtKerasError
-from ct_keras.image_quality.noise_level import deviation_mode, soft_tissue_deviations
+from ct_keras.image_quality.noise import noise_index_hu
 
 #: Median of |x| for a standard normal x.
 MEDIAN_ABSOLUTE = 0.6745
@@ -14,13 +14,13 @@ MEDIAN_ABSOLUTE = 0.6745
 def noise_sd(image: np.ndarray) -> float:
     """Estimates the standard deviation of the noise of one image, in HU.
 
-    The most frequent local deviation in soft tissue; where there is too little of it,
-    the median absolute difference of neighbours, which is right for white noise.
+    The noise index; where there is too little soft tissue for it, the median absolute
+    difference of neighbours, which is right for white noise.
     """
     unknown_spacing = (np.nan, np.nan)
-    mode = deviation_mode(soft_tissue_deviations(image, unknown_spacing))
-    if mode is not None:
-        return mode
+    index = noise_index_hu([image], unknown_spacing)
+    if index is not None:
+        return index
     differences = np.diff(image, axis=-1)
     if differences.size == 0:
         return 0.0
@@ -38,7 +38,7 @@ def given_or_estimated(image: np.ndarray, given: float | None) -> float:
     if not (np.isfinite(given) and given >= 0):
         raise CtKerasError(
             "CTK-E000",
-            "this is no noise level",
+            "this is not a valid noise level",
             received=given,
             expected="a standard deviation in HU, or None to have it estimated",
         )

@@ -23,10 +23,14 @@ from ct_keras.image_quality.lcd_ct import (
     read_lcd_ct,
     read_metaimage,
 )
-from ct_keras.image_quality.noise_level import noise_level_hu
+from ct_keras.image_quality.noise import (
+    noise_frequency_per_cm,
+    noise_index_hu,
+    noise_level_hu,
+)
 from ct_keras.image_quality.nps import (
     NoisePower,
-    mean_frequency,
+    mean_radial_frequency,
     nnps_difference,
     noise_of_repeats,
     noise_power_spectrum,
@@ -48,7 +52,6 @@ from ct_keras.image_quality.summary import lcd_rows, summary_rows
 from ct_keras.image_quality.ttf import TaskTransfer, find_disc, task_transfer
 
 __all__ = [
-    "noise_level_hu",
     "CHANNELS",
     "LcdInsert",
     "LcdStudy",
@@ -75,10 +78,13 @@ __all__ = [
     "laguerre_gauss",
     "lcd_rows",
     "mean_and_sd",
-    "mean_frequency",
+    "mean_radial_frequency",
     "measure_lcd",
     "measure_quality",
     "nnps_difference",
+    "noise_frequency_per_cm",
+    "noise_index_hu",
+    "noise_level_hu",
     "noise_of_repeats",
     "noise_power_spectrum",
     "npw",

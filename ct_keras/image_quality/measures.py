@@ -10,7 +10,7 @@ from scipy.special import stdtrit
 from ct_keras.image_quality.cnr import cnr, disc_mask, mean_and_sd
 from ct_keras.image_quality.nps import (
     NoisePower,
-    mean_frequency,
+    mean_radial_frequency,
     nnps_difference,
     noise_of_repeats,
     noise_power_spectrum,
@@ -59,7 +59,7 @@ def noise_record(absent: np.ndarray, power: NoisePower, reference: NoisePower) -
         "nps_hu2_mm2": radial,
         "nnps_mm2": power.normalised()[1],
         "peak_frequency_mm": peak_frequency(frequency, radial),
-        "mean_frequency_mm": mean_frequency(frequency, radial),
+        "mean_frequency_mm": mean_radial_frequency(frequency, radial),
         "nnps_rms_difference_mm2": nnps_difference(power, reference),
     }
 

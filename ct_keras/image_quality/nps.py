@@ -148,7 +148,7 @@ def peak_frequency(frequency: np.ndarray, power: np.ndarray) -> float:
     return float(frequency[np.argmax(power)])
 
 
-def mean_frequency(frequency: np.ndarray, power: np.ndarray) -> float:
+def mean_radial_frequency(frequency: np.ndarray, power: np.ndarray) -> float:
     """Returns the integral of f NPS over that of NPS, in cycles per mm.
 
     For a spectrum ``exp(-4 pi^2 s^2 f^2)`` it is ``1 / (2 pi^1.5 s)``; NaN where there

@@ -1,14 +1,6 @@
 """How far one image is from another: errors, similarity, protocols, statistics."""
 
-from ct_keras.metrics.pixelwise import (
-    TISSUES,
-    body_mask,
-    hu_errors,
-    mse,
-    psnr,
-    rmse,
-    tissue_masks,
-)
+from ct_keras.metrics.pixelwise import hu_errors, mse, psnr, rmse
 from ct_keras.metrics.protocols import PROTOCOLS, Protocol, evaluate
 from ct_keras.metrics.ssim import SSIM_NAMES, ssim, ssim_map
 from ct_keras.metrics.statistics import (
@@ -25,6 +17,7 @@ from ct_keras.metrics.statistics import (
     summarize,
     wilcoxon_p,
 )
+from ct_keras.metrics.tissues import TISSUES, body_mask, tissue_masks
 from ct_keras.metrics.vif import vif
 
 __all__ = [

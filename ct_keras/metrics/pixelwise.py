@@ -3,39 +3,10 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 
-import cv2
 import numpy as np
 
-#: The body: the largest connected region above this, opened, with its holes filled.
-BODY_HU = -500.0
-#: Below this a pixel is padding outside the reconstruction circle, not air.
-PADDING_HU = -1100.0
-#: A tissue is eroded by this many pixels in every direction, diagonals included, so
-#: that edges do not count.
-EROSION_PIXELS = 2
-
-
-@dataclass(frozen=True)
-class Tissue:
-    """A class of tissue: `low` <= reference <= `high`, in HU.
-
-    The limits are a choice of this project, not a standard.
-    """
-
-    name: str
-    low: float
-    high: float
-
-
-TISSUES = (
-    Tissue("air", PADDING_HU, -900),
-    Tissue("lung", -900, -500),
-    Tissue("fat", -150, -30),
-    Tissue("soft", -30, 120),
-    Tissue("bone", 200, math.inf),
-)
+from ct_keras.metrics.tissues import body_mask, tissue_masks
 
 
 def mse(*, reference: np.ndarray, test: np.ndarray) -> float:
@@ -70,45 +41,6 @@ def psnr_of_mse(error: float, *, data_range: float) -> float:
     if error == 0:
         return math.inf
     return 10 * math.log10(data_range**2 / error)
-
-
-def body_mask(hu: np.ndarray) -> np.ndarray:
-    """Finds the patient: no air around, no table, lungs and bowel gas included.
-
-    Args:
-        hu: (rows, columns), HU.
-
-    Returns:
-        bool (rows, columns); all False where nothing is denser than -500 HU.
-    """
-    dense = (np.asarray(hu) > BODY_HU).astype(np.uint8)
-    disc = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (5, 5))
-    opened = cv2.morphologyEx(dense, cv2.MORPH_OPEN, disc)
-    _, regions, statistics, _ = cv2.connectedComponentsWithStats(opened)
-    if len(statistics) < 2:
-        return np.zeros(dense.shape, bool)
-    largest = 1 + int(np.argmax(statistics[1:, cv2.CC_STAT_AREA]))
-    around = np.pad((regions != largest).astype(np.uint8), 1, constant_values=1)
-    cv2.floodFill(around, None, (0, 0), 2)
-    return around[1:-1, 1:-1] != 2
-
-
-def tissue_masks(reference_hu: np.ndarray) -> dict[str, np.ndarray]:
-    """Cuts a reference into tissues, each eroded by two pixels.
-
-    Args:
-        reference_hu: (rows, columns), HU.
-
-    Returns:
-        Name of the tissue -> bool (rows, columns).
-    """
-    hu = np.asarray(reference_hu)
-    square = np.ones((2 * EROSION_PIXELS + 1,) * 2, np.uint8)
-    masks = {}
-    for tissue in TISSUES:
-        inside = (hu >= tissue.low) & (hu <= tissue.high)
-        masks[tissue.name] = cv2.erode(inside.astype(np.uint8), square) > 0
-    return masks
 
 
 def hu_errors(*, reference: np.ndarray, test: np.ndarray) -> dict[str, float]:

@@ -14,7 +14,7 @@ import numpy as np
 from ct_keras.data.runs import Place, consecutive_runs
 from ct_keras.errors import CtKerasError
 from ct_keras.evaluation.pictures import dose_of
-from ct_keras.metrics.pixelwise import body_mask
+from ct_keras.metrics.tissues import body_mask
 from ct_keras.progress import track
 from ct_keras.reader_study.criteria import FULL_DOSE, LOW_DOSE
 

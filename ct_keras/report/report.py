@@ -16,8 +16,8 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from ct_keras import hu
 from ct_keras.evaluation.document import INPUT, to_json
 from ct_keras.evaluation.pictures import Picture, pack_image
-from ct_keras.metrics.pixelwise import body_mask
 from ct_keras.metrics.protocols import PROTOCOLS
+from ct_keras.metrics.tissues import body_mask
 from ct_keras.notice import NOTICE
 from ct_keras.report import plots, tables
 from ct_keras.report.curves import curve_groups

@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from ct_keras.evaluation.document import INPUT
-from ct_keras.metrics.pixelwise import TISSUES
 from ct_keras.metrics.protocols import MAIN, PROTOCOLS, Protocol
+from ct_keras.metrics.tissues import TISSUES
 
 MISSING = "–"
 _MINUS = "−"

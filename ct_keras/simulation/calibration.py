@@ -14,11 +14,10 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
+from ct_keras.metrics.tissues import ENHANCED_SOFT_HU
 from ct_keras.simulation.dose import DoseSimulator
 from ct_keras.simulation.kernels import Kernel, between
 
-#: Soft tissue, after smoothing, in HU.
-_TISSUE_HU = (-30.0, 160.0)
 _TISSUE_BLUR_MM = 3.0
 _MARGIN_MM = 4.0
 _WINDOW_MM = 9.0
@@ -134,7 +133,7 @@ def soft_tissue(
         padding: bool (rows, columns), True outside the reconstruction.
     """
     smooth = _blur(np.maximum(hu, -1024), spacing_mm, _TISSUE_BLUR_MM)
-    tissue = (smooth > _TISSUE_HU[0]) & (smooth < _TISSUE_HU[1])
+    tissue = (smooth > ENHANCED_SOFT_HU[0]) & (smooth < ENHANCED_SOFT_HU[1])
     if padding is not None:
         tissue &= ~padding
     reach = [2 * round(_MARGIN_MM / step) + 1 for step in spacing_mm]

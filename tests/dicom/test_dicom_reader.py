@@ -6,8 +6,9 @@ import pytest
 
 from ct_keras.dicom import create_series, find_series, read_series, scan_folder
 from ct_keras.errors import CtKerasError
-from ct_keras.image_quality import noise_level, noise_level_hu
-from ct_keras.image_quality.noise_level import deviation_mode, soft_tissue_deviations
+from ct_keras.image_quality import noise as noise_module
+from ct_keras.image_quality import noise_level_hu
+from ct_keras.image_quality.noise import deviation_mode, soft_tissue_deviations
 
 # Folder, slices, spacing (slice, row, column), kernel, mAs from mA x s, HU range.
 GOLDEN = [
@@ -232,7 +233,7 @@ class TestNoiseLevel:
     def test_white_noise_in_water(self, sigma):
         noise = np.random.default_rng(1).normal(0, sigma, (300, 300))
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(noise_level, "PADDING_HU", -1e6)
+            patch.setattr(noise_module, "PADDING_HU", -1e6)
             deviations = soft_tissue_deviations(50 + noise, (0.7, 0.7))
         assert deviation_mode(deviations) == pytest.approx(sigma, rel=0.04)
 

@@ -8,7 +8,7 @@ from ct_keras.image_quality import (
     cnr,
     disc_mask,
     mean_and_sd,
-    mean_frequency,
+    mean_radial_frequency,
     nnps_difference,
     noise_of_repeats,
     noise_power_spectrum,
@@ -75,7 +75,7 @@ def test_mean_frequency_of_gaussian_noise():
     found = noise_power_spectrum(regions, (0.5, 0.5), trend="none")
     expected = 1 / (2 * np.pi**1.5)
     assert expected == pytest.approx(0.08979, abs=1e-5)
-    assert mean_frequency(*found.radial()) == pytest.approx(expected, rel=0.015)
+    assert mean_radial_frequency(*found.radial()) == pytest.approx(expected, rel=0.015)
 
 
 @pytest.mark.parametrize("axis", [0, 1])

@@ -16,8 +16,7 @@ from ct_keras.denoising import read_card
 from ct_keras.denoising.denoiser import Identity
 from ct_keras.dicom import find_series, read_series
 from ct_keras.errors import CtKerasError
-from ct_keras.image_quality import noise_level_hu
-from ct_keras.image_quality.noise_texture import noise_frequency
+from ct_keras.image_quality import noise_frequency_per_cm, noise_level_hu
 from ct_keras.phantoms import LABELS, make_phantom, write_phantom
 from ct_keras.serving.guards import Audit, check_series
 from ct_keras.serving.series import denoise_series
@@ -159,10 +158,10 @@ def test_mean_frequency_of_white_noise_is_that_of_the_grid():
     grid = np.fft.fftfreq(24, 0.08)
     frequency = np.hypot(grid[:, None], grid[None, :])
     expected = frequency.sum() / (24 * 24 - 1)
-    measured = noise_frequency(scan(15.0).volume, (0.8, 0.8))
+    measured = noise_frequency_per_cm(scan(15.0).volume, (0.8, 0.8))
     assert measured == pytest.approx(expected, rel=0.03)
     # Twice the pixel, half the frequency.
-    wide = noise_frequency(scan(15.0).volume, (1.6, 1.6))
+    wide = noise_frequency_per_cm(scan(15.0).volume, (1.6, 1.6))
     assert wide == pytest.approx(measured / 2, rel=1e-6)
 
 
@@ -173,13 +172,13 @@ def test_mean_frequency_of_blurred_noise_is_that_of_its_spectrum():
     power = np.exp(-((2 * np.pi * sigma_cm * frequency) ** 2))
     power[0, 0] = 0
     expected = (frequency * power).sum() / power.sum()
-    measured = noise_frequency(scan(15.0, blur=1.5, slices=8).volume, (0.8, 0.8))
+    measured = noise_frequency_per_cm(scan(15.0, blur=1.5, slices=8).volume, (0.8, 0.8))
     # Quiet pieces without a plane hold a little less of the lowest frequencies.
     assert expected < measured < 1.2 * expected
 
 
 def test_other_texture_and_header_are_told():
-    smooth = noise_frequency(scan(15.0, blur=4.0).volume, (0.8, 0.8))
+    smooth = noise_frequency_per_cm(scan(15.0, blur=4.0).volume, (0.8, 0.8))
     ranges = RANGES | {"noise_frequency_per_cm": [2 * smooth, 4 * smooth]}
     entrance = check_series(scan(15.0, blur=4.0), ranges, model="a_model")
     assert "CTK-W062" in codes(entrance)

@@ -10,9 +10,9 @@ import cv2
 import numpy as np
 
 from ct_keras.dicom import SourceSlice
-from ct_keras.dicom.pixels import PADDING_HU, read_pixels
+from ct_keras.dicom.pixels import read_pixels
 from ct_keras.errors import CtKerasError
-from ct_keras.hu import FLOOR_HU, to_stored
+from ct_keras.hu import FLOOR_HU, PADDING_HU, to_stored
 
 _INT16 = np.iinfo(np.int16)
 #: Fewest rows or columns of a picture: less is a line, or axes in another order.

@@ -14,6 +14,7 @@ import numpy as np
 
 from ct_keras.errors import Finding
 from ct_keras.hu import FLOOR_HU
+from ct_keras.metrics.tissues import TISSUES
 from ct_keras.serving.guards import audit_findings
 
 #: Pixel of the audit in mm, and the blobs that are looked for (Gaussian SD in mm).
@@ -23,13 +24,6 @@ BLOBS_MM = (2.4, 4.0)
 BANDS_MM = (0.9, 1.5, 2.6, 4.5)
 #: A change by more than so many local standard deviations is far.
 FAR_SIGMAS = 5.0
-TISSUES = {
-    "air": (-1024, -900),
-    "lung": (-900, -500),
-    "fat": (-150, -30),
-    "soft": (-30, 120),
-    "bone": (200, 3072),
-}
 _FLAT_HU_PER_PIXEL = 12.0
 #: Stored values are whole HU, so less roughness than this cannot be told from none.
 _LEAST_ROUGHNESS_HU = 0.1
@@ -86,7 +80,7 @@ class Audit:
         self._pixel_mm *= self._factor
         self._peaks: list[float] = []
         self._correlations: list[float] = []
-        self._changes = {name: [0.0, 0] for name in TISSUES}
+        self._changes = {tissue.name: [0.0, 0] for tissue in TISSUES}
         self._far = [0, 0]
         self._ratios: list[float] = []
         self._powers: list[np.ndarray] = []
@@ -204,11 +198,11 @@ class Audit:
 
     def _count_changes(self, out: np.ndarray, removed: np.ndarray) -> None:
         smooth = cv2.GaussianBlur(out, (0, 0), 1.0)
-        for name, (low, high) in TISSUES.items():
-            inside = ((smooth >= low) & (smooth < high)).astype(np.uint8)
+        for tissue in TISSUES:
+            inside = tissue.holds(smooth).astype(np.uint8)
             inside = cv2.erode(inside, np.ones((3, 3))) > 0
-            self._changes[name][0] -= float(removed[inside].sum())
-            self._changes[name][1] += int(inside.sum())
+            self._changes[tissue.name][0] -= float(removed[inside].sum())
+            self._changes[tissue.name][1] += int(inside.sum())
         mean = cv2.blur(out + removed, (7, 7))
         square = cv2.blur((out + removed) ** 2, (7, 7))
         sigma = np.sqrt(np.maximum(square - mean * mean, 1.0))

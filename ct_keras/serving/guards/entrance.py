@@ -12,10 +12,11 @@ import cv2
 import numpy as np
 
 from ct_keras.dicom import Series
-from ct_keras.dicom.pixels import PADDING_HU, SlicePixels
+from ct_keras.dicom.pixels import SlicePixels
 from ct_keras.errors import CtKerasError, Finding
-from ct_keras.image_quality import noise_level_hu
-from ct_keras.image_quality.noise_texture import noise_frequency
+from ct_keras.hu import PADDING_HU
+from ct_keras.image_quality import noise_frequency_per_cm, noise_level_hu
+from ct_keras.metrics.tissues import FAT_TO_SOFT_HU
 
 #: Estimates and headers this far outside a range still count as inside.
 TOLERANCE = 0.25
@@ -23,7 +24,6 @@ TOLERANCE = 0.25
 #: not: the worst that happens to a quiet scan is a little blur.
 REFUSED_FACTOR = 2.0
 AIR_PEAK_HU = (-1100.0, -900.0)
-SOFT_HU = (-150.0, 150.0)
 FEWEST_SOFT = 0.01
 #: A larger share of means below the density of air is no matter of noise or metal.
 MOST_BELOW_AIR = 1e-3
@@ -80,7 +80,8 @@ def check_series(
     slices = [series.read(index) for index in indices]
     refusals = [_not_hounsfield(slices)]
     noise = noise_level_hu(series)
-    texture = noise_frequency([pixels.hu for pixels in slices], series.spacing_mm[1:])
+    planes = [pixels.hu for pixels in slices]
+    texture = noise_frequency_per_cm(planes, series.spacing_mm[1:])
     findings = []
     if ranges:
         findings += _header(series, ranges, model)
@@ -97,7 +98,7 @@ def _not_hounsfield(slices: list[SlicePixels]) -> CtKerasError | None:
     """The peak of air, where there is air, nothing below it, and some soft tissue."""
     values = np.concatenate([pixels.hu[~pixels.padding] for pixels in slices])
     low = values[(values > -1500) & (values < -500)]
-    soft = _share(values, SOFT_HU)
+    soft = _share(values, FAT_TO_SOFT_HU)
     below = _below_air(slices)
     peak = None
     if len(low):
