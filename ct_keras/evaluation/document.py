@@ -12,21 +12,18 @@ import numpy as np
 from ct_keras import hu
 from ct_keras.evaluation.groups import GROUP_KEYS, split_by_group
 from ct_keras.metrics import statistics, tissues
+from ct_keras.metrics.metric import GROUP_METRICS, MAIN_METRICS, METRICS
 from ct_keras.metrics.pixelwise import psnr_of_mse
 from ct_keras.metrics.protocols import MAIN, PROTOCOLS, describe_protocols
 from ct_keras.metrics.vif import CLIP_HIGH_HU, CLIP_LOW_HU, NOISE_VARIANCE, WINDOWS
 from ct_keras.notice import NOTICE
 
 INPUT = "input"
-#: Main metric -> whether more is better.
-MAIN_METRICS = {"psnr": True, "ssim": True, "rmse_hu": False}
 #: What a record holds beside its metrics.
 SLICE_KEYS = (
     *("model", "case", "series", "slice_index", "dose_fraction"),
     *GROUP_KEYS,
 )
-#: What the rows of groups hold; those of doses hold every metric.
-GROUP_METRICS = (*MAIN_METRICS, "vif", "bias_hu")
 _LIBRARIES = ("ct_keras", "keras", "tensorflow", "numpy", "opencv-python", "scipy")
 
 
@@ -201,8 +198,8 @@ def _row(
         row |= {f"{key}_{name}": value for name, value in found.items()}
     if keys is None:
         row |= _pooled_psnr(records)
-    for key, higher in MAIN_METRICS.items():
-        row |= _worse(key, records, inputs, higher)
+    for key in MAIN_METRICS:
+        row |= _worse(key, records, inputs)
     return row
 
 
@@ -220,10 +217,11 @@ def _pooled_psnr(records: Sequence[Mapping]) -> dict[str, float]:
 
 
 def _worse(
-    key: str, records: Sequence[Mapping], inputs: Sequence[Mapping], higher: bool
+    key: str, records: Sequence[Mapping], inputs: Sequence[Mapping]
 ) -> dict[str, float | None]:
     """The shares of slices and of patients that are worse than the input."""
     ours, theirs = _means(records, key), _means(inputs, key)
+    higher = METRICS[key].higher_is_better
     both = [patient for patient in ours if patient in theirs]
     return {
         f"{key}_worse_slices": statistics.share_worse(

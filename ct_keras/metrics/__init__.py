@@ -1,5 +1,6 @@
 """How far one image is from another: errors, similarity, protocols, statistics."""
 
+from ct_keras.metrics.metric import METRICS, Metric
 from ct_keras.metrics.pixelwise import hu_errors, mse, psnr, rmse
 from ct_keras.metrics.protocols import PROTOCOLS, Protocol, evaluate
 from ct_keras.metrics.ssim import SSIM_NAMES, ssim, ssim_map
@@ -21,6 +22,8 @@ from ct_keras.metrics.tissues import TISSUES, body_mask, tissue_masks
 from ct_keras.metrics.vif import vif
 
 __all__ = [
+    "METRICS",
+    "Metric",
     "PROTOCOLS",
     "Protocol",
     "SSIM_NAMES",

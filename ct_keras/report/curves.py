@@ -16,7 +16,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from ct_keras.errors import CtKerasError
-from ct_keras.evaluation.document import MAIN_METRICS
+from ct_keras.metrics.metric import MAIN_METRICS, METRICS
 from ct_keras.report.plots import Line, nice_ticks, pieces_of
 from ct_keras.report.tables import interval
 
@@ -26,7 +26,6 @@ _LEFT, _RIGHT, _TOP, _BOTTOM = 56, 12, 28, 44
 _MOST_DOTS = 16
 #: Lines with intervals stand side by side: so far apart, so far at most altogether.
 _APART, _ALL_APART = 4.0, 24.0
-_METRIC_LABELS = {"psnr": "PSNR (dB)", "ssim": "SSIM", "rmse_hu": "RMSE (HU)"}
 
 
 @dataclass(frozen=True)
@@ -127,9 +126,9 @@ def dose_curves(document: Mapping) -> dict[str, dict]:
             point += row[f"{metric}_ci95"] or []
             series.setdefault(row["model"], []).append(point)
         curves[metric] = {
-            "title": f"{_METRIC_LABELS[metric].split(' (')[0]} against dose",
+            "title": f"{METRICS[metric].label} against dose",
             "x_label": "dose (%)",
-            "y_label": _METRIC_LABELS[metric],
+            "y_label": METRICS[metric].head,
             "series": series,
         }
     return curves

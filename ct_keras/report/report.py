@@ -16,6 +16,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from ct_keras import hu
 from ct_keras.evaluation.document import INPUT, to_json
 from ct_keras.evaluation.pictures import Picture, pack_image
+from ct_keras.metrics.metric import GROUP_METRICS, MAIN_METRICS, METRICS
 from ct_keras.metrics.protocols import PROTOCOLS
 from ct_keras.metrics.tissues import body_mask
 from ct_keras.notice import NOTICE
@@ -89,15 +90,15 @@ def render_report(
         methods=[model for model in models if model != INPUT],
         scopes=_scopes(document),
         groups=_groups(document),
-        group_columns=tables.GROUP_COLUMNS,
+        group_columns=[METRICS[key] for key in GROUP_METRICS],
         sheets=tables.sheets(),
         protocols=[tables.describe_protocol(each) for each in PROTOCOLS.values()],
         plot=plots.psnr_plot(records, models),
         entries=list(enumerate(models)),
         curve_groups=curve_groups(document, models, curves or {}),
         lead=lead(document),
-        metric_labels={"psnr": "PSNR (dB)", "ssim": "SSIM", "rmse_hu": "RMSE (HU)"},
-        metric_digits={"psnr": 2, "ssim": 4, "rmse_hu": 2},
+        metrics=METRICS,
+        main_metrics=MAIN_METRICS,
         browser={
             "pictures": shown,
             "methods": models,
@@ -120,7 +121,7 @@ def lead(document: Mapping) -> str:
         return "Only the low-dose input was measured."
     best = next(row for row in rows if row["model"] == name)
     text = f"{best['model']} has the highest PSNR of the methods"
-    text += f" at {tables.number(best['psnr'], 2)} dB"
+    text += f" at {tables.value_text(best, 'psnr')} dB"
     gained = tables.gain(best, rows, "psnr")
     if gained is None:
         return text + "."
@@ -219,9 +220,8 @@ def _metrics_of(picture: Picture, records: Sequence[Mapping]) -> dict[str, list[
     """Model -> PSNR, SSIM and RMSE of the shown slice, as text."""
     return {
         record["model"]: [
-            tables.number(to_json(record["psnr"]), 2),
-            tables.number(to_json(record["ssim"]), 4),
-            tables.number(to_json(record["rmse_hu"]), 2),
+            tables.number(to_json(record[key]), METRICS[key].digits)
+            for key in MAIN_METRICS
         ]
         for record in records
         if record["case"] == picture.case

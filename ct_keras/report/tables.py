@@ -3,36 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ct_keras.evaluation.document import INPUT
+from ct_keras.metrics.metric import MAIN_METRICS, METRICS, Metric
 from ct_keras.metrics.protocols import MAIN, PROTOCOLS, Protocol
 from ct_keras.metrics.tissues import TISSUES
 
+#: What the table of the terminal shows.
+SUMMARY_METRICS = (*MAIN_METRICS, "bias_hu")
 MISSING = "–"
 _MINUS = "−"
-
-
-@dataclass(frozen=True)
-class Column:
-    """How a metric is shown.
-
-    Attributes:
-        key: Its key in a row of ``metrics.json``.
-        label: The head of its column, unit included.
-        digits: Decimals.
-        best: ``high``, ``low``, ``zero`` (nearest to 0) or ``none``.
-    """
-
-    key: str
-    label: str
-    digits: int
-    best: str
-
-    @property
-    def signed(self) -> bool:
-        """Whether a plus is shown: a bias, which is best at 0."""
-        return self.best == "zero"
 
 
 @dataclass(frozen=True)
@@ -45,18 +26,8 @@ class Sheet:
     id: str
     title: str
     text: str
-    columns: tuple[Column, ...]
+    columns: tuple[Metric, ...]
     wide: bool = False
-
-
-#: What the tables of groups show.
-GROUP_COLUMNS = (
-    Column("psnr", "PSNR (dB)", 2, "high"),
-    Column("ssim", "SSIM", 4, "high"),
-    Column("rmse_hu", "RMSE (HU)", 2, "low"),
-    Column("vif", "VIF", 4, "high"),
-    Column("bias_hu", "Bias (HU)", 2, "zero"),
-)
 
 
 def number(value: object, digits: int, *, signed: bool = False) -> str:
@@ -74,6 +45,12 @@ def number(value: object, digits: int, *, signed: bool = False) -> str:
     if not any(digit in text for digit in "123456789"):
         text = text.lstrip("+-")
     return text.replace("-", _MINUS)
+
+
+def value_text(row: Mapping, key: str) -> str:
+    """Formats a metric of a row of ``metrics.json``."""
+    metric = METRICS[key]
+    return number(row[key], metric.digits, signed=metric.signed)
 
 
 def interval(value: Sequence | None, digits: int, *, signed: bool = False) -> str:
@@ -102,26 +79,26 @@ def short_name(name: str) -> str:
 def sheets() -> list[Sheet]:
     """Returns the tables of all protocols, the main one first."""
     main, *others = map(_protocol_sheet, PROTOCOLS.values())
-    wide = [_wide_sheet("psnr", "PSNR", 2), _wide_sheet("ssim", "SSIM", 4)]
+    wide = [_wide_sheet("psnr"), _wide_sheet("ssim")]
     return [main, *wide, *others, _vif_sheet(), _hu_sheet()]
 
 
-def best_models(rows: Sequence[Mapping], column: Column) -> set[str]:
+def best_models(rows: Sequence[Mapping], column: Metric) -> set[str]:
     """Returns the models whose printed value is the best of a column."""
     values = {
         row["model"]: float(row[column.key])
         for row in rows
         if row.get(column.key) is not None
     }
-    if column.best == "none" or len(values) < 2:
+    worths = {model: column.worth(value) for model, value in values.items()}
+    if None in worths.values() or len(values) < 2:
         return set()
-    worth = {"high": float, "low": lambda v: -v, "zero": lambda v: -abs(v)}[column.best]
-    best = max(worth(value) for value in values.values())
+    best = max(worths.values())
     tolerance = 0.5 * 10**-column.digits
     return {
         model
-        for model, value in values.items()
-        if worth(value) == best or best - worth(value) < tolerance / 100
+        for model, worth in worths.items()
+        if worth == best or best - worth < tolerance / 100
     }
 
 
@@ -136,8 +113,8 @@ def summary_rows(document: Mapping) -> tuple[list[str], list[list[str]]]:
         there is more than one dose. Values follow the main protocol.
     """
     several = len(document["doses"]) > 1
-    heads = ["Model", "Slices", "PSNR (dB)", "95 % CI", "SSIM", "RMSE (HU)"]
-    heads += ["Bias (HU)", "ms/slice"]
+    psnr, *others = (METRICS[key].head for key in SUMMARY_METRICS)
+    heads = ["Model", "Slices", psnr, "95 % CI", *others, "ms/slice"]
     rows = [_summary(row, "all" if several else None) for row in document["rows"]]
     if several:
         heads.insert(1, "Dose")
@@ -152,16 +129,15 @@ def summary_rows(document: Mapping) -> tuple[list[str], list[list[str]]]:
 
 def _summary(row: Mapping, dose: str | None) -> list[str]:
     few = "too few patients" if row["few_patients"] else ""
-    limits = interval(row["psnr_ci95"], 2)
+    psnr, *others = (value_text(row, key) for key in SUMMARY_METRICS)
+    limits = interval(row["psnr_ci95"], METRICS["psnr"].digits)
     return [
         row["model"],
         *([] if dose is None else [dose]),
         str(row["slices"]),
-        number(row["psnr"], 2),
+        psnr,
         f"{limits} ({few})" if limits and few else limits or few,
-        number(row["ssim"], 4),
-        number(row["rmse_hu"], 2),
-        number(row["bias_hu"], 2, signed=True),
+        *others,
         number(row.get("ms_per_slice"), 1),
     ]
 
@@ -206,30 +182,25 @@ def describe_protocol(protocol: Protocol) -> dict[str, str]:
 
 def _protocol_sheet(protocol: Protocol) -> Sheet:
     words = describe_protocol(protocol)
-    columns = [
-        Column(protocol.key("psnr"), "PSNR (dB)", 2, "high"),
-        Column(protocol.key("ssim"), "SSIM", 4, "high"),
-        Column(protocol.key("rmse_hu"), "RMSE (HU)", 2, "low"),
-    ]
-    if protocol.unit_rmse:
-        columns.append(Column(protocol.key("rmse"), "RMSE (0 to 1)", 4, "low"))
+    keys = map(protocol.key, ("psnr", "ssim", "rmse_hu", "rmse"))
     return Sheet(
         protocol.id,
         f"{protocol.id} (main)" if protocol.id == MAIN else protocol.id,
         f"Both images clipped to {words['window']} HU, PSNR range {words['range']}, "
         f"SSIM {words['ssim']}. Used by {words['source']}.",
-        tuple(columns),
+        tuple(METRICS[key] for key in keys if key in METRICS),
     )
 
 
-def _wide_sheet(metric: str, label: str, digits: int) -> Sheet:
+def _wide_sheet(metric: str) -> Sheet:
+    label = METRICS[metric].label
     return Sheet(
         f"all-{metric}",
         f"all protocols: {label}",
         f"{label} by every protocol side by side. The columns measure the same images "
         "and cannot be compared with each other, only down.",
         tuple(
-            Column(protocol.key(metric), protocol.id, digits, "high")
+            replace(METRICS[protocol.key(metric)], label=protocol.id, unit="")
             for protocol in PROTOCOLS.values()
         ),
         wide=True,
@@ -243,31 +214,19 @@ def _vif_sheet() -> Sheet:
         "Visual information fidelity in the pixel domain, HU + 1024 in 0 to 2,924, "
         "four scales. The swapped one exchanges the images and rewards blur: it is "
         "only for comparison with the table of eeulig/ldct-benchmark.",
-        (
-            Column("vif", "VIF", 4, "high"),
-            Column("vif_swapped", "VIF swapped", 4, "none"),
-        ),
+        (METRICS["vif"], METRICS["vif_swapped"]),
     )
 
 
 def _hu_sheet() -> Sheet:
-    tissues = [
-        Column(f"bias_hu_{tissue.name}", f"Bias {tissue.name}", 2, "zero")
-        for tissue in TISSUES
-    ]
+    keys = ["rmse_hu_hu", "mae_hu", "rmse_hu_body", "mae_hu_body", "bias_hu"]
+    keys += [f"bias_hu_{tissue.name}" for tissue in TISSUES]
     return Sheet(
         "hu",
         "hu (no window)",
         "Errors in HU without clipping. Bias is the mean of method − reference in the "
         "body, and in tissue classes of the reference eroded by 2 pixels.",
-        (
-            Column("rmse_hu_hu", "RMSE (HU)", 2, "low"),
-            Column("mae_hu", "MAE (HU)", 2, "low"),
-            Column("rmse_hu_body", "RMSE body", 2, "low"),
-            Column("mae_hu_body", "MAE body", 2, "low"),
-            Column("bias_hu", "Bias body", 2, "zero"),
-            *tissues,
-        ),
+        tuple(METRICS[key] for key in keys),
     )
 
 

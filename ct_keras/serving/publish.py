@@ -16,6 +16,7 @@ import ct_keras
 from ct_keras.denoising.denoiser import Denoiser
 from ct_keras.denoising.loading import load
 from ct_keras.files import MARKER, atomic_folder, sha256_of
+from ct_keras.metrics.metric import MAIN_METRICS, METRICS
 from ct_keras.models import count_macs, get_spec
 from ct_keras.notice import NOTICE
 from ct_keras.phantoms import make_phantom
@@ -210,9 +211,12 @@ def _training(card: dict) -> str:
 
 
 def _table(rows: list[dict], *keys: str) -> str:
-    numbers = {"psnr": "PSNR dB", "ssim": "SSIM", "rmse_hu": "RMSE HU (window)"}
-    numbers |= {"rmse_hu_hu": "RMSE HU (all)"}
-    heads = [*keys, *numbers.values()]
+    numbers = (*MAIN_METRICS, "rmse_hu_hu")
+    heads = [
+        *keys,
+        *(METRICS[key].head for key in MAIN_METRICS),
+        "RMSE (HU, no window)",
+    ]
     text = [f"| {' | '.join(heads)} |", "|" + "---|" * len(heads)]
     for row in rows:
         cells = [str(row[key]) for key in keys]

@@ -10,12 +10,12 @@ import pytest
 
 from ct_keras.evaluation import evaluate_models
 from ct_keras.evaluation.pictures import PictureChooser, pack_image, unpack_image
-from ct_keras.metrics import PROTOCOLS
+from ct_keras.metrics import PROTOCOLS, Metric
 from ct_keras.report import report as report_module
 from ct_keras.report import write_report
 from ct_keras.report.plots import nice_ticks, psnr_plot, series_class
 from ct_keras.report.report import difference_range
-from ct_keras.report.tables import Column, best_models, number, sheets
+from ct_keras.report.tables import best_models, number, sheets
 
 
 def make_pair(slice_index=0, dose=0.25, edge=64):
@@ -103,11 +103,14 @@ def test_numbers_are_printed_with_real_minus_signs():
 def test_best_is_marked_in_the_right_direction():
     rows = [{"model": "a", "x": 1.0}, {"model": "b", "x": -3.0}]
     rows += [{"model": "c", "x": None}]
-    for best, expected in (("high", {"a"}), ("low", {"b"}), ("zero", {"a"})):
-        assert best_models(rows, Column("x", "X", 2, best)) == expected
-    assert best_models(rows[:1], Column("x", "X", 2, "high")) == set()
+    higher = Metric("x", "X", higher_is_better=True)
+    assert best_models(rows, higher) == {"a"}
+    assert best_models(rows, Metric("x", "X", higher_is_better=False)) == {"b"}
+    assert best_models(rows, Metric("x", "X", signed=True)) == {"a"}
+    assert best_models(rows, Metric("x", "X")) == set()
+    assert best_models(rows[:1], higher) == set()
     infinite = [*rows, {"model": "d", "x": "inf"}]
-    assert best_models(infinite, Column("x", "X", 2, "high")) == {"d"}
+    assert best_models(infinite, higher) == {"d"}
 
 
 def test_plot_scales():
