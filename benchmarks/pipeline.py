@@ -17,10 +17,10 @@ import numpy as np
 import tensorflow as tf
 
 from ct_keras.data import training_patches
-from ct_keras.data.conversion.images import Record
 from ct_keras.data.manifest import Manifest, write_manifest
 from ct_keras.data.records import encode, write_shard
 from ct_keras.data.shards import Shard
+from ct_keras.data.slice_facts import Record
 from ct_keras.files import sha256_of
 
 SETTINGS = (
@@ -44,7 +44,16 @@ def make_records(folder: Path, cases: int = 4, slices: int = 40) -> None:
         for slice_index in range(slices):
             full = (body + generator.integers(-20, 20, body.shape)).astype(np.int16)
             low = (full + generator.integers(-40, 40, body.shape)).astype(np.int16)
-            record = Record(low, full, 1.0, -1024.0, case, case, case, slice_index)
+            record = Record(
+                low,
+                full,
+                1.0,
+                -1024.0,
+                case,
+                case=case,
+                series=case,
+                slice_index=slice_index,
+            )
             records.append(encode(record))
         file = f"bench-train.tfrecord-{index:05d}-of-{cases:05d}"
         count, size = write_shard(folder / file, records)

@@ -18,7 +18,7 @@ from ct_keras.errors import CtKerasError
 from ct_keras.files import write_text
 
 FORMAT = "ct_keras records"
-SCHEMA_VERSION = "1.1"
+SCHEMA_VERSION = "1.2"
 MANIFEST = "manifest.json"
 PARTIAL_MANIFEST = "manifest.partial.json"
 SPLITS = ("train", "val", "test")
@@ -91,7 +91,9 @@ class Manifest:
             "stored": "int16, little endian, one pair of images per record",
             "hu": "stored * rescale_slope + rescale_intercept",
         }
-        return json.dumps(document, indent=1, sort_keys=True) + "\n"
+        shards = [json.dumps(shard, sort_keys=True) for shard in document.pop("shards")]
+        head = json.dumps(document, indent=1, sort_keys=True).removesuffix("\n}")
+        return head + ',\n "shards": [\n  ' + ",\n  ".join(shards) + "\n ]\n}\n"
 
 
 def read_manifest(records: str | os.PathLike) -> Manifest:
@@ -177,9 +179,13 @@ def count_slices(manifest: Manifest, split: str) -> int:
     return sum(shard.records for shard in manifest.of_split(split))
 
 
-def summary(
-    shards: Sequence[Shard], series: dict[str, int]
-) -> dict[str, dict[str, int]]:
+def doses_of(shards: Sequence[Shard]) -> tuple[float, ...]:
+    """Returns the dose fractions of the records in ascending order; 0 is unknown."""
+    places = (place for shard in shards for place in shard.places)
+    return tuple(sorted({place.dose_fraction or 0.0 for place in places}))
+
+
+def summary(shards: Sequence[Shard]) -> dict[str, dict[str, int]]:
     """Returns for each split its patients, series, slices, records and bytes."""
     totals = {}
     for split in SPLITS:
@@ -187,7 +193,9 @@ def summary(
         if own:
             totals[split] = {
                 "patients": len({shard.case for shard in own}),
-                "series": series[split],
+                "series": len(
+                    {place.series for shard in own for place in shard.places}
+                ),
                 "slices": sum(shard.slices for shard in own),
                 "records": sum(shard.records for shard in own),
                 "bytes": sum(shard.bytes for shard in own),

@@ -10,40 +10,23 @@ import numpy as np
 
 from ct_keras.data.manifest import Manifest, read_manifest, shard_paths
 from ct_keras.data.shards import Shard, check_shard, damaged
+from ct_keras.data.slice_facts import SliceFacts, facts_of
 from ct_keras.progress import track
 from ct_keras.simulation import Rays
 
 
-@dataclass(frozen=True)
-class SlicePair:
-    """A low-dose slice and its normal-dose reference.
+@dataclass(frozen=True, kw_only=True)
+class SlicePair(SliceFacts):
+    """A low-dose slice, its normal-dose reference and what is known of them.
 
     Attributes:
         low_hu: float32 (rows, columns), HU.
         full_hu: float32 (rows, columns), HU.
-        case: Hash of the patient.
-        series: Hash of the normal-dose series.
-        slice_index: Number in the series, from the feet.
-        dose_fraction: Dose of `low_hu` over that of `full_hu`; None if unknown.
-        spacing_mm: Row and column spacing; None if unknown.
-        slice_thickness_mm: None if unknown.
-        kernel: Reconstruction kernel; None if unknown.
-        age_band: One of `ct_keras.data.conversion.strata.AGE_BANDS`; None if unknown.
-        body_part: One of `ct_keras.data.conversion.strata.BODY_PARTS`; None if unknown.
         rays: Sinogram of `low_hu`, where it was simulated just now; records have none.
     """
 
     low_hu: np.ndarray
     full_hu: np.ndarray
-    case: str
-    series: str
-    slice_index: int
-    dose_fraction: float | None = None
-    spacing_mm: tuple[float, float] | None = None
-    slice_thickness_mm: float | None = None
-    kernel: str | None = None
-    age_band: str | None = None
-    body_part: str | None = None
     rays: Rays | None = None
 
 
@@ -73,8 +56,16 @@ def iterate_pairs(records: str | os.PathLike, split: str) -> Iterator[SlicePair]
 
 def _pairs(manifest: Manifest, split: str) -> Iterator[SlicePair]:
     for shard in manifest.of_split(split):
-        for serialized in _serialized(manifest, shard):
-            yield _pair(serialized)
+        yield from shard_pairs(manifest, shard)
+
+
+def shard_pairs(manifest: Manifest, shard: Shard) -> Iterator[SlicePair]:
+    """Yields the slice pairs of one shard.
+
+    Raises:
+        CtKerasError: CTK-E080, if it is damaged.
+    """
+    return map(_pair, _serialized(manifest, shard))
 
 
 def read_some_pairs(manifest: Manifest, split: str, count: int) -> Iterator[SlicePair]:
@@ -107,17 +98,7 @@ def _pair(serialized: bytes) -> SlicePair:
     return SlicePair(
         low_hu=_hu(record.low, record),
         full_hu=_hu(record.full, record),
-        case=record.case,
-        series=record.series,
-        slice_index=record.slice_index,
-        dose_fraction=_tidy(record.dose_fraction) or None,
-        spacing_mm=tuple(map(_tidy, record.spacing_mm))
-        if all(record.spacing_mm)
-        else None,
-        slice_thickness_mm=_tidy(record.slice_thickness_mm) or None,
-        kernel=record.kernel or None,
-        age_band=record.age_band or None,
-        body_part=record.body_part or None,
+        **facts_of(record),
     )
 
 
@@ -139,11 +120,6 @@ def _serialized(manifest: Manifest, shard: Shard) -> Iterator[bytes]:
 def _hu(stored: np.ndarray, record) -> np.ndarray:
     slope = np.float32(record.rescale_slope)
     return stored.astype(np.float32) * slope + np.float32(record.rescale_intercept)
-
-
-def _tidy(value: float) -> float:
-    """Undoes the digits that float32 adds: 0.10000000149 is 0.1."""
-    return float(f"{value:.6g}")
 
 
 def verify(records: str | os.PathLike, *, progress: bool = False) -> Manifest:

@@ -7,57 +7,54 @@ values of its source wherever they fit into int16, so its HU are exact.
 
 from __future__ import annotations
 
+from numbers import Integral
 from pathlib import Path
 
 import numpy as np
 import tensorflow as tf
 
 from ct_keras import hu as scale
-from ct_keras.data.conversion.images import Record
 from ct_keras.data.manifest import SCHEMA_VERSION
 from ct_keras.data.shards import count_records
+from ct_keras.data.slice_facts import FACTS, Record, facts_of
 from ct_keras.errors import CtKerasError
 from ct_keras.files import atomic_file
 
 _IMAGES = ("low", "full")
-_TEXTS = ("case", "series", "sop_uid_hash", "kernel")
-#: Since 1.1; older records lack them.
-_NEWER_TEXTS = ("age_band", "body_part")
-_INTEGERS = ("rows", "columns", "slice_index")
-_FLOATS = (
-    "rescale_slope",
-    "rescale_intercept",
-    "slice_thickness_mm",
-    "dose_fraction",
-)
 
 
 def encode(record: Record) -> bytes:
-    """Returns the record as a serialised ``tf.train.Example``."""
+    """Returns the record as a serialised ``tf.train.Example``, without what is None."""
     rows, columns = record.full.shape
-    values = {**vars(record), "rows": rows, "columns": columns}
-    values["schema_version"] = SCHEMA_VERSION
-    for name in _IMAGES:
-        values[name] = np.ascontiguousarray(values[name], "<i2").tobytes()
-    names = (*_IMAGES, *_TEXTS, *_NEWER_TEXTS, "schema_version")
-    features = {name: _bytes(values[name]) for name in names}
-    for name in _INTEGERS:
-        integers = tf.train.Int64List(value=[int(values[name])])
-        features[name] = tf.train.Feature(int64_list=integers)
-    for name in _FLOATS:
-        features[name] = _floats([values[name]])
-    features["spacing_mm"] = _floats(record.spacing_mm)
+    pixels = {
+        name: np.ascontiguousarray(getattr(record, name), "<i2").tobytes()
+        for name in _IMAGES
+    }
+    values = {
+        **facts_of(record),
+        **pixels,
+        "rows": rows,
+        "columns": columns,
+        "rescale_slope": float(record.rescale_slope),
+        "rescale_intercept": float(record.rescale_intercept),
+        "sop_uid_hash": record.sop_uid_hash,
+        "schema_version": SCHEMA_VERSION,
+    }
+    features = {
+        name: _feature(value) for name, value in values.items() if value is not None
+    }
     example = tf.train.Example(features=tf.train.Features(feature=features))
     return example.SerializeToString(deterministic=True)
 
 
-def _bytes(value: str | bytes) -> tf.train.Feature:
-    data = value.encode() if isinstance(value, str) else value
-    return tf.train.Feature(bytes_list=tf.train.BytesList(value=[data]))
-
-
-def _floats(values) -> tf.train.Feature:
-    return tf.train.Feature(float_list=tf.train.FloatList(value=values))
+def _feature(value: object) -> tf.train.Feature:
+    if isinstance(value, str | bytes):
+        data = value.encode() if isinstance(value, str) else value
+        return tf.train.Feature(bytes_list=tf.train.BytesList(value=[data]))
+    if isinstance(value, Integral):
+        return tf.train.Feature(int64_list=tf.train.Int64List(value=[value]))
+    floats = value if isinstance(value, tuple) else [value]
+    return tf.train.Feature(float_list=tf.train.FloatList(value=floats))
 
 
 def decode(serialized: bytes) -> Record:
@@ -76,19 +73,29 @@ def decode(serialized: bytes) -> Record:
             expected=SCHEMA_VERSION,
             fix="update ct_keras, or convert again",
         )
-    pixels = {name: feature[name].bytes_list.value[0] for name in _IMAGES}
-    text = {name: feature[name].bytes_list.value[0] for name in _TEXTS}
-    for name in _NEWER_TEXTS:
-        text[name] = b"".join(feature[name].bytes_list.value)
-    whole = {name: feature[name].int64_list.value[0] for name in _INTEGERS}
-    shape = whole.pop("rows"), whole.pop("columns")
+    rows, columns = (feature[n].int64_list.value[0] for n in ("rows", "columns"))
+    images = (feature[name].bytes_list.value[0] for name in _IMAGES)
+    known = {name: _known(feature[name]) for name in FACTS}
     return Record(
-        **{name: _image(data, shape) for name, data in pixels.items()},
-        spacing_mm=tuple(feature["spacing_mm"].float_list.value),
-        **{name: value.decode() for name, value in text.items()},
-        **{name: feature[name].float_list.value[0] for name in _FLOATS},
-        **whole,
+        *(_image(data, (rows, columns)) for data in images),
+        feature["rescale_slope"].float_list.value[0],
+        feature["rescale_intercept"].float_list.value[0],
+        feature["sop_uid_hash"].bytes_list.value[0].decode(),
+        **{name: value for name, value in known.items() if value is not None},
     )
+
+
+def _known(feature: tf.train.Feature) -> object:
+    """The value of a fact; until schema 1.1 an empty text or 0 stood for unknown."""
+    kind = feature.WhichOneof("kind")
+    values = list(getattr(feature, kind).value) if kind else []
+    if not values or not all(values):
+        return None
+    if kind == "bytes_list":
+        return values[0].decode()
+    if kind == "float_list":  # 0.10000000149 is 0.1 with the digits of float32
+        values = [float(f"{value:.6g}") for value in values]
+    return values[0] if len(values) == 1 else tuple(values)
 
 
 def _image(data: bytes, shape: tuple[int, int]) -> np.ndarray:

@@ -7,6 +7,7 @@ import struct
 from dataclasses import dataclass
 from pathlib import Path
 
+from ct_keras.data.slice_facts import Place
 from ct_keras.errors import CtKerasError
 from ct_keras.files import sha256_of
 
@@ -35,27 +36,30 @@ class Shard:
         columns: The smallest and the largest number of columns.
         hu_range: The smallest and the largest HU of the full-dose slices.
         exact: Whether all full-dose slices kept their stored values.
+        places: Where the slice of each record lies; none in older manifests.
     """
 
     file: str
     split: str
     index: int
     case: str
-    records: int
-    slices: int
-    bytes: int
-    sha256: str
-    source_sha256: str
-    rows: tuple[int, int]
-    columns: tuple[int, int]
+    records: int = 0
+    slices: int = 0
+    bytes: int = 0
+    sha256: str = ""
+    source_sha256: str = ""
+    rows: tuple[int, int] = (0, 0)
+    columns: tuple[int, int] = (0, 0)
     hu_range: tuple[float, float] = (0.0, 0.0)
     exact: bool = True
+    places: tuple[Place, ...] = ()
 
 
 def shard_from(entry: dict) -> Shard:
     """Rebuilds a `Shard` from its JSON entry."""
     pairs = {name: tuple(entry[name]) for name in ("rows", "columns", "hu_range")}
-    return Shard(**{**entry, **pairs})
+    places = tuple(Place(*place) for place in entry.get("places", ()))
+    return Shard(**{**entry, **pairs, "places": places})
 
 
 def check_shard(path: Path, shard: Shard, *, deep: bool = False) -> None:

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Container, Iterator, Sequence
 
-from ct_keras.data.conversion.images import safe_kernel
-from ct_keras.data.conversion.strata import age_band, body_part
 from ct_keras.data.reading import SlicePair
+from ct_keras.data.slice_facts import facts_of, series_facts
+from ct_keras.data.strata import body_part
 from ct_keras.dicom import Series
 from ct_keras.phantoms import Phantom, make_phantom, phantom_scanner
 from ct_keras.phantoms.phantom import BODY_PARTS, KERNEL_TAG, REGIONS
@@ -56,15 +56,8 @@ def simulated_pairs(
         if not wanted:
             continue
         simulator = SeriesSimulator(each)
-        facts = {
-            "case": str(1 + patients.index(each.patient_key)),
-            "series": str(number),
-            "spacing_mm": each.spacing_mm[1:],
-            "slice_thickness_mm": each.slice_thickness_mm,
-            "kernel": safe_kernel(each.kernel) or None,
-            "age_band": age_band(each.patient_age_years) or None,
-            "body_part": body_part(each.body_part) or None,
-        }
+        case = str(1 + patients.index(each.patient_key))
+        facts = facts_of(series_facts(each, case=case, series=str(number)))
         for index, chosen in wanted.items():
             pixels = each.read(index)
             own = {"seed": seed + number, "pixels": pixels}
@@ -73,10 +66,8 @@ def simulated_pairs(
                 yield SlicePair(
                     low_hu=low_hu,
                     full_hu=pixels.hu,
-                    slice_index=index,
-                    dose_fraction=dose,
                     rays=simulator.low_dose_rays(index, dose, **own),
-                    **facts,
+                    **facts | {"slice_index": index, "dose_fraction": dose},
                 )
 
 

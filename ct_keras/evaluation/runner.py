@@ -11,7 +11,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ct_keras.data.runs import Place, consecutive_runs
+from ct_keras.data.runs import consecutive_runs
+from ct_keras.data.slice_facts import Place
 from ct_keras.errors import CtKerasError
 from ct_keras.evaluation.document import INPUT, build_document
 from ct_keras.evaluation.groups import describe_slice

@@ -11,7 +11,8 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from ct_keras.data.runs import Place, consecutive_runs
+from ct_keras.data.runs import consecutive_runs
+from ct_keras.data.slice_facts import Place
 from ct_keras.errors import CtKerasError
 from ct_keras.evaluation.pictures import dose_of
 from ct_keras.metrics.tissues import body_mask

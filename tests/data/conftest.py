@@ -54,10 +54,10 @@ def write_ct() -> Callable[..., Path]:
 @pytest.fixture
 def write_records(tmp_path) -> Callable[..., Path]:
     """Writes records without DICOM, from {split: {case: [(low, full), ...]}}."""
-    from ct_keras.data.conversion.images import Record
     from ct_keras.data.manifest import Manifest, summary, write_manifest
     from ct_keras.data.records import encode, write_shard
     from ct_keras.data.shards import Shard
+    from ct_keras.data.slice_facts import Record, place_of
     from ct_keras.files import sha256_of
 
     def write(content, name="records") -> Path:
@@ -66,12 +66,13 @@ def write_records(tmp_path) -> Callable[..., Path]:
         shards = []
         for split, cases in content.items():
             for index, (case, images) in enumerate(cases.items()):
-                examples = [
-                    encode(Record(low, full, 1.0, -1024.0, case, case, "u", number))
+                facts = {"case": case, "series": case}
+                pairs = [
+                    Record(low, full, 1.0, -1024.0, "u", slice_index=number, **facts)
                     for number, (low, full) in enumerate(images)
                 ]
                 path = folder / f"x-{split}.tfrecord-{index:05d}-of-{len(cases):05d}"
-                count, size = write_shard(path, examples)
+                count, size = write_shard(path, map(encode, pairs))
                 rows = [full.shape[0] for _, full in images]
                 columns = [full.shape[1] for _, full in images]
                 shard = Shard(
@@ -86,9 +87,9 @@ def write_records(tmp_path) -> Callable[..., Path]:
                     source_sha256="",
                     rows=(min(rows), max(rows)),
                     columns=(min(columns), max(columns)),
+                    places=tuple(place_of(pair, pair.full.shape) for pair in pairs),
                 )
                 shards.append(shard)
-        series = {split: len(cases) for split, cases in content.items()}
         write_manifest(
             Manifest(
                 folder=folder,
@@ -98,7 +99,7 @@ def write_records(tmp_path) -> Callable[..., Path]:
                 doses=(0.25,),
                 seed=0,
                 hu_range=(-1024.0, 3000.0),
-                splits=summary(shards, series),
+                splits=summary(shards),
                 shards=tuple(shards),
             )
         )

@@ -8,16 +8,11 @@ import pytest
 
 from ct_keras import hu as scale
 from ct_keras.data import iterate_pairs, read_manifest, slices, training_patches, verify
-from ct_keras.data.conversion.images import (
-    Image,
-    Record,
-    quantize,
-    resample,
-    safe_kernel,
-)
+from ct_keras.data.conversion.images import Image, quantize, resample
 from ct_keras.data.manifest import MANIFEST, PARTIAL_MANIFEST
 from ct_keras.data.records import decode, encode, parse
 from ct_keras.data.shards import count_records
+from ct_keras.data.slice_facts import FACTS, Record
 from ct_keras.errors import CtKerasError
 
 RNG = np.random.default_rng(0)
@@ -70,18 +65,40 @@ def test_record_comes_back():
 def test_pixels_are_little_endian_int16():
     import tensorflow as tf
 
-    record = Record(np.int16([[1, -2]]), np.int16([[3, 256]]), 1, 0, "", "", "", 0)
+    record = Record(np.int16([[1, -2]]), np.int16([[3, 256]]), 1, 0, "")
     feature = tf.train.Example.FromString(encode(record)).features.feature
     assert feature["low"].bytes_list.value[0] == b"\x01\x00\xfe\xff"
     assert feature["full"].bytes_list.value[0] == b"\x03\x00\x00\x01"
     assert feature["rows"].int64_list.value[0] == 1
     assert feature["columns"].int64_list.value[0] == 2
-    assert feature["schema_version"].bytes_list.value[0] == b"1.1"
+    assert feature["schema_version"].bytes_list.value[0] == b"1.2"
+
+
+@pytest.mark.parametrize("version", ["1.0", "1.1"])
+def test_older_records_are_read(version):
+    """Unknown facts were 0 or empty; bands came with 1.1."""
+    import tensorflow as tf
+
+    known = {"case": "c", "series": "s", "slice_index": 3, "kernel": "B30f"}
+    record = Record(stored(), stored(), 1, 0, "u", **known)
+    example = tf.train.Example.FromString(encode(record))
+    feature = example.features.feature
+    assert set(FACTS) & set(feature) == set(known)
+    feature["schema_version"].bytes_list.value[0] = version.encode()
+    for name in ("dose_fraction", "slice_thickness_mm"):
+        feature[name].float_list.value.append(0)
+    feature["spacing_mm"].float_list.value.extend([0, 0])
+    if version == "1.1":
+        for name in ("age_band", "body_part"):
+            feature[name].bytes_list.value.append(b"")
+    back = decode(example.SerializeToString())
+    for name in FACTS:
+        assert getattr(back, name) == getattr(record, name)
 
 
 def test_unknown_record_schema_is_refused():
-    data = encode(Record(stored(), stored(), 1, 0, "", "", "", 0))
-    refused("CTK-E081", decode, data.replace(b"1.1", b"2.0"))
+    data = encode(Record(stored(), stored(), 1, 0, ""))
+    refused("CTK-E081", decode, data.replace(b"1.2", b"2.0"))
 
 
 @pytest.mark.parametrize(
@@ -123,13 +140,6 @@ def test_resampling_keeps_the_mean_and_floors_padding():
     np.testing.assert_allclose(result.hu[:2], -1024)
     assert result.padding[:2].all()
     assert not result.padding[10:].any()
-
-
-def test_kernel_holds_no_other_text():
-    assert safe_kernel("B30f") == "B30f"
-    assert safe_kernel("I40f\\3") == "I40f\\3"
-    assert safe_kernel("Müller, Hans") == ""
-    assert safe_kernel(None) == ""
 
 
 def example_content(slices_of=(3, 2)):

@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 
 from ct_keras.data import iterate_pairs, read_manifest, training_volumes
-from ct_keras.data.conversion.images import Record
 from ct_keras.data.manifest import Manifest, summary, write_manifest
 from ct_keras.data.records import encode, write_shard
-from ct_keras.data.runs import Place, consecutive_runs, read_places
+from ct_keras.data.runs import consecutive_runs, read_places
 from ct_keras.data.shards import Shard
+from ct_keras.data.slice_facts import Place, Record, place_of
 from ct_keras.errors import CtKerasError
 
 DOSES = (0.1, 0.25)
@@ -47,8 +47,8 @@ def records_of(case: int, series: int, slices) -> list[Record]:
     ]
 
 
-def write(folder, shards: list[list[Record]]):
-    """Writes a train split of these shards."""
+def write(folder, shards: list[list[Record]], *, places: bool = True):
+    """Writes a train split of these shards, with or without their places."""
     folder.mkdir()
     entries = []
     for index, records in enumerate(shards):
@@ -68,6 +68,7 @@ def write(folder, shards: list[list[Record]]):
                 source_sha256="",
                 rows=(min(rows), max(rows)),
                 columns=(min(columns), max(columns)),
+                places=tuple(place_of(r, r.full.shape) for r in records if places),
             )
         )
     write_manifest(
@@ -79,7 +80,7 @@ def write(folder, shards: list[list[Record]]):
             doses=DOSES,
             seed=0,
             hu_range=(0.0, 0.0),
-            splits=summary(entries, {"train": 1}),
+            splits=summary(entries),
             shards=tuple(entries),
         )
     )
@@ -121,17 +122,20 @@ def test_places_are_those_of_the_records(records):
         assert place[3:] == (40, 40, pair.slice_index)
 
 
-def test_images_are_passed_over_whatever_their_size(tmp_path):
+@pytest.mark.parametrize("places", [True, False])
+def test_places_hold_every_size(tmp_path, places):
+    """Manifests of schema 1.1 hold no places: the records tell them."""
     small, large = np.full((9, 8), 1100, "i2"), np.full((64, 65), 1100, "i2")
+    facts = {"case": "a", "series": "s", "dose_fraction": 0.1}
     content = [
-        Record(image, image, 1.0, 0.0, "a", "s", "u", index)
+        Record(image, image, 1.0, 0.0, "u", slice_index=index, **facts)
         for index, image in enumerate((large, small, large))
     ]
-    folder = write(tmp_path / "r", [content])
-    (places,) = read_places(read_manifest(folder), "train")
+    folder = write(tmp_path / "r", [content], places=places)
+    (found,) = read_places(read_manifest(folder), "train")
     sizes = [(64, 65), (9, 8), (64, 65)]
-    assert [place[3:] for place in places] == [
-        (*size, index) for index, size in enumerate(sizes)
+    assert found == [
+        Place("a", "s", 0.1, *size, index) for index, size in enumerate(sizes)
     ]
 
 
@@ -203,7 +207,16 @@ def test_the_same_place_of_every_slice(tmp_path):
     generator = np.random.default_rng(0)
     full = generator.integers(1500, 2500, (6, 30, 34)).astype("i2")
     content = [
-        Record(image + np.int16(7), image, 1.0, -1024.0, "a", "s", "u", index)
+        Record(
+            image + np.int16(7),
+            image,
+            1.0,
+            -1024.0,
+            "u",
+            case="a",
+            series="s",
+            slice_index=index,
+        )
         for index, image in enumerate(full)
     ]
     folder = write(tmp_path / "r", [content])
@@ -225,7 +238,9 @@ def test_all_sixteen_turns_come_equally_often(tmp_path):
     index, rows, columns = np.indices((3, 12, 12))
     ramp = (2000 + 600 * index + rows + 20 * columns).astype("i2")
     content = [
-        Record(image, image, 1.0, -1024.0, "a", "s", "u", number)
+        Record(
+            image, image, 1.0, -1024.0, "u", case="a", series="s", slice_index=number
+        )
         for number, image in enumerate(ramp)
     ]
     folder = write(tmp_path / "r", [content])
@@ -256,7 +271,7 @@ def test_air_is_rejected(tmp_path, which):
     air[:, :24] = 1064
     low, full = (air, tissue) if which == "low" else (tissue, air)
     content = [
-        Record(low, full, 1.0, -1024.0, "a", "s", "u", index) for index in range(4)
+        Record(low, full, 1.0, -1024.0, "u", slice_index=index) for index in range(4)
     ]
     folder = write(tmp_path / "r", [content])
     options = {"depth": 4, "patch_size": 16, "batch_size": 40, "steps": 3}
@@ -312,11 +327,8 @@ def test_what_does_not_fit_is_refused(records):
         training_volumes(records, split="test", depth=4)
 
 
-def test_a_damaged_record_is_refused(records, tmp_path):
-    import shutil
-
-    folder = tmp_path / "records"
-    shutil.copytree(records, folder)
+def test_a_damaged_record_is_refused(tmp_path):
+    folder = write(tmp_path / "r", [records_of(0, 0, range(6))], places=False)
     path = sorted(folder.glob("*.tfrecord-*"))[0]
     data = bytearray(path.read_bytes())
     place = data.index(b"slice_index")

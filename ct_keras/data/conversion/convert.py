@@ -24,6 +24,7 @@ from ct_keras.data.conversion.writing import JobMaker, write_shards
 from ct_keras.data.manifest import (
     MANIFEST,
     Manifest,
+    doses_of,
     read_finished,
     read_manifest,
     summary,
@@ -167,7 +168,7 @@ def _resume(out: Path, plan: Plan, *, overwrite: bool) -> dict[str, Shard]:
         return {}
     _clear(out, everything=False)
     whole = {}
-    sources = {shard.file: shard.source_sha256 for shard in plan.shards}
+    sources = {shard.entry.file: shard.entry.source_sha256 for shard in plan.shards}
     for shard in earlier[1]:
         try:
             check_shard(out / shard.file, shard, deep=True)
@@ -202,13 +203,13 @@ def _finish(out, plan, shards, findings, *, layout, seed, hasher) -> Manifest:
         layout=layout,
         configuration=plan.configuration,
         key_id=hasher.key_id,
-        doses=plan.doses,
+        doses=doses_of(shards),
         seed=seed,
         hu_range=(
             float(np.min([shard.hu_range[0] for shard in shards])),
             float(np.max([shard.hu_range[1] for shard in shards])),
         ),
-        splits=summary(shards, plan.series),
+        splits=summary(shards),
         shards=tuple(shards),
         findings=tuple(str(finding) for finding in findings),
         tools=_tools(),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,8 +16,6 @@ from ct_keras.hu import FLOOR_HU, PADDING_HU, to_stored
 _INT16 = np.iinfo(np.int16)
 #: Fewest rows or columns of a picture: less is a line, or axes in another order.
 _SMALLEST = 8
-#: What a kernel name may hold; anything else is not a kernel name.
-_KERNEL = re.compile(r"[A-Za-z0-9 ._+\-/\\^]{1,32}")
 
 
 @dataclass(frozen=True)
@@ -57,43 +54,6 @@ class Image:
     padding: np.ndarray
     slope: float
     intercept: float
-
-
-@dataclass(frozen=True)
-class Record:
-    """One slice pair as it is stored.
-
-    Attributes:
-        low: int16 (rows, columns), low dose.
-        full: int16 (rows, columns), normal dose.
-        rescale_slope: HU per stored unit, for both images.
-        rescale_intercept: HU of the stored value 0, for both images.
-        case: Keyed hash of the patient.
-        series: Keyed hash of the normal-dose series.
-        sop_uid_hash: Keyed hash of the normal-dose image.
-        slice_index: Number in the normal-dose series, from the feet.
-        spacing_mm: Row and column spacing; 0 is unknown.
-        slice_thickness_mm: 0 is unknown.
-        dose_fraction: Dose of `low` over that of `full`; 0 is unknown.
-        kernel: Reconstruction kernel; empty is unknown.
-        age_band: One of `strata.AGE_BANDS`; empty is unknown.
-        body_part: One of `strata.BODY_PARTS`; empty is unknown.
-    """
-
-    low: np.ndarray
-    full: np.ndarray
-    rescale_slope: float
-    rescale_intercept: float
-    case: str
-    series: str
-    sop_uid_hash: str
-    slice_index: int
-    spacing_mm: tuple[float, float] = (0.0, 0.0)
-    slice_thickness_mm: float = 0.0
-    dose_fraction: float = 0.0
-    kernel: str = ""
-    age_band: str = ""
-    body_part: str = ""
 
 
 def read_image(source: SourceSlice | Picture) -> Image:
@@ -203,9 +163,3 @@ def resample(image: Image, factors: tuple[float, float]) -> Image:
     floored = np.maximum(image.hu, np.float32(FLOOR_HU))
     hu = np.maximum(cv2.resize(floored, (columns, rows), interpolation=method), -1024)
     return Image(hu, hu <= FLOOR_HU, image.slope, image.intercept)
-
-
-def safe_kernel(name: str | None) -> str:
-    """Returns a kernel name, or nothing if it holds what no kernel name holds."""
-    name = (name or "").strip()
-    return name if _KERNEL.fullmatch(name) else ""

@@ -12,9 +12,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ct_keras.data.conversion.images import safe_kernel
-from ct_keras.data.conversion.strata import age_band, body_part
 from ct_keras.data.reading import SlicePair
+from ct_keras.data.slice_facts import facts_of, series_facts
 from ct_keras.dicom import Series, SourceSlice
 from ct_keras.dicom.geometry import has_positions, heights, slice_normal
 from ct_keras.errors import CtKerasError
@@ -172,19 +171,14 @@ def pair_series(low: Series, full: Series) -> Iterator[SlicePair]:
 
 
 def _pairs(low: Series, full: Series, matches: Matches) -> Iterator[SlicePair]:
+    known = series_facts(
+        full, case="1", series="1", dose_fraction=dose_between(low, full)
+    )
     for low_index, slice_index in matches.pairs:
         yield SlicePair(
             low_hu=low.read(low_index).hu,
             full_hu=full.read(slice_index).hu,
-            case="1",
-            series="1",
-            slice_index=slice_index,
-            dose_fraction=dose_between(low, full),
-            spacing_mm=full.sources[slice_index].pixel_spacing_mm,
-            slice_thickness_mm=full.slice_thickness_mm,
-            kernel=safe_kernel(full.kernel) or None,
-            age_band=age_band(full.patient_age_years) or None,
-            body_part=body_part(full.body_part) or None,
+            **facts_of(known) | {"slice_index": slice_index},
         )
 
 

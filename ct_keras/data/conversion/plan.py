@@ -17,6 +17,7 @@ from ct_keras.data.conversion.keys import Hasher
 from ct_keras.data.conversion.layouts import Case, Pair
 from ct_keras.data.conversion.work import Recipe
 from ct_keras.data.manifest import SCHEMA_VERSION, SPLITS
+from ct_keras.data.shards import Shard
 from ct_keras.errors import CtKerasError, Finding
 from ct_keras.files import sha256_of
 from ct_keras.progress import track
@@ -30,20 +31,12 @@ class PlannedShard:
     """A shard to be written.
 
     Attributes:
-        file: Its name.
-        split: Its split.
-        index: The number in its name.
-        patient: Hash of the patient.
+        entry: What the manifest will say of it, but for what only its file tells.
         items: The slices with their cases, in the order of the records.
-        source_sha256: Sum over what it is made from and how.
     """
 
-    file: str
-    split: str
-    index: int
-    patient: str
+    entry: Shard
     items: tuple[tuple[Case, Pair], ...]
-    source_sha256: str
 
 
 @dataclass(frozen=True)
@@ -54,15 +47,11 @@ class Plan:
         shards: In the order in which they are written.
         configuration: Sum over everything that decides the content.
         findings: What was noticed about the cases.
-        series: How many series each split has.
-        doses: The dose fractions of the records; 0 is unknown.
     """
 
     shards: tuple[PlannedShard, ...]
     configuration: str
     findings: tuple[Finding, ...]
-    series: dict[str, int]
-    doses: tuple[float, ...]
 
 
 def split_of_cases(
@@ -145,17 +134,19 @@ def make_plan(
         ]
         for index, (patient, items) in enumerate(parts):
             file = f"{dataset}-{split}.tfrecord-{index:05d}-of-{len(parts):05d}"
-            source = _source_sum(items, recipe, hasher, digests)
-            planned.append(PlannedShard(file, split, index, patient, items, source))
-    doses = {case.dose for case in used if case.dose is not None}
-    if any(case.dose is None for case in used):
-        doses |= set(recipe.doses)
+            entry = Shard(
+                file=file,
+                split=split,
+                index=index,
+                case=patient,
+                slices=len(items),
+                source_sha256=_source_sum(items, recipe, hasher, digests),
+            )
+            planned.append(PlannedShard(entry, items))
     return Plan(
         shards=tuple(planned),
         configuration=_configuration(planned, hasher),
         findings=_findings(used),
-        series=dict(Counter(chosen[case.patient] for case in used)),
-        doses=tuple(sorted(doses)),
     )
 
 
@@ -202,13 +193,16 @@ def _source_sum(items, recipe: Recipe, hasher: Hasher, digests) -> str:
             ]
             for image in pair.images
         ]
-        facts += [case.dose, case.spacing_mm, case.kernel, pair.slice_index]
+        facts += [asdict(case.facts), pair.slice_index]
         sums.update(json.dumps(facts).encode())
     return sums.hexdigest()
 
 
 def _configuration(planned: Sequence[PlannedShard], hasher: Hasher) -> str:
-    facts = [[shard.file, shard.patient, shard.source_sha256] for shard in planned]
+    facts = [
+        [shard.entry.file, shard.entry.case, shard.entry.source_sha256]
+        for shard in planned
+    ]
     text = json.dumps([SCHEMA_VERSION, hasher.key_id, facts])
     return hashlib.sha256(text.encode()).hexdigest()
 

@@ -14,12 +14,12 @@ import numpy as np
 
 from ct_keras.data.conversion.images import (
     Image,
-    Record,
     quantize,
     read_image,
     resample,
 )
 from ct_keras.data.conversion.layouts.case import Pair
+from ct_keras.data.slice_facts import Record, SliceFacts, facts_of
 from ct_keras.dicom import Series
 from ct_keras.errors import CtKerasError
 from ct_keras.simulation.dose import DoseSimulator
@@ -52,32 +52,18 @@ class Job:
 
     Attributes:
         pairs: The slices and, for each, the hash of its UID.
-        patient: Hash of the patient.
-        series: Hash of the series.
+        facts: What is known of every slice; patient and series are hashes.
         seed: Of the simulated noise of this series.
         currents: Tube current of each slice over the median of its series.
         calibration: Of the series; None where the low dose is read.
-        spacing_mm: Row and column spacing; 0 is unknown.
-        slice_thickness_mm: 0 is unknown.
-        kernel: Reconstruction kernel; empty is unknown.
-        age_band: Of the patient; empty is unknown.
-        body_part: Empty is unknown.
-        dose: Of the low-dose images that are read.
         recipe: What is the same for all jobs.
     """
 
     pairs: tuple[tuple[Pair, str], ...]
-    patient: str
-    series: str
+    facts: SliceFacts
     seed: int
     currents: tuple[float, ...]
     calibration: Calibration | None
-    spacing_mm: tuple[float, float]
-    slice_thickness_mm: float
-    kernel: str
-    age_band: str
-    body_part: str
-    dose: float
     recipe: Recipe
 
 
@@ -136,27 +122,18 @@ def run(job: Job) -> Done:
         for dose, low_hu in lows:
             low, stored, slope, intercept, exact = quantize(full, low_hu)
             all_exact &= exact and job.recipe.resample_mm is None
-            record = Record(
-                low=low,
-                full=stored,
-                rescale_slope=slope,
-                rescale_intercept=intercept,
-                case=job.patient,
-                series=job.series,
-                sop_uid_hash=uid_hash,
-                slice_index=pair.slice_index,
-                spacing_mm=spacing_mm,
-                slice_thickness_mm=job.slice_thickness_mm,
-                dose_fraction=dose,
-                kernel=job.kernel,
-                age_band=job.age_band,
-                body_part=job.body_part,
-            )
+            own = {
+                "slice_index": pair.slice_index,
+                "spacing_mm": spacing_mm,
+                "dose_fraction": dose,
+            }
+            known = facts_of(job.facts) | own
+            record = Record(low, stored, slope, intercept, uid_hash, **known)
             records.append(record)
     return Done(tuple(records), all_exact, (lowest, highest))
 
 
-def _low_images(job, pair, full, current) -> list[tuple[float, np.ndarray]]:
+def _low_images(job, pair, full, current) -> list[tuple[float | None, np.ndarray]]:
     """Dose and low-dose HU, read or simulated."""
     if pair.low is not None:
         low = read_image(pair.low)
@@ -170,8 +147,8 @@ def _low_images(job, pair, full, current) -> list[tuple[float, np.ndarray]]:
         for image in (low, full):
             if not np.isfinite(image.hu).all():
                 raise CtKerasError("CTK-E070", "a source image is not finite")
-        return [(job.dose, low.hu)]
-    simulator = _simulator(full.hu.shape, job.spacing_mm, _physics(job.recipe))
+        return [(job.facts.dose_fraction, low.hu)]
+    simulator = _simulator(full.hu.shape, job.facts.spacing_mm, _physics(job.recipe))
     found = job.calibration
     simulator = simulator.tuned(
         kernel=found.kernel,
@@ -205,14 +182,14 @@ def _resampled(job: Job, full: Image, lows):
     """Brings a slice to the common spacing, if one was asked for."""
     target = job.recipe.resample_mm
     if target is None:
-        return full, lows, job.spacing_mm
-    if not all(job.spacing_mm):
+        return full, lows, job.facts.spacing_mm
+    if job.facts.spacing_mm is None:
         raise CtKerasError(
             "CTK-E037",
             "the pixel spacing is unknown, so images cannot be resampled",
             fix="leave out the common spacing",
         )
-    factors = tuple(spacing / target for spacing in job.spacing_mm)
+    factors = tuple(spacing / target for spacing in job.facts.spacing_mm)
     images = [
         (
             dose,

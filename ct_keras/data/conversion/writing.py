@@ -5,7 +5,8 @@ from __future__ import annotations
 import functools
 import itertools
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from ct_keras.data.conversion.keys import Hasher
@@ -22,6 +23,7 @@ from ct_keras.data.conversion.work import (
 )
 from ct_keras.data.manifest import MANIFEST, write_partial
 from ct_keras.data.shards import Shard
+from ct_keras.data.slice_facts import Place, place_of
 from ct_keras.files import sha256_of, write_errors
 from ct_keras.progress import track
 
@@ -73,17 +75,14 @@ class JobMaker:
                 (pair, self.hasher("image", pair.full.sop_instance_uid))
                 for pair in pairs
             ),
-            patient=shard.patient,
-            series=self.hasher("series", case.series_key),
+            facts=replace(
+                case.facts,
+                case=shard.entry.case,
+                series=self.hasher("series", case.series_key),
+            ),
             seed=series_seed(self.recipe.seed, case.series_key),
             currents=tuple(currents[pair.slice_index] for pair in pairs),
             calibration=self.calibrations.get(case.series_key),
-            spacing_mm=case.spacing_mm,
-            slice_thickness_mm=case.slice_thickness_mm,
-            kernel=case.kernel,
-            age_band=case.age_band,
-            body_part=case.body_part,
-            dose=case.dose or 0.0,
             recipe=self.recipe,
         )
 
@@ -98,7 +97,7 @@ def write_shards(
     progress: bool,
 ) -> list[Shard]:
     """Writes the shards that are not there yet, and returns all in their order."""
-    missing = [shard for shard in plan.shards if shard.file not in finished]
+    missing = [shard for shard in plan.shards if shard.entry.file not in finished]
     with write_errors(out):
         out.mkdir(parents=True, exist_ok=True)
     write_partial(out, plan.configuration, list(finished.values()))
@@ -113,37 +112,39 @@ def write_shards(
         done = track(done, "Converting", total=total, enabled=progress)
         for shard, shard_jobs in zip(missing, jobs, strict=True):
             part = itertools.islice(done, len(shard_jobs))
-            finished[shard.file] = _write_shard(out, shard, part)
+            finished[shard.entry.file] = _write_shard(out, shard, part)
             write_partial(out, plan.configuration, list(finished.values()))
-    return [finished[shard.file] for shard in plan.shards]
+    return [finished[shard.entry.file] for shard in plan.shards]
 
 
 def _write_shard(out: Path, planned: PlannedShard, results: Iterator[Done]) -> Shard:
     from ct_keras.data.records import encode, write_shard
 
-    seen: list[tuple] = []
+    done: list[Done] = []
+    places: list[Place] = []
 
     def serialized() -> Iterator[bytes]:
-        for done in results:
-            for record in done.records:
-                seen.append((*record.full.shape, *done.hu_range, done.exact))
+        for result in results:
+            done.append(result)
+            for record in result.records:
+                places.append(place_of(record, record.full.shape))
                 yield encode(record)
 
-    path = out / planned.file
+    path = out / planned.entry.file
     records, size = write_shard(path, serialized())
-    rows, columns, lowest, highest, exact = zip(*seen, strict=True)
-    return Shard(
-        file=planned.file,
-        split=planned.split,
-        index=planned.index,
-        case=planned.patient,
+    return replace(
+        planned.entry,
         records=records,
-        slices=len(planned.items),
         bytes=size,
         sha256=sha256_of(path),
-        source_sha256=planned.source_sha256,
-        rows=(min(rows), max(rows)),
-        columns=(min(columns), max(columns)),
-        hu_range=(min(lowest), max(highest)),
-        exact=all(exact),
+        places=tuple(places),
+        rows=_ends(place.rows for place in places),
+        columns=_ends(place.columns for place in places),
+        hu_range=_ends(end for result in done for end in result.hu_range),
+        exact=all(result.exact for result in done),
     )
+
+
+def _ends(values: Iterable[float]) -> tuple[float, float]:
+    values = list(values)
+    return min(values), max(values)

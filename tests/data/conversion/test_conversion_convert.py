@@ -132,7 +132,7 @@ def test_long_cases_fill_several_shards(pairs_source, key_file):
         shard_bytes=80_000,
     )
     assert [len(shard.items) for shard in plan.shards] == [2, 1, 2] * 3
-    assert plan.shards[8].file == "pairs-train.tfrecord-00008-of-00009"
+    assert plan.shards[8].entry.file == "pairs-train.tfrecord-00008-of-00009"
     for shard in plan.shards:
         assert len({case.patient for case, _ in shard.items}) == 1
 

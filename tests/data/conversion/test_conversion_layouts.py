@@ -45,14 +45,14 @@ def test_mayo(write_ct, tmp_path, tree):
                 )
     found = cases(tmp_path, "mayo")
     assert [case.patient for case in found] == ["L067", "L067", "L096", "L096"]
-    assert [case.kernel for case in found] == ["D45f", "B30f"] * 2
-    assert {case.dose for case in found} == {0.25}
+    assert [case.facts.kernel for case in found] == ["D45f", "B30f"] * 2
+    assert {case.facts.dose_fraction for case in found} == {0.25}
     for case in found:
         assert len(case.pairs) == 2
         assert all("quarter" in str(pair.low.path) for pair in case.pairs)
         assert all("full" in str(pair.full.path) for pair in case.pairs)
     chosen = cases(tmp_path, "mayo", variants=("3mm",))
-    assert [case.kernel for case in chosen] == ["B30f", "B30f"]
+    assert [case.facts.kernel for case in chosen] == ["B30f", "B30f"]
 
 
 def test_mayo_needs_both_doses(write_ct, tmp_path):
@@ -79,7 +79,7 @@ def test_tcia_goes_by_header_not_by_folder(write_ct, tmp_path):
                 seed=ord(folder),
             )
     found = cases(tmp_path, "tcia")
-    assert [(case.patient, case.dose) for case in found] == [
+    assert [(case.patient, case.facts.dose_fraction) for case in found] == [
         ("C030", 0.1),
         ("L012", 0.25),
     ]
@@ -136,7 +136,7 @@ def test_pairs(write_ct, tmp_path):
     found = cases(tmp_path, "pairs", **options)
     assert [len(case.pairs) for case in found] == [4, 3]
     assert [case.unmatched for case in found] == [0, 1]
-    assert {case.dose for case in found} == {0.5}
+    assert {case.facts.dose_fraction for case in found} == {0.5}
     assert any("CTK-W039" in str(f) for case in found for f in case.findings)
     with pytest.raises(CtKerasError, match=r"CTK-E000.*two folders"):
         cases(tmp_path, "pairs", low=tmp_path)

@@ -82,7 +82,7 @@ def test_broken_off_conversion_goes_on(convert_pairs, monkeypatch, tmp_path):
     write_shard = writing._write_shard
 
     def fail_at_second(out, planned, results):
-        if planned.split == "val":
+        if planned.entry.split == "val":
             raise KeyboardInterrupt
         return write_shard(out, planned, results)
 

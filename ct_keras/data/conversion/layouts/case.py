@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from ct_keras.data.conversion.images import Picture, safe_kernel
+from ct_keras.data.conversion.images import Picture
 from ct_keras.data.conversion.pairing import Matches, dose_between, match_slices
-from ct_keras.data.conversion.strata import age_band, body_part
+from ct_keras.data.slice_facts import SliceFacts, series_facts
 from ct_keras.dicom import Series, SourceSlice, find_series
 from ct_keras.errors import CtKerasError, Finding
 
@@ -29,7 +29,7 @@ class LayoutOptions:
         full: Folder of normal-dose images (the same layouts).
         slope: HU per unit of a picture (`images`).
         intercept: HU of the value 0 of a picture (`images`).
-        spacing_mm: Row and column spacing of pictures; 0 is unknown (`images`).
+        spacing_mm: Row and column spacing of pictures (`images`).
         dose: Dose fraction of the low-dose images, where nothing else tells.
         variants: Which reconstructions, as 3mm or 1mm_sharp; none is all (`mayo`).
         force_hu: Accept values that do not look like HU (CTK-E044).
@@ -39,7 +39,7 @@ class LayoutOptions:
     full: Path | None = None
     slope: float | None = None
     intercept: float | None = None
-    spacing_mm: tuple[float, float] = (0.0, 0.0)
+    spacing_mm: tuple[float, float] | None = None
     dose: float | None = None
     variants: tuple[str, ...] = ()
     force_hu: bool = False
@@ -99,12 +99,7 @@ class Case:
         series_key: Tells series apart; never written or printed.
         order: Sorts the cases of a patient.
         pairs: The slices, from the feet.
-        dose: Dose fraction of the low-dose images; 0 is unknown, None is simulated.
-        spacing_mm: Row and column spacing; 0 is unknown.
-        slice_thickness_mm: 0 is unknown.
-        kernel: Reconstruction kernel; empty is unknown.
-        age_band: Of the patient; empty is unknown.
-        body_part: Empty is unknown.
+        facts: What is known of every slice.
         series: The normal-dose series, where it is one.
         split: The split that the folder tells, else None.
         unmatched: Slices without a partner.
@@ -116,12 +111,7 @@ class Case:
     series_key: str
     order: str
     pairs: tuple[Pair, ...]
-    dose: float | None = None
-    spacing_mm: tuple[float, float] = (0.0, 0.0)
-    slice_thickness_mm: float = 0.0
-    kernel: str = ""
-    age_band: str = ""
-    body_part: str = ""
+    facts: SliceFacts
     series: Series | None = None
     split: str | None = None
     unmatched: int = 0
@@ -165,19 +155,14 @@ def series_case(
         pairs = tuple(
             Pair(full.sources[i], low.sources[j], i) for j, i in matches.pairs
         )
-        dose = dose or dose_between(low, full) or 0.0
+        dose = dose or dose_between(low, full)
     return Case(
         patient=patient,
         names=frozenset({full.patient_key, patient, *names} - {""}),
         series_key=full.series_key,
         order=f"{variant} {full.sources[0].path}",
         pairs=pairs,
-        dose=dose,
-        spacing_mm=full.sources[0].pixel_spacing_mm or (0.0, 0.0),
-        slice_thickness_mm=full.slice_thickness_mm or 0.0,
-        kernel=safe_kernel(full.kernel),
-        age_band=age_band(full.patient_age_years),
-        body_part=body_part(full.body_part),
+        facts=series_facts(full, dose_fraction=dose),
         series=full,
         unmatched=unmatched,
         findings=tuple([*full.findings, *(low.findings if low else ())]),

@@ -20,6 +20,7 @@ from ct_keras.data.conversion.layouts.case import (
     series_case,
 )
 from ct_keras.data.conversion.pairing import Matches, check_partners
+from ct_keras.data.slice_facts import SliceFacts
 from ct_keras.dicom import Series, find_series
 from ct_keras.dicom.plausibility import check_hu
 from ct_keras.errors import CtKerasError
@@ -95,8 +96,7 @@ def _picture_case(patient, volume, pairs, options: LayoutOptions, lonely) -> Cas
         series_key=volume or patient,
         order=volume,
         pairs=tuple(pairs),
-        dose=options.dose or 0.0,
-        spacing_mm=options.spacing_mm,
+        facts=SliceFacts(dose_fraction=options.dose, spacing_mm=options.spacing_mm),
         unmatched=lonely,
     )
 

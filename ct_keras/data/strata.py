@@ -1,7 +1,8 @@
 """What a record may tell about the patient: an age band and a part of the body.
 
 An age in years and the header's own words stay behind. Both come back as one of a few
-fixed texts, so that a record names nobody and results can still be told apart.
+fixed texts, so that a record names nobody and results can still be told apart. The name
+of a kernel is kept where it looks like one.
 """
 
 from __future__ import annotations
@@ -56,34 +57,42 @@ _BODY_PARTS = {
     ),
     "limb": ("EXTREMITY", "ARM", "HAND", "SHOULDER", "LEG", "KNEE", "ANKLE", "FOOT"),
 }
+#: What a kernel name may hold; anything else is not a kernel name.
+_KERNEL = re.compile(r"[A-Za-z0-9 ._+\-/\\^]{1,32}")
 BODY_PARTS = tuple(_BODY_PARTS)
 #: What a record calls several parts at once.
 _SEVERAL = {"neck": {"head", "neck"}, "trunk": {"chest", "abdomen", "pelvis", "trunk"}}
 _BY_TERM = {term: part for part, terms in _BODY_PARTS.items() for term in terms}
 
 
-def age_band(years: float | None) -> str:
-    """Returns the band of an age, empty if it is unknown or impossible.
+def age_band(years: float | None) -> str | None:
+    """Returns the band of an age, None if it is unknown or impossible.
 
     Example:
         >>> age_band(49), age_band(0.5), age_band(None)
-        ('40-59', '0-17', '')
+        ('40-59', '0-17', None)
     """
     if years is None or not 0 <= years < 130:
-        return ""
+        return None
     return [name for first, name in _AGE_BANDS if years >= first][-1]
 
 
-def body_part(examined: str | None) -> str:
-    """Returns the part of the body for a BodyPartExamined, empty if it is unknown.
+def body_part(examined: str | None) -> str | None:
+    """Returns the part of the body for a BodyPartExamined, None if it is unknown.
 
     Example:
         >>> body_part("Chest"), body_part("ABDOMEN PELVIS"), body_part("Mr. Smith")
-        ('chest', 'trunk', '')
+        ('chest', 'trunk', None)
     """
     words = re.findall("[A-Z]+", (examined or "").upper())
     whole = _BY_TERM.get("".join(words))
     parts = {whole} if whole else {_BY_TERM[word] for word in words if word in _BY_TERM}
     if len(parts) > 1:
         parts = {name for name, several in _SEVERAL.items() if parts <= several}
-    return parts.pop() if parts else ""
+    return parts.pop() if parts else None
+
+
+def safe_kernel(name: str | None) -> str | None:
+    """Returns a kernel name, None if it holds what no kernel name holds."""
+    name = (name or "").strip()
+    return name if _KERNEL.fullmatch(name) else None

@@ -3,13 +3,7 @@
 import pytest
 
 from ct_keras.data import iterate_pairs
-from ct_keras.data.conversion.strata import (
-    AGE_BANDS,
-    BODY_PARTS,
-    age_band,
-    body_part,
-)
-from ct_keras.data.records import decode, encode
+from ct_keras.data.strata import AGE_BANDS, BODY_PARTS, age_band, body_part, safe_kernel
 from ct_keras.dicom import read_series
 
 
@@ -23,9 +17,9 @@ from ct_keras.dicom import read_series
         (79, "60-79"),
         (80, "80+"),
         (104, "80+"),
-        (None, ""),
-        (-1, ""),
-        (300, ""),
+        (None, None),
+        (-1, None),
+        (300, None),
     ],
 )
 def test_age_bands(years, band):
@@ -47,11 +41,11 @@ def test_age_bands(years, band):
         ("L-SPINE", "abdomen"),
         ("HEAD_NECK", "neck"),
         ("UPPER ABDOMEN", "abdomen"),
-        ("PHARMA", ""),
-        ("HEAD KNEE", ""),
-        ("SECRETX", ""),
-        ("", ""),
-        (None, ""),
+        ("PHARMA", None),
+        ("HEAD KNEE", None),
+        ("SECRETX", None),
+        ("", None),
+        (None, None),
     ],
 )
 def test_body_parts(examined, part):
@@ -102,24 +96,13 @@ def test_records_hold_bands_and_nothing_else(
         assert b"067Y" not in data and b"SECRETX" not in data
 
 
-def test_records_of_schema_1_0_are_read():
-    """What convert wrote before bands existed."""
-    import numpy as np
-    import tensorflow as tf
-
-    from ct_keras.data.conversion.images import Record
-
-    image = np.zeros((2, 3), np.int16)
-    data = encode(Record(image, image, 1.0, 0.0, "c", "s", "u", 0, age_band="80+"))
-    example = tf.train.Example.FromString(data)
-    for name in ("age_band", "body_part"):
-        del example.features.feature[name]
-    example.features.feature["schema_version"].bytes_list.value[0] = b"1.0"
-    record = decode(example.SerializeToString())
-    assert record.age_band == record.body_part == ""
-    assert decode(data).age_band == "80+"
+def test_kernel_holds_no_other_text():
+    assert safe_kernel("B30f") == "B30f"
+    assert safe_kernel("I40f\\3") == "I40f\\3"
+    assert safe_kernel("Müller, Hans") is None
+    assert safe_kernel(None) is None
 
 
 def test_every_text_is_one_of_a_few():
-    assert len(AGE_BANDS) == 5 and "" not in AGE_BANDS
-    assert all(body_part(part) in ("", part) for part in BODY_PARTS)
+    assert len(AGE_BANDS) == 5 and None not in AGE_BANDS
+    assert all(body_part(part) in (None, part) for part in BODY_PARTS)
