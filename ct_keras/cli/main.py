@@ -12,6 +12,7 @@ import click
 
 import ct_keras
 from ct_keras.cli import process
+from ct_keras.cli.output import note
 from ct_keras.errors import CtKerasError, ExitCode
 
 #: Command -> one line of help, so that listing them imports none.
@@ -108,7 +109,7 @@ def _without_debug(arguments: list[str]) -> tuple[list[str], bool]:
 
 
 def _fail(line: str, code: int) -> None:
-    click.echo(line, err=True)
+    note(line)
     sys.exit(int(code))
 
 

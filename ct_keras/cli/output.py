@@ -15,6 +15,8 @@ from pathlib import Path
 
 import click
 
+from ct_keras.cli.characters import shown_on
+
 
 def emit_json(document: object) -> None:
     """Prints one JSON document to standard output."""
@@ -23,12 +25,12 @@ def emit_json(document: object) -> None:
 
 def say(text: str) -> None:
     """Prints a line of result for a person to standard output."""
-    click.echo(text)
+    click.echo(shown_on(sys.stdout, text))
 
 
 def note(text: str) -> None:
     """Prints a line beside the result to standard error."""
-    click.echo(text, err=True)
+    click.echo(shown_on(sys.stderr, text), err=True)
 
 
 def echo_findings(findings: Iterable) -> None:

@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-import codecs
 import importlib.util
 import logging
 import os
 import signal
 import sys
 
-import click
-
+from ct_keras.cli.characters import PLAIN_ERRORS
+from ct_keras.cli.output import note
 from ct_keras.errors import CtKerasError
-
-#: Characters of messages and tables -> what a terminal without them shows.
-_PLAIN = {"°": " deg", "µ": "u", "±": "+-", "×": "x", "–": "-", "—": "-", "…": "..."}
-_PLAIN_ERRORS = "ct_keras.plain"
 
 
 class Stopped(BaseException):
@@ -67,17 +62,9 @@ def stop_on_signals() -> None:
 
 def use_plain_characters() -> None:
     """Lets a terminal that cannot show a character show something like it."""
-    codecs.register_error(_PLAIN_ERRORS, _plain)
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
-            stream.reconfigure(errors=_PLAIN_ERRORS)
-
-
-def _plain(error: UnicodeError) -> tuple[str, int]:
-    if not isinstance(error, UnicodeEncodeError):
-        raise error
-    text = error.object[error.start : error.end]
-    return "".join(_PLAIN.get(letter, "?") for letter in text), error.end
+            stream.reconfigure(errors=PLAIN_ERRORS)
 
 
 def choose_backend() -> None:
@@ -111,7 +98,7 @@ def silence_libraries() -> None:
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     sys.stderr.flush()
     sys.stderr = os.fdopen(
-        os.dup(2), "w", 1, encoding=sys.stderr.encoding, errors=_PLAIN_ERRORS
+        os.dup(2), "w", 1, encoding=sys.stderr.encoding, errors=PLAIN_ERRORS
     )
     nowhere = os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, 2)
@@ -131,4 +118,4 @@ class _PlainLines(logging.Handler):
     """Prints records where standard error goes at the time."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        click.echo(self.format(record), err=True)
+        note(self.format(record))

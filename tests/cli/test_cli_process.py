@@ -1,0 +1,173 @@
+"""What the command line makes of its process: signals, streams, the user's settings."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from ct_keras.cli import main, output, process
+from ct_keras.data.conversion import keys
+
+_SCRIPT = """
+import sys, time
+from pathlib import Path
+from ct_keras.cli import denoise, main
+from ct_keras.files import atomic_folder
+import ct_keras.dicom
+def work(*_, **__):
+    with atomic_folder(sys.argv[-1]) as folder:
+        (folder / "pixels").write_text("")
+        print("at work", flush=True)
+        time.sleep(60)
+ct_keras.dicom.find_series = work
+main.main()
+"""
+
+
+def started(tmp_path, before=""):
+    """A denoise that has begun to write tmp_path / "OUT", and then sleeps."""
+    line = [sys.executable, "-c", before + _SCRIPT, "denoise", tmp_path / "in"]
+    run = subprocess.Popen(
+        [*line, tmp_path / "OUT"], stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
+    assert run.stdout.readline() == b"at work\n"
+    return run
+
+
+@pytest.mark.parametrize("name", ["SIGTERM", "SIGHUP"])
+def test_a_signal_removes_what_is_unfinished(tmp_path, name):
+    number = getattr(signal, name)
+    run = started(tmp_path)
+    run.send_signal(number)
+    _, error = run.communicate(timeout=30)
+    assert run.returncode == 128 + number
+    assert error.decode() == f"stopped by {name}; unfinished output was removed\n"
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_signal_that_is_ignored_stays_ignored(tmp_path):
+    ignore = "import signal; signal.signal(signal.SIGHUP, signal.SIG_IGN)\n"
+    run = started(tmp_path, ignore)
+    run.send_signal(signal.SIGHUP)
+    time.sleep(0.2)
+    assert run.poll() is None
+    run.send_signal(signal.SIGTERM)
+    run.communicate(timeout=30)
+    assert run.returncode == 128 + signal.SIGTERM
+
+
+def test_a_terminal_without_a_character_shows_another():
+    code = (
+        "from ct_keras.cli import output, process\n"
+        "process.use_plain_characters()\n"
+        "output.say('16.5° ± 2 × \\udcff'); output.note('µ…')\n"
+        "output.echo_table('T', ['a'], [['1°']])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        env=os.environ | {"PYTHONIOENCODING": "ascii"},
+        capture_output=True,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith(b"16.5 deg +- 2 x ?\n") and b"1 deg" in done.stdout
+    assert done.stderr == b"u...\n"
+
+
+def test_a_user_without_a_home_gets_a_key_for_once(monkeypatch):
+    for name in (keys.KEY_FILE_VARIABLE, "XDG_CONFIG_HOME", "APPDATA", "HOME"):
+        monkeypatch.delenv(name, raising=False)
+
+    def nobody(_):
+        raise KeyError("no such user")
+
+    monkeypatch.setattr("pwd.getpwuid", nobody)
+    first, second = keys.load_key(), keys.load_key()
+    assert len(first) >= 32 and first != second
+
+
+@pytest.mark.parametrize(
+    "given, chosen", [(None, "tensorflow"), ("jax", "jax"), ("tensorflow",) * 2]
+)
+def test_keras_works_with_tensorflow_unless_told_otherwise(monkeypatch, given, chosen):
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: object())
+    monkeypatch.delenv("KERAS_BACKEND", raising=False)
+    if given:
+        monkeypatch.setenv("KERAS_BACKEND", given)
+    process.choose_backend()
+    assert os.environ["KERAS_BACKEND"] == chosen
+
+
+@pytest.mark.parametrize("backend", ["theano", "torch"])
+def test_a_backend_that_is_not_there_is_named(monkeypatch, backend):
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    monkeypatch.setenv("KERAS_BACKEND", backend)
+    with pytest.raises(
+        process.CtKerasError, match="CTK-E093.*KERAS_BACKEND=" + backend
+    ):
+        process.choose_backend()
+
+
+def test_models_have_channels_last_whatever_keras_json_says(tmp_path):
+    settings = {"image_data_format": "channels_first", "backend": "tensorflow"}
+    (tmp_path / "keras.json").write_text(json.dumps(settings))
+    code = (
+        "import keras; from ct_keras import models\n"
+        "print(models.build('red_cnn', width=4).output_shape)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        env=os.environ | {"KERAS_HOME": str(tmp_path)},
+        capture_output=True,
+        text=True,
+    )
+    assert done.stdout.strip() == "(None, None, None, 1)", done.stderr
+    assert "CTK-W093" in done.stderr
+
+
+@pytest.mark.parametrize("place", [0, 1, 3])
+def test_debug_may_stand_anywhere(capsys, tmp_path, place):
+    arguments = ["denoise", str(tmp_path / "in"), str(tmp_path / "OUT")]
+    arguments.insert(place, "--debug")
+    with pytest.raises(main.CtKerasError, match="CTK-E005"):
+        main.main(arguments)
+
+
+def test_after_two_dashes_debug_is_a_name():
+    assert main._without_debug(["inspect", "--", "--debug"]) == (
+        ["inspect", "--", "--debug"],
+        False,
+    )
+
+
+@pytest.mark.parametrize(
+    "words, text",
+    [
+        (["--records=/data/REC"], "--records=REC"),
+        (["--records", "/data/REC/"], "--records REC"),
+        (["/data/a=b/REC"], "REC"),
+        (["lambda=0.5", "vgg=/home/me/vgg.h5"], "lambda=0.5 vgg=vgg.h5"),
+        (["--title", "two words"], "--title 'two words'"),
+        (["filter:nlm", "REC"], "filter:nlm REC"),
+    ],
+)
+def test_the_recorded_command_has_names_and_no_folders(monkeypatch, words, text):
+    monkeypatch.setattr(sys, "argv", ["/bin/ct-keras", "evaluate", *words])
+    assert output.public_command() == f"ct-keras evaluate {text}"
+
+
+def test_the_recorded_command_is_that_which_runs(capsys, monkeypatch, tmp_path):
+    told = []
+    monkeypatch.setattr(
+        "ct_keras.cli.evaluate._source",
+        lambda **_: told.append(output.public_command()),
+    )
+    monkeypatch.setattr(
+        "ct_keras.denoising.methods.methods_by_label", lambda models: {}
+    )
+    with pytest.raises(SystemExit):
+        main.main(["evaluate", "input", f"--out={tmp_path}/EV", "--baseline", "none"])
+    assert told == ["ct-keras evaluate input --out=EV --baseline none"]
