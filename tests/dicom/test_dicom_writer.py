@@ -184,6 +184,29 @@ class TestRefusals:
             write_series(series, tmp_path / "out")
         assert sorted(os.listdir(tmp_path)) == ["in"]
 
+    def test_a_full_disk_is_not_told_as_an_odd_header(
+        self, series, tmp_path, monkeypatch
+    ):
+        from ct_keras.dicom import writer as module
+
+        def full(header, pixels, path):
+            # As pydicom raises it again, without the number.
+            raise OSError(f"[Errno 28] {os.strerror(28)}")
+
+        monkeypatch.setattr(module, "save_slice", full)
+        with pytest.raises(CtKerasError, match="CTK-E073.*disk full") as caught:
+            write_series(series, tmp_path / "out")
+        assert caught.value.exit_code == 7
+        assert sorted(os.listdir(tmp_path)) == ["in"]
+
+    def test_two_writers_of_one_folder(self, series, tmp_path):
+        with SeriesWriter(series, tmp_path / "out") as writer:
+            with pytest.raises(CtKerasError, match="CTK-E071 another run"):
+                write_series(series, tmp_path / "out", overwrite=True)
+            for index in range(len(series)):
+                writer.write(index, series.read(index).hu)
+        assert len(read_series(tmp_path / "out")) == len(series)
+
 
 def test_slices_may_come_in_any_order_and_name_their_neighbours(series, tmp_path):
     with SeriesWriter(series, tmp_path / "out", neighbours=1) as writer:
