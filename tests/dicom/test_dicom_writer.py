@@ -194,7 +194,7 @@ class TestRefusals:
             raise OSError(f"[Errno 28] {os.strerror(28)}")
 
         monkeypatch.setattr(module, "save_slice", full)
-        with pytest.raises(CtKerasError, match="CTK-E073.*disk full") as caught:
+        with pytest.raises(CtKerasError, match=r"CTK-E073.*disk full") as caught:
             write_series(series, tmp_path / "out")
         assert caught.value.exit_code == 7
         assert sorted(os.listdir(tmp_path)) == ["in"]
