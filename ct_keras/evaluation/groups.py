@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ct_keras.data.slice_facts import FACTS, facts_of
 from ct_keras.metrics.tissues import body_mask, tissue_masks
 
 UNKNOWN = "unknown"
@@ -26,13 +27,9 @@ _SIZES = (
     (350, "35 cm and more"),
 )
 #: What a record of a slice holds for its groups.
-GROUP_KEYS = (
-    "anatomy",
-    "body_part",
-    "kernel",
-    "age_band",
-    "water_equivalent_diameter_mm",
-)
+_ELSEWHERE = {"case", "series", "slice_index", "dose_fraction", "spacing_mm"}
+_KNOWN = tuple(name for name in FACTS if name not in _ELSEWHERE)
+GROUP_KEYS = ("anatomy", *_KNOWN, "water_equivalent_diameter_mm")
 
 
 @dataclass(frozen=True)
@@ -72,19 +69,17 @@ def describe_slice(pair) -> dict[str, str | float | None]:
 
     Args:
         pair: A `ct_keras.data.SlicePair`, or anything with `full_hu` and what is known
-            of its `spacing_mm`, `kernel`, `age_band` and `body_part`.
+            of it, as attributes that are called as in `SliceFacts`.
 
     Returns:
         A value for each of `GROUP_KEYS`, None where it is unknown.
     """
-    body = body_mask(pair.full_hu)
+    body, facts = body_mask(pair.full_hu), facts_of(pair)
     return {
         "anatomy": _anatomy(pair.full_hu, body),
-        "body_part": getattr(pair, "body_part", None),
-        "kernel": getattr(pair, "kernel", None),
-        "age_band": getattr(pair, "age_band", None),
+        **{name: facts[name] for name in _KNOWN},
         "water_equivalent_diameter_mm": water_equivalent_diameter_mm(
-            pair.full_hu, getattr(pair, "spacing_mm", None), body=body
+            pair.full_hu, facts["spacing_mm"], body=body
         ),
     }
 

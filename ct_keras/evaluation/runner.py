@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ct_keras.data.runs import consecutive_runs
-from ct_keras.data.slice_facts import Place
+from ct_keras.data.slice_facts import place_of
 from ct_keras.errors import CtKerasError
 from ct_keras.evaluation.document import INPUT, build_document
 from ct_keras.evaluation.groups import describe_slice
@@ -182,16 +182,7 @@ def _denoise_series(
     Returns:
         For the number of each pair its denoised slice.
     """
-    places = [
-        Place(
-            str(pair.case),
-            str(pair.series),
-            dose_of(pair),
-            *np.shape(pair.low_hu),
-            int(pair.slice_index),
-        )
-        for pair in pairs
-    ]
+    places = [place_of(pair, np.shape(pair.low_hu)) for pair in pairs]
     denoised = {}
     for run in consecutive_runs(places):
         volume = np.stack([pairs[number].low_hu for number in run])
