@@ -27,6 +27,7 @@ class SliceFacts:
         spacing_mm: Row and column spacing.
         slice_thickness_mm: SliceThickness.
         kernel: Reconstruction kernel.
+        kvp: Tube voltage in kV.
         age_band: One of `ct_keras.data.strata.AGE_BANDS`.
         body_part: One of `ct_keras.data.strata.BODY_PARTS`.
     """
@@ -38,6 +39,7 @@ class SliceFacts:
     spacing_mm: tuple[float, float] | None = None
     slice_thickness_mm: float | None = None
     kernel: str | None = None
+    kvp: float | None = None
     age_band: str | None = None
     body_part: str | None = None
 
@@ -62,6 +64,7 @@ def series_facts(series: Series, /, **known) -> SliceFacts:
         spacing_mm=series.sources[0].pixel_spacing_mm,
         slice_thickness_mm=series.slice_thickness_mm or None,
         kernel=safe_kernel(series.kernel),
+        kvp=series.kvp,
         age_band=age_band(series.patient_age_years),
         body_part=body_part(series.body_part),
         **known,

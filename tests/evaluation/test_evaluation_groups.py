@@ -112,6 +112,7 @@ def test_rows_of_groups_are_means_over_their_own_slices(tmp_path):
                 dose_fraction=0.1,
                 spacing_mm=(8.0, 8.0),
                 kernel=kernel,
+                kvp=120.0,
                 age_band=age,
             )
         )
@@ -143,4 +144,5 @@ def test_rows_of_groups_are_means_over_their_own_slices(tmp_path):
     header, first, *_ = (tmp_path / "slices.csv").read_text().splitlines()
     line = dict(zip(header.split(","), first.split(","), strict=True))
     assert line["kernel"] == "B30f" and line["age_band"] == "40-59"
+    assert float(line["kvp"]) == 120
     assert float(line["water_equivalent_diameter_mm"]) == pytest.approx(325, abs=5)

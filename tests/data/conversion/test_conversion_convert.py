@@ -53,6 +53,7 @@ def test_pairs_are_exact(convert_pairs, pairs_source):
             assert pair.spacing_mm == (0.7, 0.7)
             assert pair.slice_thickness_mm == 3.0
             assert pair.kernel == "B30f"
+            assert pair.kvp == 120
     assert verify(manifest.folder) == manifest
     assert len({shard.case for shard in manifest.shards}) == 3
     names = [shard.file for shard in manifest.shards]
