@@ -21,7 +21,8 @@ from ct_keras.notice import NOTICE
 @click.option(
     "--model",
     type=ModelText(),
-    help="Published weights, a run, a .keras file, filter:NAME or recon:NAME.",
+    help="Published weights, a run, a .keras file, filter:NAME, recon:NAME or input "
+    "(an unchanged copy).",
 )
 @click.option("--strength", default=1.0, show_default=True, help="0 (input) to 1.")
 @click.option("--series", "wanted", help="Only this one: its number or UID.")
@@ -77,7 +78,7 @@ def command(
         _parts(out, "series", several, overwrite) as parts,
         _parts(qc, "quality control", several, overwrite) as controls,
     ):
-        denoiser = get_method(model or _default_model())
+        denoiser = get_method(model)
         for number, series in enumerate(found, 1):
             echo_findings(series.findings)
             part = f"series-{number}" if several else ""
@@ -123,12 +124,6 @@ def _claim(folder: Path | None, kind: str) -> None:
     """Marks a folder of several parts, each of which has its own marker."""
     if folder is not None:
         write_marker(folder, kind, files=())
-
-
-def _default_model() -> str:
-    from ct_keras.denoising import DEFAULT_MODEL
-
-    return DEFAULT_MODEL
 
 
 def _on_device(device: str | None):

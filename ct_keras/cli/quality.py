@@ -58,11 +58,9 @@ def command(models, out, dose, lcd, overwrite, as_json, **settings) -> None:
     """
     doses = _doses(dose)
     from ct_keras.denoising.methods import INPUT, get_method
+    from ct_keras.evaluation import QualityPlan, measure_lcd, measure_quality
     from ct_keras.image_quality import (
-        QualityPlan,
         lcd_rows,
-        measure_lcd,
-        measure_quality,
         read_lcd_ct,
         summary_rows,
         write_quality,

@@ -1,15 +1,32 @@
-"""A method that denoises: HU in, HU out."""
+"""A method that denoises: HU in, HU out.
 
-from ct_keras.denoising.api import denoise
-from ct_keras.denoising.denoiser import Denoiser, Identity
-from ct_keras.denoising.loading import DEFAULT_MODEL, list_published, load, read_card
+Names are loaded when they are first used: most methods need no Keras.
+"""
 
-__all__ = [
-    "DEFAULT_MODEL",
-    "Denoiser",
-    "Identity",
-    "denoise",
-    "list_published",
-    "load",
-    "read_card",
-]
+from __future__ import annotations
+
+import importlib
+
+_NAMES = {
+    "DEFAULT_MODEL": "ct_keras.denoising.loading",
+    "Denoiser": "ct_keras.denoising.denoiser",
+    "Identity": "ct_keras.denoising.method",
+    "Method": "ct_keras.denoising.method",
+    "as_method": "ct_keras.denoising.methods",
+    "denoise": "ct_keras.denoising.api",
+    "list_published": "ct_keras.denoising.loading",
+    "load": "ct_keras.denoising.loading",
+    "read_card": "ct_keras.denoising.loading",
+}
+
+__all__ = sorted(_NAMES)
+
+
+def __getattr__(name: str):
+    if name in _NAMES:
+        return getattr(importlib.import_module(_NAMES[name]), name)
+    raise AttributeError(f"module 'ct_keras.denoising' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return __all__

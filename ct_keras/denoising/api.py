@@ -6,23 +6,26 @@ from pathlib import Path
 
 import numpy as np
 
-from ct_keras.denoising.denoiser import Denoiser
-from ct_keras.denoising.loading import load
+from ct_keras.denoising.method import Method, Spacing
+from ct_keras.denoising.methods import as_method, get_method
 
 
 def denoise(
     hu_in: np.ndarray,
     *,
-    model: str | Path | Denoiser | None = None,
+    model: str | Path | Method | None = None,
     strength: float = 1.0,
+    spacing_mm: Spacing = None,
 ) -> np.ndarray:
     """Denoises an image or a volume.
 
     Args:
         hu_in: (rows, columns) or (slices, rows, columns), HU.
-        model: A name, a run, a `.keras` file or a `Denoiser`; None for the default
-            model. Load a `Denoiser` once to call it often.
-        strength: 0 (the input) to 1 (the network's output).
+        model: A name, a run, a `.keras` file, "filter:NAME", "recon:NAME" or a
+            `Denoiser`; None for the default model. Load a `Denoiser` once to call it
+            often.
+        strength: 0 (the input) to 1 (the method's output).
+        spacing_mm: Row and column spacing, which "recon:NAME" needs.
 
     Returns:
         float32 of the same shape, HU.
@@ -30,5 +33,8 @@ def denoise(
     Raises:
         CtKerasError: As `load` and `Denoiser`.
     """
-    denoiser = model if isinstance(model, Denoiser) else load(model)
-    return denoiser(hu_in, strength=strength)
+    if model is None or isinstance(model, str | Path):
+        method = get_method(model)
+    else:
+        method = as_method(model)
+    return method(hu_in, strength=strength, spacing_mm=spacing_mm)

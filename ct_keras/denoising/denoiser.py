@@ -3,37 +3,30 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field, replace
+import logging
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 
 import keras
 import numpy as np
 
+from ct_keras.arrays import as_hu
 from ct_keras.denoising.blocks import Tiling, denoise_blocks, voxels_within
-from ct_keras.denoising.deployable import INPUT_NAME, OUTPUT_NAME, dimensions_of, wrap
-from ct_keras.errors import CtKerasError
-from ct_keras.models import SizeRule, halo_of, size_rule_of
-from ct_keras.progress import track
+from ct_keras.denoising.deployable import (
+    OUTPUT_NAME,
+    dimensions_of,
+    is_deployable,
+    wrap,
+)
+from ct_keras.denoising.method import Identity, Method, check_strength
+from ct_keras.dicom.provenance import Derivation
+from ct_keras.errors import Finding
+from ct_keras.models import SizeRule, count_macs, halo_of, size_rule_of
+
+logger = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True)
-class Identity:
-    """What a denoiser is called, for derived DICOM series, tables and cards.
-
-    Attributes:
-        name: The network's or the filter's name.
-        version: Of the published weights, or None.
-        weights_sha256: Of the weight file, or of the weights themselves.
-        parameters: Settings that change the result.
-    """
-
-    name: str
-    version: str | None = None
-    weights_sha256: str | None = None
-    parameters: dict = field(default_factory=dict)
-
-
-class Denoiser:
+class Denoiser(Method):
     """Removes noise from CT images.
 
     Contract: float32 Hounsfield units in and out, (rows, columns) or
@@ -86,11 +79,10 @@ class Denoiser:
         identity: Identity | None = None,
         card: dict | None = None,
     ):
-        network = model
-        if getattr(model, "inputs", None) and model.inputs[0].name == INPUT_NAME:
-            network = model.get_layer(model.name)
+        ready = is_deployable(model)
+        network = model.get_layer(model.name) if ready else model
         rule = size_rule or size_rule_of(network)
-        self.model = wrap(model, rule) if network is model else model
+        self.model = model if ready else wrap(model, rule)
         self.network = self.model.get_layer(self.model.name)
         self.dimensions = dimensions_of(self.model)
         self.tiling = None
@@ -113,127 +105,64 @@ class Denoiser:
         """The network's name."""
         return self.identity.name
 
-    def __call__(
-        self, hu: np.ndarray, *, strength: float = 1.0, progress: bool = False
-    ) -> np.ndarray:
-        """Denoises one image or a volume.
-
-        Args:
-            hu: (rows, columns) or (slices, rows, columns), HU.
-            strength: Output = input + strength (network - input). 0 gives the input
-                back bit for bit.
-            progress: Show a bar for a volume.
-
-        Returns:
-            float32 of the same shape, HU.
-
-        Raises:
-            CtKerasError: CTK-E041 for another number of dimensions or no pixels,
-                CTK-E044 if the input and CTK-E070 if the output is not finite, CTK-E000
-                for a strength outside 0..1.
-        """
-        if self.dimensions == 2:
-            return apply_slicewise(
-                self._denoise_array, hu, strength=strength, progress=progress
-            )
-        hu = _checked(hu)
-        volume = hu.reshape(-1, *hu.shape[-2:])
-        slices = self.denoise_slices(volume, volume.shape, strength=strength)
-        bar = track(slices, "Denoising", total=len(volume), enabled=progress)
-        return np.stack(list(bar)).reshape(hu.shape)
+    @property
+    def ranges(self) -> dict | None:
+        """What the network was trained on, None if the card does not tell."""
+        return self.card.get("ranges")
 
     def denoise_slices(
-        self,
-        slices: Iterable[np.ndarray],
-        shape: tuple[int, int, int],
-        *,
-        strength: float = 1.0,
+        self, slices, shape, spacing_mm, strength=1.0
     ) -> Iterator[np.ndarray]:
-        """Denoises the slices of a volume as they come.
+        """Denoises the slices of a volume as they come; see `Method`.
 
-        Memory does not grow with the number of slices.
-
-        Args:
-            slices: (rows, columns), HU, all of the volume in their order.
-            shape: Of the volume.
-            strength: As for a call.
-
-        Returns:
-            An iterator of the results, float32 (rows, columns), HU.
-
-        Raises:
-            CtKerasError: As for a call.
+        Of a volume only the slices of the blocks under way are in memory.
         """
+        if self.dimensions == 2 or strength == 0:
+            return super().denoise_slices(slices, shape, spacing_mm, strength)
         check_strength(strength)
-        if self.dimensions == 2:
-            return (self(hu, strength=strength) for hu in slices)
-        checked = (_checked(hu) for hu in slices)
-        if strength == 0:
-            return (hu.copy() for hu in checked)
-        pairs = denoise_blocks(self._denoise_array, checked, self.tiling.cut(shape))
+        cut = self.tiling.cut(shape)
+        pairs = denoise_blocks(self._denoise, map(as_hu, slices), cut)
         return (
-            _blend(low, denoised, strength, index)
+            self._mixed(low, denoised, strength, index)
             for index, (low, denoised) in enumerate(pairs)
         )
 
-    def _denoise_array(self, hu: np.ndarray) -> np.ndarray:
-        """Denoises an image, or with a network of volumes a block."""
+    def neighbours(self, slices: int) -> int:
+        """How many slices a result needs; see `Method`."""
+        if self.tiling is None:
+            return 0
+        return slices if self.tiling.halo is None else self.tiling.halo
+
+    def facts(self, *, rays: bool) -> dict:
+        """What a row of a table tells; see `Method`."""
+        return super().facts(rays=rays) | {
+            "parameters": self.network.count_params(),
+            "gmac": count_macs(self.network) / 1e9,
+        }
+
+    def as_denoiser(self) -> Denoiser:
+        """Returns itself, but of a self-ensemble the network alone, with a warning."""
+        if not self.self_ensemble:
+            return self
+        finding = Finding(
+            "CTK-W094",
+            "exported is the network alone: the mean over flips and quarter turns is "
+            "not part of it, so results differ from those of the self-ensemble",
+        )
+        logger.warning("%s", finding)
+        parameters = dict(self.identity.parameters)
+        del parameters["self_ensemble"]
+        identity = replace(self.identity, parameters=parameters)
+        return Denoiser(self.model, identity=identity, card=self.card)
+
+    def _derivation(self, details: dict) -> Derivation:
+        return Derivation.network(**details)
+
+    def _denoise(self, hu: np.ndarray) -> np.ndarray:
         return _mean_of_turns(self._call, hu) if self.self_ensemble else self._call(hu)
 
     def _call(self, hu: np.ndarray) -> np.ndarray:
         return np.asarray(self._run(hu[None, ..., None]))[0, ..., 0]
-
-
-def apply_slicewise(
-    denoise_slice: Callable[[np.ndarray], np.ndarray],
-    hu: np.ndarray,
-    *,
-    strength: float = 1.0,
-    progress: bool = False,
-) -> np.ndarray:
-    """Runs a 2-D denoiser over an image or a volume; see `Denoiser.__call__`."""
-    check_strength(strength)
-    hu = _checked(hu)
-    if strength == 0:
-        return hu.copy()
-    volume = hu.reshape(-1, *hu.shape[-2:])
-    denoised = np.empty_like(volume)
-    slices = track(range(len(volume)), "Denoising", enabled=progress and hu.ndim == 3)
-    for index in slices:
-        result = denoise_slice(volume[index])
-        denoised[index] = _blend(volume[index], result, strength, index)
-    return denoised.reshape(hu.shape)
-
-
-def _checked(hu: np.ndarray) -> np.ndarray:
-    """Returns an image or a volume as float32, or refuses it."""
-    hu = np.asarray(hu, np.float32)
-    if hu.ndim not in (2, 3) or hu.size == 0:
-        raise CtKerasError(
-            "CTK-E041",
-            "cannot denoise an array of this shape",
-            received=hu.shape,
-            expected="(rows, columns) or (slices, rows, columns), at least one pixel",
-        )
-    if not np.isfinite(hu).all():
-        raise CtKerasError(
-            "CTK-E044",
-            "the input holds values that are not finite",
-            received=f"{np.count_nonzero(~np.isfinite(hu))} NaN or infinite pixels",
-            expected="Hounsfield units",
-        )
-    return hu
-
-
-def _blend(
-    low: np.ndarray, denoised: np.ndarray, strength: float, index: int
-) -> np.ndarray:
-    """Mixes a slice with its result, which must be finite."""
-    if not np.isfinite(denoised).all():
-        raise CtKerasError("CTK-E070", f"slice {index}: output is not finite")
-    if strength == 1:
-        return denoised
-    return low + np.float32(strength) * (denoised - low)
 
 
 def _mean_of_turns(
@@ -249,14 +178,6 @@ def _mean_of_turns(
         for one in (result, mirrored):
             total += np.rot90(one, -quarters, axes=(-2, -1))
     return (total / 8).astype(np.float32)
-
-
-def check_strength(strength: float) -> None:
-    """Refuses a strength outside 0..1 with CTK-E000."""
-    if not 0 <= strength <= 1:
-        raise CtKerasError(
-            "CTK-E000", "strength is out of range", received=strength, expected="0..1"
-        )
 
 
 def _compiled(model: keras.Model) -> Callable:

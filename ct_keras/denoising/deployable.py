@@ -56,6 +56,13 @@ def wrap(network: keras.Model, size_rule: SizeRule) -> keras.Model:
     return keras.Model(image, {OUTPUT_NAME: x}, name=network.name)
 
 
+def is_deployable(model: keras.Model) -> bool:
+    """Whether a model is one that `wrap` made."""
+    inputs = getattr(model, "inputs", None) or []
+    inside = model.name in [layer.name for layer in model.layers]
+    return [image.name for image in inputs] == [INPUT_NAME] and inside
+
+
 def dimensions_of(model: keras.Model) -> int:
     """Returns 2 for a model of images and 3 for one of volumes."""
     return len(model.inputs[0].shape) - 2

@@ -6,7 +6,8 @@ import json
 from pathlib import Path
 
 import ct_keras
-from ct_keras.denoising.denoiser import Denoiser, Identity
+from ct_keras.denoising.denoiser import Denoiser
+from ct_keras.denoising.method import Identity
 from ct_keras.denoising.model_files import load_keras
 from ct_keras.errors import CtKerasError
 from ct_keras.files import sha256_of

@@ -1,94 +1,72 @@
-"""Anything that can be asked to denoise, by the text that names it.
+"""Every method by the text that names it, and whatever else can be called as one.
 
 `input` (do nothing), `filter:NAME`, `recon:NAME` (baselines of the projection domain),
-published weights, a run, or a `.keras` file: all become something with the call and the
-`identity` of a `Denoiser`.
+published weights, a run, or a `.keras` file: all become a `Method`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
 
 from ct_keras import filters
-from ct_keras.denoising.denoiser import Denoiser, Identity, apply_slicewise
-from ct_keras.denoising.loading import load
+from ct_keras.denoising.classical import (
+    INPUT,
+    FilterMethod,
+    FunctionMethod,
+    ReconstructionMethod,
+    Unchanged,
+)
+from ct_keras.denoising.method import FILTER_PREFIX, Method
 from ct_keras.reconstruction import registry as projection_domain
 
-INPUT = "input"
-FILTER_PREFIX = "filter:"
 
-
-class FilterDenoiser:
-    """A classical filter with the call of a `Denoiser`.
+def as_method(given: Method | Callable[[np.ndarray], np.ndarray]) -> Method:
+    """Returns a method as it is, and a filter or a function from HU to HU as one.
 
     Args:
-        chosen: From `ct_keras.filters.get`, or tuned.
+        given: A `Method`; a filter or reconstruction of `ct_keras.filters.get` or
+            `ct_keras.reconstruction.get_reconstruction`; or any function of images,
+            (rows, columns), or if its `dimensions` are 3 of volumes.
+
+    Raises:
+        CtKerasError: CTK-E000 for a filter that is for display only.
+
+    Example:
+        >>> as_method(lambda hu: hu - 1).denoise_image([[5.0, 6.0]], None).tolist()
+        [[4.0, 5.0]]
     """
-
-    prefix = FILTER_PREFIX
-
-    def __init__(self, chosen: filters.Filter):
-        self.filter = chosen
-        given = {
-            key: value for key, value in chosen.parameters.items() if value is not None
-        }
-        self.identity = Identity(self.prefix + chosen.name, parameters=given)
-
-    def __call__(self, hu: np.ndarray, *, strength: float = 1.0) -> np.ndarray:
-        """Filters HU; see `Denoiser.__call__`."""
-        return apply_slicewise(self.filter, hu, strength=strength)
-
-    def on_pair(self, pair) -> np.ndarray:
-        """Filters the low dose of a `SlicePair`, with all that the pair tells."""
-        return self.filter.on_pair(pair)
+    if isinstance(given, Method):
+        return given
+    if isinstance(given, projection_domain.ProjectionFilter):
+        return ReconstructionMethod(given)
+    if isinstance(given, filters.Filter):
+        return FilterMethod(given)
+    return FunctionMethod(given)
 
 
-class ReconstructionDenoiser(FilterDenoiser):
-    """A projection-domain baseline with the call of a `Denoiser`.
-
-    Args:
-        chosen: From `ct_keras.reconstruction.registry.get_reconstruction`, or tuned.
-    """
-
-    prefix = ""  # it is part of the name already
-
-    def with_spacing(
-        self, spacing_mm: Sequence[float] | None
-    ) -> ReconstructionDenoiser:
-        """Returns the method for pixels of this size; see `ProjectionFilter`."""
-        return type(self)(self.filter.with_spacing(spacing_mm))
-
-
-class Untreated:
-    """The input itself, the row that every comparison needs."""
-
-    identity = Identity(INPUT)
-
-    def __call__(self, hu: np.ndarray, *, strength: float = 1.0) -> np.ndarray:
-        """Returns a copy of the input."""
-        return apply_slicewise(np.copy, hu, strength=strength)
-
-
-def get_method(text: str) -> Denoiser | FilterDenoiser | Untreated:
-    """Finds what a command line's MODEL argument names.
+def get_method(text: str | Path | None) -> Method:
+    """Finds what a command line's MODEL argument names; None is the default model.
 
     Raises:
         CtKerasError: CTK-E092, if there is nothing of that name; else as `load`.
     """
-    if text == INPUT:
-        return Untreated()
-    if text.startswith(FILTER_PREFIX):
-        return FilterDenoiser(filters.get_denoiser(text.removeprefix(FILTER_PREFIX)))
-    if text.startswith(projection_domain.PREFIX):
-        name = text.removeprefix(projection_domain.PREFIX)
-        return ReconstructionDenoiser(projection_domain.get_reconstruction(name))
+    name = str(text)
+    if name == INPUT:
+        return Unchanged()
+    if name.startswith(FILTER_PREFIX):
+        return FilterMethod(filters.get(name.removeprefix(FILTER_PREFIX)))
+    if name.startswith(projection_domain.PREFIX):
+        name = name.removeprefix(projection_domain.PREFIX)
+        return ReconstructionMethod(projection_domain.get_reconstruction(name))
+    from ct_keras.denoising.loading import load
+
     return load(text)
 
 
-def methods_by_label(models: Sequence[str]) -> dict:
+def methods_by_label(models: Sequence[str]) -> dict[str, Method]:
     """The methods that the texts name, by the names that tables give them.
 
     A run or file is called by its own name, unless two are called alike.

@@ -12,13 +12,19 @@ from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence as DicomSequence
 
 from ct_keras import __version__
-from ct_keras.dicom.sources import DENOISED_MARK, EQUIPMENT_NAME, FILTERED_MARK
+from ct_keras.dicom.sources import DENOISED_MARK, EQUIPMENT_NAME, REDUCED_MARK
 from ct_keras.dicom.uids import content_uid
 from ct_keras.dicom.values import text, values
 
 NOT_DIAGNOSTIC = "NOT FOR DIAGNOSTIC USE"
 OWN_SCHEME = "99CTKERAS"
 NETWORK_CODE = ("DENOISE-NN", OWN_SCHEME, "Noise reduction by neural network")
+RECONSTRUCTION_CODE = (
+    "DENOISE-RECON",
+    OWN_SCHEME,
+    "Noise reduction on projections of the image",
+)
+COPY_CODE = ("COPY", OWN_SCHEME, "Unchanged copy")
 DOSE_CODE = ("SIMULATE-DOSE", OWN_SCHEME, "Simulated dose reduction")
 GAUSSIAN_CODE = ("113088", "DCM", "Gaussian blur")
 SMOOTHING_CODE = ("113087", "DCM", "Smoothing")
@@ -61,15 +67,56 @@ class Derivation:
         return cls(model_name=model_name, **details)
 
     @classmethod
-    def filtered(cls, filter_name: str, **details) -> Derivation:
+    def filtered(cls, model_name: str, **details) -> Derivation:
         """Noise reduction by a classical filter; `details` are other attributes."""
-        gaussian = filter_name == "gaussian"
+        code = GAUSSIAN_CODE if model_name == "gaussian" else SMOOTHING_CODE
+        return cls._without_network(
+            "image filter", "FILTERED", code=code, model_name=model_name, **details
+        )
+
+    @classmethod
+    def reconstructed(cls, model_name: str, **details) -> Derivation:
+        """Noise reduction on projections of the image; `details` as for others."""
+        return cls._without_network(
+            "reconstruction from projections of the image",
+            "RECONSTRUCTED FROM REPROJECTIONS",
+            code=RECONSTRUCTION_CODE,
+            model_name=model_name,
+            **details,
+        )
+
+    @classmethod
+    def computed(cls, model_name: str, **details) -> Derivation:
+        """Noise reduction by a function that ct_keras knows nothing about."""
+        return cls._without_network(
+            "user function",
+            "PROCESSED",
+            code=SMOOTHING_CODE,
+            model_name=model_name,
+            **details,
+        )
+
+    @classmethod
+    def unchanged(cls, model_name: str, **details) -> Derivation:
+        """The same pixels under new UIDs, for instance as an arm of a comparison."""
         return cls(
-            description=FILTERED_MARK,
-            model_name=filter_name,
-            code=GAUSSIAN_CODE if gaussian else SMOOTHING_CODE,
-            comment=f"FILTERED (ct_keras {__version__}). {NOT_DIAGNOSTIC}.",
-            contribution=f"{FILTERED_MARK}; not for diagnostic use",
+            description="Unchanged copy",
+            series_label=f"UNCHANGED COPY {NOT_DIAGNOSTIC}",
+            model_name=model_name,
+            code=COPY_CODE,
+            denoises=False,
+            contribution="Unchanged copy; not for diagnostic use",
+            comment=f"UNCHANGED COPY (ct_keras {__version__}). {NOT_DIAGNOSTIC}.",
+            **details,
+        )
+
+    @classmethod
+    def _without_network(cls, means: str, word: str, **details) -> Derivation:
+        described = f"{REDUCED_MARK} {means}"
+        return cls(
+            description=described,
+            comment=f"{word} (ct_keras {__version__}). {NOT_DIAGNOSTIC}.",
+            contribution=f"{described}; not for diagnostic use",
             **details,
         )
 

@@ -22,7 +22,7 @@ from ct_keras.dicom.values import (
 EQUIPMENT_NAME = "ct_keras"
 #: Begin the ContributionDescription of a denoised series.
 DENOISED_MARK = "AI noise reduction"
-FILTERED_MARK = "Noise reduction by image filter"
+REDUCED_MARK = "Noise reduction by"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -192,6 +192,6 @@ def _was_denoised(dataset: Dataset) -> bool:
     for item in values(dataset, "ContributingEquipmentSequence"):
         ours = text(item, "Manufacturer") == EQUIPMENT_NAME
         description = text(item, "ContributionDescription") or ""
-        if ours and description.startswith((DENOISED_MARK, FILTERED_MARK)):
+        if ours and description.startswith((DENOISED_MARK, REDUCED_MARK)):
             return True
     return False

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 
+from ct_keras.denoising.method import Method
+from ct_keras.denoising.methods import as_method
 from ct_keras.errors import CtKerasError
 from ct_keras.evaluation.runner import BASELINE, Evaluation, evaluate_models
 from ct_keras.evaluation.sources import Source
@@ -12,7 +15,7 @@ logger = logging.getLogger(__name__)
 
 
 def measure(
-    methods: dict,
+    methods: Mapping[str, Method],
     source: Source,
     *,
     tune: bool | None = None,
@@ -43,8 +46,7 @@ def measure(
         source.pairs(),
         split=source.label,
         facts={
-            label: _facts(method, source, fitted=fitted is not methods)
-            for label, method in fitted.items()
+            label: method.facts(rays=source.rays) for label, method in fitted.items()
         },
         command=command,
         baseline=baseline or BASELINE,
@@ -54,7 +56,9 @@ def measure(
     )
 
 
-def tuned(methods: dict, source: Source, tune: bool | None) -> dict:
+def tuned(
+    methods: Mapping[str, Method], source: Source, tune: bool | None
+) -> dict[str, Method]:
     """The same methods, with filters and reconstructions fitted to other patients.
 
     Args:
@@ -65,12 +69,10 @@ def tuned(methods: dict, source: Source, tune: bool | None) -> dict:
     Raises:
         CtKerasError: CTK-E000, if `tune` is asked for and there is nothing.
     """
-    from ct_keras.denoising.methods import FilterDenoiser
-    from ct_keras.filters import tune as tune_filter
-
-    filtering = any(isinstance(method, FilterDenoiser) for method in methods.values())
-    if not filtering or tune is False or (tune is None and source.fitting is None):
-        return methods
+    fitted = {label: as_method(method) for label, method in methods.items()}
+    tunable = [label for label, method in fitted.items() if method.tunable]
+    if not tunable or tune is False or (tune is None and source.fitting is None):
+        return fitted
     if source.fitting is None:
         raise CtKerasError(
             "CTK-E000",
@@ -80,33 +82,8 @@ def tuned(methods: dict, source: Source, tune: bool | None) -> dict:
             "make)",
         )
     pairs = source.fitting()
-    fitted = {}
-    for label, method in methods.items():
-        if isinstance(method, FilterDenoiser):
-            best = tune_filter(method.filter, pairs, progress=True)
-            method = type(method)(best)
-            settings = method.identity.parameters
-            logger.info("%s tuned on other patients: %s", label, settings)
-        fitted[label] = method
+    for label in tunable:
+        fitted[label] = fitted[label].tuned(pairs, progress=True)
+        settings = fitted[label].identity.parameters
+        logger.info("%s tuned on other patients: %s", label, settings)
     return fitted
-
-
-def _facts(method, source: Source, *, fitted: bool) -> dict:
-    """What a row tells of a method: its cost, its weights, its settings."""
-    from ct_keras.denoising import Denoiser
-    from ct_keras.denoising.methods import FilterDenoiser, ReconstructionDenoiser
-    from ct_keras.models import count_macs
-
-    facts = {
-        "version": method.identity.version,
-        "weights_sha256": method.identity.weights_sha256,
-    }
-    if isinstance(method, Denoiser):
-        facts["parameters"] = method.network.count_params()
-        facts["gmac"] = count_macs(method.network) / 1e9
-    if isinstance(method, FilterDenoiser):
-        facts["settings"] = method.identity.parameters
-        facts["tuned_among"] = dict(method.filter.grid) if fitted else None
-    if isinstance(method, ReconstructionDenoiser):
-        facts["sinogram"] = "known" if source.rays else "projected from the image"
-    return facts

@@ -13,6 +13,8 @@ import numpy as np
 
 from ct_keras.data.runs import consecutive_runs
 from ct_keras.data.slice_facts import place_of
+from ct_keras.denoising.method import Method
+from ct_keras.denoising.methods import as_method
 from ct_keras.errors import CtKerasError
 from ct_keras.evaluation.document import INPUT, build_document
 from ct_keras.evaluation.groups import describe_slice
@@ -21,7 +23,6 @@ from ct_keras.metrics.pixelwise import psnr
 from ct_keras.metrics.protocols import MAIN, PROTOCOLS, evaluate_slice
 from ct_keras.progress import track
 
-Model = Callable[[np.ndarray], np.ndarray]
 BASELINE = "filter:gaussian"
 #: Slices whose metrics may wait while the next one is being denoised.
 _WAITING = 4
@@ -43,7 +44,7 @@ class Evaluation:
 
 
 def evaluate_models(
-    models: Mapping[str, Model],
+    models: Mapping[str, Method | Callable[[np.ndarray], np.ndarray]],
     pairs: Iterable,
     *,
     split: str | None = None,
@@ -62,11 +63,9 @@ def evaluate_models(
     always measured too, under the name ``input``, whether `models` holds it or not.
 
     Args:
-        models: Name -> callable, (rows, columns) HU in and out. One with a method
-            `on_pair` gets the pair instead, and with it the spacing and the rays of a
-            simulated scan. One whose `dimensions`
-            are 3 gets (slices, rows, columns) instead: consecutive slices of one
-            series at one dose, as many as `pairs` holds.
+        models: Name -> method, or what `ct_keras.denoising.as_method` makes one of: a
+            filter, or a callable from HU to HU. A method of volumes gets consecutive
+            slices of one series at one dose, as many as `pairs` holds.
         pairs: `ct_keras.data.SlicePair` records, or anything with their fields.
         split: Which split the pairs come from, for the record.
         facts: Model -> what is known of it: ``parameters``, ``gmac``,
@@ -87,6 +86,7 @@ def evaluate_models(
             CTK-E070, if a model's output is not finite.
     """
     chooser = PictureChooser(pictures)
+    models = {name: as_method(model) for name, model in models.items()}
     records, milliseconds = _measure_all(
         models, pairs, chooser, total=total, progress=progress
     )
@@ -112,7 +112,7 @@ def evaluate_models(
 
 
 def _measure_all(
-    models: Mapping[str, Model],
+    models: Mapping[str, Method],
     pairs: Iterable,
     chooser: PictureChooser,
     *,
@@ -147,35 +147,36 @@ def _measure_all(
 
 
 def _denoise_all(
-    models: Mapping[str, Model], pairs: Iterable, seconds: dict[str, list[float]]
+    models: Mapping[str, Method], pairs: Iterable, seconds: dict[str, list[float]]
 ) -> Iterator[tuple[object, dict[str, np.ndarray]]]:
     """Yields every pair with what the models made of it; the input stands first."""
-    volumes = {name: model for name, model in models.items() if _takes_volumes(model)}
-    slicewise = {name: models[name] for name in models if name not in volumes}
-    if not volumes:
-        for pair in pairs:
-            yield pair, _denoise(slicewise, pair, seconds)
-        return
-    for _, group in itertools.groupby(pairs, key=lambda pair: (pair.case, pair.series)):
-        series = list(group)
-        denoised = {
-            name: _denoise_series(model, series, seconds.setdefault(name, []))
-            for name, model in volumes.items()
+    models = {name: model for name, model in models.items() if name != INPUT}
+    volumes = {name for name, model in models.items() if model.dimensions == 3}
+    if volumes:
+        groups = itertools.groupby(pairs, key=lambda pair: (pair.case, pair.series))
+        series = (list(group) for _, group in groups)
+    else:
+        series = ([pair] for pair in pairs)
+    for group in series:
+        made = {
+            name: _denoise_series(models[name], group, seconds.setdefault(name, []))
+            for name in volumes
         }
-        for number, pair in enumerate(series):
-            outputs = _denoise(slicewise, pair, seconds)
-            for name, slices in denoised.items():
-                outputs[name] = slices.pop(number)
-                _check(name, outputs[name], pair)
-            yield pair, {name: outputs[name] for name in (INPUT, *models)}
-
-
-def _takes_volumes(model: Model) -> bool:
-    return getattr(model, "dimensions", 2) == 3
+        for number, pair in enumerate(group):
+            outputs = {INPUT: np.asarray(pair.low_hu)}
+            _check("reference", np.asarray(pair.full_hu), pair)
+            _check(INPUT, outputs[INPUT], pair)
+            for name, model in models.items():
+                if name in volumes:
+                    outputs[name] = made[name].pop(number)
+                else:
+                    times = seconds.setdefault(name, [])
+                    (outputs[name],) = _denoise(model, [pair], times)
+            yield pair, outputs
 
 
 def _denoise_series(
-    model: Model, pairs: list, seconds: list[float]
+    model: Method, pairs: list, seconds: list[float]
 ) -> dict[int, np.ndarray]:
     """Runs a model of volumes on the slices of a series, each dose by itself.
 
@@ -185,31 +186,17 @@ def _denoise_series(
     places = [place_of(pair, np.shape(pair.low_hu)) for pair in pairs]
     denoised = {}
     for run in consecutive_runs(places):
-        volume = np.stack([pairs[number].low_hu for number in run])
-        begin = time.perf_counter()
-        slices = np.asarray(model(volume))
-        seconds.append((time.perf_counter() - begin) / len(run))
+        slices = _denoise(model, [pairs[number] for number in run], seconds)
         denoised |= zip(run, slices, strict=True)
     return denoised
 
 
-def _denoise(
-    models: Mapping[str, Model], pair, seconds: dict[str, list[float]]
-) -> dict[str, np.ndarray]:
-    """Runs models of images on one slice; the input stands first, as it is."""
-    outputs = {INPUT: np.asarray(pair.low_hu)}
-    _check("reference", np.asarray(pair.full_hu), pair)
-    _check(INPUT, outputs[INPUT], pair)
-    for name, model in models.items():
-        if name != INPUT:
-            on_pair = getattr(model, "on_pair", None)
-            begin = time.perf_counter()
-            denoised = on_pair(pair) if on_pair else model(outputs[INPUT])
-            denoised = np.asarray(denoised)
-            seconds.setdefault(name, []).append(time.perf_counter() - begin)
-            _check(name, denoised, pair)
-            outputs[name] = denoised
-    return outputs
+def _denoise(model: Method, pairs: list, seconds: list[float]) -> list[np.ndarray]:
+    """Runs a model on consecutive slices and notes the time for each."""
+    begin = time.perf_counter()
+    denoised = model.denoise_pairs(pairs)
+    seconds.append((time.perf_counter() - begin) / len(pairs))
+    return denoised
 
 
 def _check(name: str, hu: np.ndarray, pair) -> None:

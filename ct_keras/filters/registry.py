@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from ct_keras import hu
+from ct_keras.arrays import as_hu
 from ct_keras.errors import CtKerasError
 
 
@@ -46,14 +47,7 @@ class Filter:
 
     def __call__(self, hu_in: np.ndarray) -> np.ndarray:
         """Filters an image or a volume; see the class."""
-        image = np.asarray(hu_in, np.float32)
-        if image.ndim not in (2, 3) or image.size == 0:
-            raise CtKerasError(
-                "CTK-E041",
-                "cannot filter an array of this shape",
-                received=image.shape,
-                expected="(rows, columns) or (slices, rows, columns)",
-            )
+        image = as_hu(hu_in)
         volume = image.reshape(-1, *image.shape[-2:])
         return np.stack([self._filter(plane) for plane in volume]).reshape(image.shape)
 

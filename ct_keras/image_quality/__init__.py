@@ -19,7 +19,6 @@ from ct_keras.image_quality.figures import write_quality
 from ct_keras.image_quality.lcd_ct import (
     LcdInsert,
     LcdStudy,
-    measure_lcd,
     read_lcd_ct,
     read_metaimage,
 )
@@ -47,7 +46,6 @@ from ct_keras.image_quality.observers import (
     npwe,
     pw,
 )
-from ct_keras.image_quality.study import QualityPlan, measure_quality
 from ct_keras.image_quality.summary import lcd_rows, summary_rows
 from ct_keras.image_quality.ttf import TaskTransfer, find_disc, task_transfer
 
@@ -57,7 +55,6 @@ __all__ = [
     "LcdStudy",
     "NoisePower",
     "ObserverResult",
-    "QualityPlan",
     "TaskTransfer",
     "auc_difference",
     "auc_of",
@@ -79,8 +76,6 @@ __all__ = [
     "lcd_rows",
     "mean_and_sd",
     "mean_radial_frequency",
-    "measure_lcd",
-    "measure_quality",
     "nnps_difference",
     "noise_frequency_per_cm",
     "noise_index_hu",

@@ -19,7 +19,7 @@ from __future__ import annotations
 import math
 import os
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -27,11 +27,7 @@ import numpy as np
 import scipy.ndimage
 
 from ct_keras.errors import CtKerasError
-from ct_keras.image_quality.channels import CHANNELS, get_channels
-from ct_keras.image_quality.cho import cho
 from ct_keras.image_quality.nps import squares
-from ct_keras.image_quality.records import observer_record, plain
-from ct_keras.progress import track
 
 OFFSET = 1000.0
 _TYPES = {"MET_SHORT": "i2", "MET_USHORT": "u2", "MET_FLOAT": "f4", "MET_UCHAR": "u1"}
@@ -63,11 +59,13 @@ class LcdStudy:
         inserts: The discs, the strongest contrast first.
         present: Dose fraction -> float32 (repeats, rows, columns) HU, with the discs.
         absent: The same without.
+        spacing_mm: (row, column), None where the headers do not tell.
     """
 
     inserts: tuple[LcdInsert, ...]
     present: Mapping[float, np.ndarray]
     absent: Mapping[float, np.ndarray]
+    spacing_mm: tuple[float, float] | None = None
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -122,7 +120,8 @@ def read_lcd_ct(folder: str | os.PathLike) -> LcdStudy:
         for kind in ("signal_present", "signal_absent")
     }
     inserts = find_inserts(read_metaimage(truth).squeeze() - np.float32(OFFSET))
-    return LcdStudy(inserts, parts["signal_present"], parts["signal_absent"])
+    present, absent = parts["signal_present"], parts["signal_absent"]
+    return LcdStudy(inserts, present, absent, _spacing(truth))
 
 
 def read_metaimage(path: str | os.PathLike) -> np.ndarray:
@@ -172,59 +171,6 @@ def find_inserts(truth_hu: np.ndarray) -> tuple[LcdInsert, ...]:
     return tuple(sorted(inserts, key=lambda insert: -insert.contrast_hu))
 
 
-def measure_lcd(
-    methods: Mapping[str, Callable[[np.ndarray], np.ndarray]],
-    study: LcdStudy,
-    *,
-    channels: tuple[str, ...] = CHANNELS[:1],
-    seed: int = 0,
-    progress: bool = False,
-) -> list[dict]:
-    """Runs the channelised Hotelling observer on LCD-CT images of every method.
-
-    Args:
-        methods: Name -> callable from HU (rows, columns) to HU; the first is what the
-            others are compared with.
-        study: From `read_lcd_ct`.
-        channels: Names for `get_channels`.
-        seed: Of the observer.
-        progress: Whether to show a progress bar.
-
-    Returns:
-        One record for each method, dose, insert and set of channels: ``contrast_hu``
-        and ``diameter_pixels`` of the insert, ``auc``, ``auc_interval``, ``dprime``,
-        ``dprime_interval``, and the ``auc_difference`` to the first method with its
-        interval.
-    """
-    records = []
-    for dose in sorted(study.present):
-        first: dict[tuple, object] = {}
-        for label, method in methods.items():
-            present, absent = (
-                np.stack(
-                    [method(image) for image in track(stack, label, enabled=progress)]
-                )
-                for stack in (study.present[dose], study.absent[dose])
-            )
-            for title, insert in zip(study.names, study.inserts, strict=True):
-                regions = study.regions(insert, present, absent)
-                for name in channels:
-                    size, wide = regions[0].shape[-1], insert.diameter
-                    shapes = get_channels(name, size, diameter=wide)
-                    found = cho(*regions, shapes, seed=seed)
-                    head = {
-                        "method": label,
-                        "dose": dose,
-                        "insert": title,
-                        "contrast_hu": insert.contrast_hu,
-                        "diameter_pixels": wide,
-                        "channels": name,
-                    }
-                    base = first.setdefault((title, name), found)
-                    records.append(plain(head | observer_record(found, base)))
-    return records
-
-
 def _read_folder(folder: Path) -> np.ndarray:
     headers = sorted(folder.glob("*.mhd"))
     if not headers:
@@ -246,6 +192,16 @@ def _header(path: Path) -> dict[str, str]:
 def _claimed_order(header: dict[str, str]) -> str:
     names = ("BinaryDataByteOrderMSB", "ElementByteOrderMSB")
     return ">" if any(header.get(n, "").lower() == "true" for n in names) else "<"
+
+
+def _spacing(path: Path) -> tuple[float, float] | None:
+    """(row, column) spacing in mm, None where the header has none."""
+    steps = _header(path).get("ElementSpacing", "").split()
+    try:
+        columns, rows = (float(step) for step in steps[:2])
+    except ValueError:
+        return None
+    return (rows, columns) if min(rows, columns) > 0 else None
 
 
 def _raw_names(text: str) -> list[str]:

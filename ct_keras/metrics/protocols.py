@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass
 
 import numpy as np
 
+from ct_keras.arrays import check_axes
 from ct_keras.errors import CtKerasError
 from ct_keras.metrics.pixelwise import hu_errors, mse, psnr_of_mse
 from ct_keras.metrics.ssim import ssim
@@ -212,19 +213,13 @@ def _checked(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Refuses what cannot be compared."""
     denoised, reference = np.asarray(denoised_hu), np.asarray(reference_hu)
-    if denoised.shape != reference.shape or reference.ndim not in (2, 3):
+    check_axes(reference.shape)
+    if denoised.shape != reference.shape:
         raise CtKerasError(
             "CTK-E041",
             "the two images cannot be compared",
             received=f"shapes {denoised.shape} and {reference.shape}",
-            expected="one shape, (rows, columns) or (slices, rows, columns)",
-        )
-    if reference.size == 0:
-        raise CtKerasError(
-            "CTK-E041",
-            "the images hold no pixel",
-            received=f"shape {reference.shape}",
-            expected="at least one pixel",
+            expected="one shape",
         )
     for name, image in (("denoised", denoised), ("reference", reference)):
         bad = int(np.count_nonzero(~np.isfinite(image)))

@@ -13,13 +13,14 @@ import numpy as np
 
 from ct_keras.data.runs import consecutive_runs
 from ct_keras.data.slice_facts import Place
+from ct_keras.denoising.method import Method
+from ct_keras.denoising.methods import as_method
 from ct_keras.errors import CtKerasError
 from ct_keras.evaluation.pictures import dose_of
 from ct_keras.metrics.tissues import body_mask
 from ct_keras.progress import track
 from ct_keras.reader_study.criteria import FULL_DOSE, LOW_DOSE
 
-Method = Callable[[np.ndarray], np.ndarray]
 #: Every image is clipped to this, so that no value outside the body tells a method.
 CLIP_HU = (-1024, 3071)
 #: Pixels kept around the body.
@@ -130,7 +131,7 @@ def find_slices(
 
 
 def run_methods(
-    methods: Mapping[str, Method],
+    methods: Mapping[str, Method | Callable[[np.ndarray], np.ndarray]],
     pairs: Iterable,
     chosen: set[Place],
     *,
@@ -139,8 +140,8 @@ def run_methods(
     """Denoises the chosen slices by every method.
 
     Args:
-        methods: Name -> callable from HU to HU; one whose `dimensions` are 3 gets the
-            consecutive slices around a chosen one.
+        methods: Name -> method, or what `ct_keras.denoising.as_method` makes one of; a
+            method of volumes gets the consecutive slices around a chosen one.
         pairs: The same pairs as `choose_slices` had.
         chosen: From `choose_slices`.
         progress: Show a bar.
@@ -153,6 +154,7 @@ def run_methods(
             another shape.
     """
     cases = []
+    methods = {name: as_method(method) for name, method in methods.items()}
     waiting = track(
         _with_neighbours(methods, pairs, chosen),
         "Denoising",
@@ -165,11 +167,10 @@ def run_methods(
         for name, method in methods.items():
             if name in images:
                 continue
-            if _takes_volumes(method):
-                denoised = method(np.stack([each.low_hu for each in run]))[number]
+            if method.dimensions == 3:
+                images[name] = method.denoise_pairs(run)[number]
             else:
-                denoised = method(pair.low_hu)
-            images[name] = _checked(name, np.asarray(denoised), pair)
+                (images[name],) = method.denoise_pairs([pair])
         cases.append(_cut(pair, images))
     return sorted(cases, key=_order)
 
@@ -212,10 +213,6 @@ def _order(case: StudyCase) -> tuple:
     return case.case, case.series, case.slice_index, case.dose_fraction or 0
 
 
-def _takes_volumes(method: Method) -> bool:
-    return getattr(method, "dimensions", 2) == 3
-
-
 def _with_neighbours(
     methods: Mapping[str, Method], pairs: Iterable, chosen: set[Place]
 ) -> Iterator[tuple[list, int]]:
@@ -223,7 +220,7 @@ def _with_neighbours(
 
     Without a method of volumes a run is the slice alone, and series are let go.
     """
-    if not any(map(_takes_volumes, methods.values())):
+    if all(method.dimensions == 2 for method in methods.values()):
         yield from (([pair], 0) for pair in pairs if place_of(pair) in chosen)
         return
     for _, group in itertools.groupby(pairs, key=lambda pair: (pair.case, pair.series)):
@@ -233,24 +230,6 @@ def _with_neighbours(
             for number, index in enumerate(run):
                 if places[index] in chosen:
                     yield [series[each] for each in run], number
-
-
-def _checked(name: str, hu: np.ndarray, pair) -> np.ndarray:
-    if hu.shape != np.shape(pair.full_hu):
-        raise CtKerasError(
-            "CTK-E041",
-            "an image has another shape than its reference",
-            received=f"{hu.shape} ({name})",
-            expected=np.shape(pair.full_hu),
-        )
-    if not np.isfinite(hu).all():
-        raise CtKerasError(
-            "CTK-E070",
-            "an image holds values that are not finite",
-            received=name,
-            expected="Hounsfield units",
-        )
-    return hu
 
 
 def _cut(pair, images: Mapping[str, np.ndarray]) -> StudyCase:

@@ -8,13 +8,14 @@ import os
 import secrets
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
+from ct_keras.denoising.method import Method
+from ct_keras.denoising.methods import as_method
 from ct_keras.errors import CtKerasError
 from ct_keras.evaluation.document import describe
 from ct_keras.files import atomic_folder, sha256_of, write_text
 from ct_keras.metrics.statistics import FEWEST_PATIENTS, smallest_p
 from ct_keras.notice import NOTICE
 from ct_keras.reader_study.cases import (
-    Method,
     StudyCase,
     choose_slices,
     find_slices,
@@ -39,7 +40,7 @@ _PRIMARY = {"criterion": PRIMARY, "against": FULL_DOSE, "margin": MARGIN}
 
 
 def make_study(
-    methods: Mapping[str, Method],
+    methods: Mapping[str, Method | Callable],
     read_pairs: Callable[[], Iterable],
     out: str | os.PathLike,
     *,
@@ -88,6 +89,7 @@ def make_study(
             `run_methods`.
     """
     _check_wishes(criteria, readers=readers, limit=limit, per_patient=per_patient)
+    methods = {name: as_method(method) for name, method in methods.items()}
     seed = secrets.randbits(53) if seed is None else seed
     arms = list(dict.fromkeys((FULL_DOSE, LOW_DOSE, *methods)))
     # A wish for too many arms or repeats is refused before anything is denoised.
@@ -207,14 +209,14 @@ def _check_wishes(criteria, *, readers, limit, per_patient) -> None:
 def _describe_arm(name: str, method: Method | None) -> dict:
     roles = {FULL_DOSE: "full dose", LOW_DOSE: "low dose"}
     described = {"name": name, "role": roles.get(name, "method")}
-    identity = getattr(method, "identity", None)
-    if identity is not None:
-        described |= {
-            "version": identity.version,
-            "weights_sha256": identity.weights_sha256,
-            "parameters": identity.parameters,
-        }
-    return described
+    if method is None:
+        return described
+    identity = method.identity
+    return described | {
+        "version": identity.version,
+        "weights_sha256": identity.weights_sha256,
+        "parameters": identity.parameters,
+    }
 
 
 def _describe_case(case: StudyCase) -> dict:

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from ct_keras.denoising.denoiser import Denoiser
-from ct_keras.denoising.methods import FilterDenoiser
+from ct_keras.denoising.method import Method
 from ct_keras.errors import CtKerasError
 from ct_keras.filters import Filter
 from ct_keras.serving.savedmodel import export_savedmodel
@@ -14,7 +13,7 @@ _EXPORTERS = {"savedmodel": export_savedmodel}
 
 
 def export(
-    denoiser: Denoiser | FilterDenoiser | Filter,
+    denoiser: Method | Filter,
     out: str | Path,
     *,
     format: str = "savedmodel",

@@ -25,12 +25,12 @@ import numpy as np
 
 from ct_keras.denoising.denoiser import Denoiser
 from ct_keras.denoising.deployable import INPUT_NAME, OUTPUT_NAME
-from ct_keras.denoising.methods import FilterDenoiser
+from ct_keras.denoising.method import Method
+from ct_keras.denoising.methods import as_method
 from ct_keras.errors import CtKerasError
 from ct_keras.files import atomic_folder
 from ct_keras.filters import Filter
 from ct_keras.notice import NOTICE
-from ct_keras.serving.exportable import exportable
 
 #: Pixels of one request; more than any CT slice has.
 MAXIMUM_PIXELS = 16 * 2**20
@@ -54,7 +54,7 @@ np.savez(sys.argv[3], **outputs)
 
 
 def export_savedmodel(
-    denoiser: Denoiser | FilterDenoiser | Filter,
+    denoiser: Method | Filter,
     out: str | Path,
     *,
     overwrite: bool = False,
@@ -62,7 +62,8 @@ def export_savedmodel(
     """Writes a SavedModel, and checks it in a fresh process without ct_keras.
 
     Args:
-        denoiser: What to export, see `exportable`.
+        denoiser: What to export: a network, of a self-ensemble its network alone (a
+            warning says so), or a linear filter.
         out: The folder to make.
         overwrite: Replace a folder with content.
 
@@ -80,7 +81,7 @@ def export_savedmodel(
             received=keras.backend.backend(),
             fix="set KERAS_BACKEND=tensorflow",
         )
-    denoiser = exportable(denoiser)
+    denoiser = as_method(denoiser).as_denoiser()
     with atomic_folder(out, overwrite=overwrite, kind="savedmodel") as temporary:
         _write(denoiser, temporary)
         difference = _largest_difference(denoiser, temporary)

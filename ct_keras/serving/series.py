@@ -9,9 +9,9 @@ from pathlib import Path
 
 import numpy as np
 
-from ct_keras.denoising.denoiser import Denoiser, check_strength
-from ct_keras.denoising.methods import FilterDenoiser, ReconstructionDenoiser, Untreated
-from ct_keras.dicom import Derivation, Series, SeriesWriter
+from ct_keras.denoising.method import Method, check_strength
+from ct_keras.denoising.methods import as_method
+from ct_keras.dicom import Series, SeriesWriter, require_volume
 from ct_keras.errors import Finding
 from ct_keras.files import check_apart, check_output_folder
 from ct_keras.progress import track
@@ -36,7 +36,7 @@ class DenoisedSeries:
 def denoise_series(
     series: Series,
     out: str | Path,
-    denoiser: Denoiser | FilterDenoiser | Untreated,
+    method: Method,
     *,
     strength: float = 1.0,
     overwrite: bool = False,
@@ -54,7 +54,7 @@ def denoise_series(
     Args:
         series: From `ct_keras.read_series` or `ct_keras.find_series`.
         out: The folder to make; it appears when every slice was written and read back.
-        denoiser: HU to HU.
+        method: HU to HU; a function of images is taken as one too.
         strength: 0 gives every stored pixel back bit for bit.
         overwrite: Replace a folder with content.
         allow_repeat: Accept a series that ct_keras denoised before.
@@ -63,17 +63,20 @@ def denoise_series(
         progress: Show a bar.
 
     Raises:
-        CtKerasError: As the denoiser, CTK-E050, CTK-E071, CTK-E073 as the writer, and
-            CTK-E044, CTK-E061 as `ct_keras.serving.guards.check_series`.
+        CtKerasError: As the method, CTK-E050, CTK-E071, CTK-E073 as the writer,
+            CTK-E044, CTK-E061 as `ct_keras.serving.guards.check_series`, and for a
+            method of volumes CTK-E032, E033, E036 or E037 as
+            `ct_keras.dicom.require_volume`.
     """
     check_strength(strength)
-    if isinstance(denoiser, ReconstructionDenoiser):
-        denoiser = denoiser.with_spacing(series.spacing_mm[1:])
+    method = as_method(method).with_spacing(series.spacing_mm[1:])
+    if method.dimensions == 3:
+        require_volume(series.sources)
     _check_outputs(series, out, quality_control, overwrite=overwrite)
-    name, ranges = denoiser.identity.name, getattr(denoiser, "card", {}).get("ranges")
+    name, ranges = method.identity.name, method.ranges
     entrance = check_series(series, ranges, model=name, override=override_guards)
     audit = Audit(series.spacing_mm[1:])
-    derivation = derivation_of(denoiser, strength)
+    derivation = method.derivation(strength)
     if entrance.overridden:
         parameters = derivation.parameters | {"guards_overridden": True}
         derivation = replace(derivation, parameters=parameters)
@@ -83,10 +86,10 @@ def denoise_series(
         derivation,
         overwrite=overwrite,
         allow_repeat=allow_repeat,
-        neighbours=_neighbours(denoiser, len(series)),
+        neighbours=method.neighbours(len(series)),
     )
     with writer:
-        slices = _denoised(denoiser, series, strength)
+        slices = _denoised(method, series, strength)
         bar = track(slices, "Denoising", total=len(series), enabled=progress)
         for index, (low, hu) in enumerate(bar):
             writer.write(index, hu)
@@ -119,15 +122,14 @@ def _check_outputs(
 
 
 def _denoised(
-    denoiser, series: Series, strength: float
+    method: Method, series: Series, strength: float
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Yields each slice before and after."""
     slices = _read_ahead(series)
-    if _needs_neighbours(denoiser):
-        results = denoiser.denoise_slices(slices, series.shape, strength=strength)
-        # Kept in memory, the slices around a block would grow with its depth.
-        return ((series.read(index).hu, hu) for index, hu in enumerate(results))
-    return ((hu, denoiser(hu, strength=strength)) for hu in slices)
+    spacing_mm = series.spacing_mm[1:]
+    results = method.denoise_slices(slices, series.shape, spacing_mm, strength)
+    # Kept in memory, the slices around a block would grow with its depth.
+    return ((series.read(index).hu, hu) for index, hu in enumerate(results))
 
 
 def _read_ahead(series: Series) -> Iterator[np.ndarray]:
@@ -139,30 +141,3 @@ def _read_ahead(series: Series) -> Iterator[np.ndarray]:
             coming = reader.submit(series.read, index)
             yield pixels.hu
         yield coming.result().hu
-
-
-def _needs_neighbours(denoiser) -> bool:
-    return isinstance(denoiser, Denoiser) and denoiser.dimensions == 3
-
-
-def _neighbours(denoiser, slices: int) -> int:
-    """How many slices on either side a result was made from."""
-    if not _needs_neighbours(denoiser):
-        return 0
-    halo = denoiser.tiling.halo
-    return slices if halo is None else halo
-
-
-def derivation_of(
-    denoiser: Denoiser | FilterDenoiser | Untreated, strength: float
-) -> Derivation:
-    """What a derived series says about how it was made."""
-    identity = denoiser.identity
-    details = {
-        "model_version": identity.version,
-        "weights_sha256": identity.weights_sha256,
-        "parameters": identity.parameters | {"strength": strength},
-    }
-    if isinstance(denoiser, FilterDenoiser):
-        return Derivation.filtered(denoiser.filter.name, **details)
-    return Derivation.network(identity.name, **details)

@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 
 import ct_keras
+from ct_keras.denoising.method import Method
 from ct_keras.errors import CtKerasError
 from ct_keras.files import atomic_folder, check_apart, check_output_folder
 from ct_keras.metrics.statistics import auc, percentile_interval, resample_weights
@@ -27,7 +28,7 @@ _MEASURES = {"mean_dice": "dice", "auc": "auc"}
 
 
 def judge(
-    methods: Mapping[str, Callable[[np.ndarray], np.ndarray]],
+    methods: Mapping[str, Method | Callable[[np.ndarray], np.ndarray]],
     out: str | Path,
     *,
     dose: float = 0.05,
@@ -41,7 +42,7 @@ def judge(
     """Measures Dice of organs and AUC of lesions before and after denoising.
 
     Args:
-        methods: Name -> from HU to HU, (rows, columns).
+        methods: Name -> method, or what `ct_keras.denoising.as_method` makes one of.
         out: The folder that gets judge.json and judge.png.
         dose: The low dose, as a fraction.
         judges: A folder that keeps the trained networks; they are trained if it does

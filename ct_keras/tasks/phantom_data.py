@@ -13,6 +13,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from ct_keras.denoising.method import Method
+from ct_keras.denoising.methods import as_method
 from ct_keras.hu import to_network
 from ct_keras.phantoms import LABELS, REGIONS, make_phantom
 from ct_keras.phantoms.lesions import add_lesions
@@ -20,8 +22,8 @@ from ct_keras.phantoms.painter import BLUR_MM
 from ct_keras.progress import track
 from ct_keras.simulation import DoseSimulator
 
-#: HU to HU, or several by name; None leaves the noise.
-Denoise = Callable[[np.ndarray], np.ndarray] | Mapping[str, Callable | None] | None
+#: What `as_method` takes, or several by name; None leaves the noise.
+Denoise = Method | Callable[[np.ndarray], np.ndarray] | None
 
 #: Organ -> tissues of the phantoms that make it up. Class 0 is all that is left.
 ORGANS: dict[str, tuple[str, ...]] = {
@@ -101,7 +103,7 @@ def organ_slices(
     slices: int = 10,
     pixels: int = 128,
     slice_mm: float = 10.0,
-    denoise: Denoise = None,
+    denoise: Denoise | Mapping[str, Denoise] = None,
     progress: bool = False,
 ) -> TaskData | dict[str, TaskData]:
     """Whole slices of thorax and abdomen with the organ in every pixel.
@@ -112,8 +114,8 @@ def organ_slices(
         slices: Slices of each region.
         pixels: Rows and columns; the field of view is 400 mm.
         slice_mm: Thickness and distance of slices. The noise is that of 5 mm.
-        denoise: Applied to each slice, (rows, columns) HU to HU; or several of them by
-            name, None for none, which all get the same noisy slices.
+        denoise: Applied to each slice by itself, see `ct_keras.denoising.as_method`; or
+            several of them by name, None for none, which all get the same noisy slices.
         progress: Whether a bar is shown.
 
     Returns:
@@ -122,7 +124,7 @@ def organ_slices(
     """
     simulator = _simulator(pixels)
     spacing_mm = (slice_mm, FIELD_OF_VIEW_MM / pixels, FIELD_OF_VIEW_MM / pixels)
-    collected = _Collection(doses, denoise)
+    collected = _Collection(doses, denoise, spacing_mm[1:])
     for seed in track(list(seeds), "Phantom patients", enabled=progress):
         for number, region in enumerate(REGIONS):
             phantom = make_phantom(
@@ -149,7 +151,7 @@ def lesion_crops(
     crop: int = 32,
     slices: int = 10,
     jitter: int = 4,
-    denoise: Denoise = None,
+    denoise: Denoise | Mapping[str, Denoise] = None,
     progress: bool = False,
 ) -> TaskData | dict[str, TaskData]:
     """Pieces of the liver, half of them with a lesion in it.
@@ -170,8 +172,8 @@ def lesion_crops(
         slices: Slices of 5 mm searched for room for lesions.
         jitter: Greatest distance of a lesion from the middle of its piece, in pixels
             along each axis.
-        denoise: Applied to each slice, (rows, columns) HU to HU; or several of them by
-            name, None for none, which all get the same noisy slices.
+        denoise: Applied to each slice by itself, see `ct_keras.denoising.as_method`; or
+            several of them by name, None for none, which all get the same noisy slices.
         progress: Whether a bar is shown.
 
     Returns:
@@ -180,7 +182,7 @@ def lesion_crops(
     """
     simulator = _simulator(pixels)
     spacing_mm = (5.0, FIELD_OF_VIEW_MM / pixels, FIELD_OF_VIEW_MM / pixels)
-    collected = _Collection(doses, denoise)
+    collected = _Collection(doses, denoise, spacing_mm[1:])
     for seed in track(list(seeds), "Phantom patients", enabled=progress):
         patient = make_phantom(
             seed,
@@ -214,12 +216,22 @@ class _Collection:
     Args:
         doses: Fractions of the full dose.
         denoise: One denoiser, or several by name.
+        spacing_mm: Row and column spacing of the slices.
     """
 
-    def __init__(self, doses: Sequence[float], denoise: Denoise):
+    def __init__(
+        self,
+        doses: Sequence[float],
+        denoise: Denoise | Mapping[str, Denoise],
+        spacing_mm: tuple[float, float],
+    ):
         self._doses = tuple(doses)
+        self._spacing_mm = spacing_mm
         self._alone = not isinstance(denoise, Mapping)
-        self._methods = {"": denoise} if self._alone else dict(denoise)
+        given = {"": denoise} if self._alone else denoise
+        self._methods = {
+            name: None if one is None else as_method(one) for name, one in given.items()
+        }
         self._hu = {name: [] for name in self._methods}
         self._truth, self._patient = [], []
 
@@ -227,7 +239,9 @@ class _Collection:
         """Takes a slice at every dose, and the part of it that is kept."""
         for noisy in scans:
             for name, method in self._methods.items():
-                image = noisy if method is None else method(noisy)
+                image = noisy
+                if method is not None:
+                    image = method.denoise_image(noisy, self._spacing_mm)
                 self._hu[name].append(np.asarray(image, np.float32)[window])
             self._truth.append(truth)
             self._patient.append(patient)

@@ -9,9 +9,8 @@ import tensorflow as tf
 import ct_keras
 from ct_keras import filters
 from ct_keras.cli import main
-from ct_keras.denoising.methods import get_method
+from ct_keras.denoising.methods import as_method, get_method
 from ct_keras.errors import CtKerasError
-from ct_keras.serving.exportable import exportable
 
 SIZES = [(1, 1), (7, 9), (33, 57), (5, 200)]
 
@@ -75,7 +74,7 @@ def test_a_filter_is_exported_with_its_own_parameters(tmp_path):
 @pytest.mark.parametrize("name", ["mean", "gaussian", "blur", "gaussian_5x5"])
 def test_what_is_exported_is_called_as_in_tables(name):
     method = get_method(f"filter:{name}")
-    network = exportable(method)
+    network = method.as_denoiser()
     assert network.name == network.identity.name == f"filter:{name}"
     assert network.identity.parameters == method.identity.parameters
     image = _ct_like((2, 19, 23))
@@ -84,7 +83,9 @@ def test_what_is_exported_is_called_as_in_tables(name):
 
 def test_the_hash_tells_parameters_apart():
     hashes = [
-        exportable(filters.get("gaussian", sigma=sigma)).identity.weights_sha256
+        as_method(filters.get("gaussian", sigma=sigma))
+        .as_denoiser()
+        .identity.weights_sha256
         for sigma in (1, 1, 1.5)
     ]
     assert hashes[0] == hashes[1] != hashes[2]
@@ -92,7 +93,7 @@ def test_the_hash_tells_parameters_apart():
 
 def test_a_network_is_exported_as_it_is():
     denoiser = ct_keras.Denoiser(ct_keras.models.build("red_cnn", width=2))
-    assert exportable(denoiser) is denoiser
+    assert denoiser.as_denoiser() is denoiser
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from ct_keras.cli import main
-from ct_keras.denoising.methods import ReconstructionDenoiser, get_method
+from ct_keras.denoising.classical import ReconstructionMethod
+from ct_keras.denoising.methods import get_method
 from ct_keras.dicom import read_series
 from ct_keras.errors import CtKerasError
 from ct_keras.reconstruction.registry import get_reconstruction
@@ -23,7 +24,7 @@ def _run(capsys, *arguments):
 
 def test_name_and_settings_of_the_method():
     method = get_method("recon:adaptive")
-    assert isinstance(method, ReconstructionDenoiser)
+    assert isinstance(method, ReconstructionMethod)
     assert method.identity.name == "recon:adaptive"
     assert method.identity.parameters["photons"] == 8000
     assert "pixel_mm" not in method.identity.parameters

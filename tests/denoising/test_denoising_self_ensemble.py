@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 import ct_keras
-from ct_keras.denoising.denoiser import Identity
+from ct_keras.denoising import Identity
 from ct_keras.models import RedCNN
 
 

@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 
 from ct_keras.errors import CtKerasError
+from ct_keras.evaluation import measure_lcd
 from ct_keras.image_quality import (
     LcdInsert,
     LcdStudy,
     lcd_rows,
-    measure_lcd,
     read_lcd_ct,
     read_metaimage,
 )

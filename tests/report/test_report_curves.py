@@ -135,7 +135,7 @@ def test_the_page_draws_the_curves(run):
 
 @pytest.fixture(scope="module")
 def quality():
-    from ct_keras.image_quality import QualityPlan, measure_quality
+    from ct_keras.evaluation import QualityPlan, measure_quality
 
     plan = QualityPlan(doses=(0.25, 1.0), repeats=4, size=96, spacing_mm=1.8)
     return json.loads(json.dumps(measure_quality({"smooth": smooth}, plan)))

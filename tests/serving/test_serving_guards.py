@@ -12,8 +12,7 @@ from scipy import ndimage
 
 import ct_keras
 from ct_keras.data import training_ranges
-from ct_keras.denoising import read_card
-from ct_keras.denoising.denoiser import Identity
+from ct_keras.denoising import Identity, read_card
 from ct_keras.dicom import find_series, read_series
 from ct_keras.errors import CtKerasError
 from ct_keras.image_quality import noise_frequency_per_cm, noise_level_hu
@@ -413,10 +412,10 @@ class Inventor:
     """A stand-in for a network that hallucinates: it adds a lesion to one slice."""
 
     def __init__(self, at):
-        self.identity, self.card = Identity("inventor"), {}
+        self.identity = Identity("inventor")
         self.calls, self.at = 0, at
 
-    def __call__(self, hu, *, strength=1.0):
+    def __call__(self, hu):
         self.calls += 1
         smooth = ndimage.gaussian_filter(hu, 1.0)
         return planted(smooth, *self.at, 4, 40) if self.calls == 2 else smooth

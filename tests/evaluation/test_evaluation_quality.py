@@ -8,13 +8,8 @@ import scipy.stats
 
 from ct_keras import filters
 from ct_keras.errors import CtKerasError
-from ct_keras.image_quality import (
-    QualityPlan,
-    measure_quality,
-    squares,
-    summary_rows,
-    write_quality,
-)
+from ct_keras.evaluation import QualityPlan, measure_quality
+from ct_keras.image_quality import squares, summary_rows, write_quality
 from ct_keras.image_quality.detectability import check_regions, observe
 from ct_keras.image_quality.figures import draw, method_style
 from ct_keras.image_quality.measures import materials

@@ -8,6 +8,9 @@ from dataclasses import asdict, dataclass, replace
 import numpy as np
 
 import ct_keras
+from ct_keras.denoising.classical import INPUT, Unchanged
+from ct_keras.denoising.method import Method
+from ct_keras.denoising.methods import as_method
 from ct_keras.errors import CtKerasError
 from ct_keras.image_quality import detectability, measures
 from ct_keras.image_quality.cho import ObserverResult
@@ -25,8 +28,6 @@ from ct_keras.phantoms.quality_phantoms import (
 from ct_keras.progress import track
 from ct_keras.simulation.dose import check_dose
 
-INPUT = "input"
-Method = Callable[[np.ndarray], np.ndarray]
 _FEWEST_REPEATS = 4
 
 
@@ -115,7 +116,7 @@ def scan_phantoms(plan: QualityPlan, *, progress: bool = False) -> Scans:
 
 
 def measure_quality(
-    methods: Mapping[str, Method],
+    methods: Mapping[str, Method | Callable[[np.ndarray], np.ndarray]],
     plan: QualityPlan | None = None,
     *,
     progress: bool = False,
@@ -126,8 +127,8 @@ def measure_quality(
     with that of its highest dose, detectability with that of the same dose.
 
     Args:
-        methods: Name -> callable from HU (rows, columns) to HU. Every image is given
-            alone: repeats are no neighbouring slices.
+        methods: Name -> method, or what `ct_keras.denoising.as_method` makes one of.
+            Every image is given alone: repeats are not neighbouring slices.
         plan: What is scanned.
         progress: Whether to show progress bars.
 
@@ -144,7 +145,9 @@ def measure_quality(
     """
     plan = (plan or QualityPlan()).checked()
     scans = scan_phantoms(plan, progress=progress)
-    everything = {INPUT: np.copy} | dict(methods)
+    everything = {INPUT: Unchanged()} | {
+        label: as_method(method) for label, method in methods.items()
+    }
     reference = measures.noise_power(scans.absent[plan.doses[-1]], plan.spacing_mm)
     usable = {dose: _reliable_rods(scans, dose) for dose in plan.doses}
     measured: dict[str, list] = {}
@@ -152,7 +155,8 @@ def measure_quality(
     for label, method in everything.items():
         measured[label] = []
         for dose in plan.doses:
-            treated = _treat(method, scans, dose, f"{label} {dose:g}", progress)
+            bar = {"label": f"{label} {dose:g}", "progress": progress}
+            treated = _treat(method, scans, dose, plan.spacing_mm, **bar)
             record, results = _measure(treated, plan, dose, reference, usable[dose])
             measured[label].append(record)
             for key, result in results.items():
@@ -165,7 +169,10 @@ def measure_quality(
             "version": ct_keras.__version__,
             "plan": asdict(plan),
             "methods": {
-                label: {**_identity(everything[label]), "doses": records}
+                label: {
+                    "identity": asdict(everything[label].identity),
+                    "doses": records,
+                }
                 for label, records in measured.items()
             },
             "dose_curves": _curves(measured, plan),
@@ -178,12 +185,21 @@ def _reliable_rods(scans: Scans, dose: float) -> list[str]:
     return [name for name, found in transfers.items() if found.reliable]
 
 
-def _treat(method, scans: Scans, dose: float, label: str, progress: bool) -> Scans:
+def _treat(
+    method: Method,
+    scans: Scans,
+    dose: float,
+    spacing_mm: float,
+    *,
+    label: str,
+    progress: bool,
+) -> Scans:
     """Returns the scans of one dose as the method leaves them."""
     stacks = [s[dose] for s in (scans.rod_images, scans.present, scans.absent)]
     flat = track(np.concatenate(stacks), label, enabled=progress)
-    done = np.stack([np.asarray(method(image), np.float64) for image in flat])
-    parts = np.split(done, np.cumsum([len(stack) for stack in stacks])[:-1])
+    square = spacing_mm, spacing_mm
+    done = [method.denoise_image(image, square).astype(np.float64) for image in flat]
+    parts = np.split(np.stack(done), np.cumsum([len(stack) for stack in stacks])[:-1])
     return Scans(scans.rods, scans.discs, *({dose: part} for part in parts))
 
 
@@ -233,8 +249,3 @@ def _curves(measured: Mapping[str, list], plan: QualityPlan) -> dict:
                 by_dose = results.setdefault(label, {}).setdefault(task["insert"], {})
                 by_dose[record["dose"]] = task["cho"][plan.channels[0]]
     return dose_curves(results, INPUT)
-
-
-def _identity(method) -> dict:
-    identity = getattr(method, "identity", None)
-    return {"identity": asdict(identity)} if identity is not None else {}

@@ -1,0 +1,50 @@
+"""Which axes an array of Hounsfield units has."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ct_keras.errors import CtKerasError
+
+#: Lengths of a last axis that is one of channels: grey, colour, colour and opacity.
+_CHANNELS = (1, 3, 4)
+
+
+def as_hu(hu: np.ndarray) -> np.ndarray:
+    """Returns an image or a volume as float32, or refuses it.
+
+    Args:
+        hu: (rows, columns) or (slices, rows, columns).
+
+    Raises:
+        CtKerasError: CTK-E041 for other axes or no pixels, CTK-E044 for values that are
+            not finite.
+    """
+    hu = np.asarray(hu, np.float32)
+    check_axes(hu.shape)
+    finite = np.isfinite(hu)
+    if not finite.all():
+        raise CtKerasError(
+            "CTK-E044",
+            "the input holds values that are not finite",
+            received=f"{np.count_nonzero(~finite)} NaN or infinite pixels",
+            expected="Hounsfield units",
+        )
+    return hu
+
+
+def check_axes(shape: tuple[int, ...]) -> None:
+    """Refuses axes other than those of an image or a volume with CTK-E041."""
+    if len(shape) not in (2, 3) or 0 in shape or _ends_in_channels(shape):
+        raise CtKerasError(
+            "CTK-E041",
+            "not the axes of an image or a volume",
+            received=shape,
+            expected="(rows, columns) or (slices, rows, columns), at least one pixel",
+            fix="give array[..., 0] of an image (rows, columns, 1) or a batch of them",
+        )
+
+
+def _ends_in_channels(shape: tuple[int, ...]) -> bool:
+    """Whether slices would be far narrower than they are many and high."""
+    return len(shape) == 3 and shape[2] in _CHANNELS and shape[2] < min(shape[:2])

@@ -1,0 +1,244 @@
+"""`Method`: what everything that denoises has in common, and the one way to call it."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ct_keras.arrays import as_hu
+from ct_keras.dicom.provenance import Derivation
+from ct_keras.errors import CtKerasError
+from ct_keras.progress import track
+
+if TYPE_CHECKING:  # it needs Keras, most methods do not
+    from ct_keras.denoising.denoiser import Denoiser
+
+FILTER_PREFIX = "filter:"
+#: Row and column distance of pixels in mm; None where nothing tells it.
+Spacing = Sequence[float] | None
+
+
+@dataclass(frozen=True)
+class Identity:
+    """What a method is called, for derived DICOM series, tables and cards.
+
+    Attributes:
+        name: The network's or the filter's name.
+        version: Of the published weights, or None.
+        weights_sha256: Of the weight file, or of the weights themselves.
+        parameters: Settings that change the result.
+    """
+
+    name: str
+    version: str | None = None
+    weights_sha256: str | None = None
+    parameters: dict = field(default_factory=dict)
+
+
+class Method(ABC):
+    """From HU to HU: a network, a filter, a reconstruction, or nothing at all.
+
+    Contract: float32 Hounsfield units in and out, any size >= 1, the same shape. A
+    method of images works slice by slice: the same slice gives the same output,
+    whatever lies around it. A method of volumes takes an image as a volume of one
+    slice.
+
+    A subclass denoises one image in `_denoise`; one of volumes, or one that needs to
+    know more than the pixels, replaces `denoise_slices` or `denoise_pairs`.
+
+    Attributes:
+        identity: See `Identity`.
+        dimensions: 2 if it works slice by slice, 3 if it needs the neighbours.
+        ranges: What it was trained on (`ct_keras.data.training_ranges`), or None.
+        tunable: Whether `tuned` does anything.
+    """
+
+    identity: Identity
+    dimensions: int = 2
+    ranges: dict | None = None
+    tunable: bool = False
+
+    @abstractmethod
+    def _denoise(self, hu: np.ndarray) -> np.ndarray:
+        """Denoises one image, float32 (rows, columns), or a block of a volume."""
+
+    def __call__(
+        self,
+        hu: np.ndarray,
+        *,
+        strength: float = 1.0,
+        spacing_mm: Spacing = None,
+        progress: bool = False,
+    ) -> np.ndarray:
+        """Denoises one image or a volume.
+
+        Args:
+            hu: (rows, columns) or (slices, rows, columns), HU.
+            strength: Output = input + strength (result - input). 0 gives the input
+                back bit for bit.
+            spacing_mm: Row and column spacing, for methods that need it; None if it is
+                not known.
+            progress: Show a bar for a volume.
+
+        Returns:
+            float32 of the same shape, HU.
+
+        Raises:
+            CtKerasError: CTK-E041 for other axes, no pixels or a result of another
+                shape, CTK-E044 if the input and CTK-E070 if the output is not finite,
+                CTK-E000 for a strength outside 0..1.
+        """
+        hu = as_hu(hu)
+        volume = hu.reshape(-1, *hu.shape[-2:])
+        slices = self.denoise_slices(volume, volume.shape, spacing_mm, strength)
+        shown = progress and hu.ndim == 3
+        denoised = np.empty_like(volume)
+        bar = track(slices, "Denoising", total=len(volume), enabled=shown)
+        for place, result in zip(denoised, bar, strict=True):
+            place[...] = result
+        return denoised.reshape(hu.shape)
+
+    def denoise_slices(
+        self,
+        slices: Iterable[np.ndarray],
+        shape: tuple[int, int, int],
+        spacing_mm: Spacing,
+        strength: float = 1.0,
+    ) -> Iterator[np.ndarray]:
+        """Denoises the slices of a volume as they come.
+
+        Memory does not grow with the number of slices.
+
+        Args:
+            slices: (rows, columns), HU, all of the volume in their order.
+            shape: Of the volume.
+            spacing_mm: Row and column spacing; None or NaN if it is not known.
+            strength: As for a call.
+
+        Returns:
+            An iterator of the results, float32 (rows, columns), HU.
+
+        Raises:
+            CtKerasError: As for a call.
+        """
+        check_strength(strength)
+        method = self.with_spacing(spacing_mm)
+        return (
+            method._blended(hu, strength, index)
+            for index, hu in enumerate(map(as_hu, slices))
+        )
+
+    def denoise_image(self, hu: np.ndarray, spacing_mm: Spacing) -> np.ndarray:
+        """Denoises one image by itself; see `denoise_slices`."""
+        return next(self.denoise_slices([hu], (1, *np.shape(hu)), spacing_mm))
+
+    def denoise_pairs(self, pairs: Sequence) -> list[np.ndarray]:
+        """Denoises the low dose of slice pairs, with all that the pairs tell.
+
+        Args:
+            pairs: `ct_keras.data.SlicePair` records, or anything with their fields:
+                consecutive slices of one series at one dose. For a method of images
+                one at a time gives the same.
+
+        Returns:
+            For each pair float32 (rows, columns), HU.
+
+        Raises:
+            CtKerasError: As for a call.
+        """
+        shape = (len(pairs), *np.shape(pairs[0].low_hu))
+        slices = (pair.low_hu for pair in pairs)
+        return list(self.denoise_slices(slices, shape, pairs[0].spacing_mm))
+
+    def with_spacing(self, spacing_mm: Spacing) -> Method:
+        """Returns the method for pixels of this size; most look at pixels alone."""
+        return self
+
+    def tuned(self, pairs: Sequence, *, progress: bool = False) -> Method:
+        """Returns the method fitted to slice pairs of other patients."""
+        return self
+
+    def neighbours(self, slices: int) -> int:
+        """How many slices on either side, of a volume of so many, a result needs."""
+        return 0
+
+    def facts(self, *, rays: bool) -> dict:
+        """What a row of a table tells of the method beside its name.
+
+        Args:
+            rays: Whether it was measured on pairs that bring their sinograms.
+        """
+        identity = self.identity
+        return {"version": identity.version, "weights_sha256": identity.weights_sha256}
+
+    def derivation(self, strength: float) -> Derivation:
+        """What a derived series says about how it was made."""
+        identity = self.identity
+        details = {
+            "model_name": identity.name,
+            "model_version": identity.version,
+            "weights_sha256": identity.weights_sha256,
+            "parameters": identity.parameters | {"strength": strength},
+        }
+        return (
+            self._derivation(details) if strength else Derivation.unchanged(**details)
+        )
+
+    def _derivation(self, details: dict) -> Derivation:
+        """The kind of derivation for a strength above 0."""
+        return Derivation.computed(**details)
+
+    def as_denoiser(self) -> Denoiser:
+        """Returns the method as a network, which is what can be exported.
+
+        Raises:
+            CtKerasError: CTK-E000, if it is none and cannot be written as one.
+        """
+        from ct_keras.filters.linear_models import list_linear
+
+        linear = ", ".join(FILTER_PREFIX + name for name in list_linear())
+        raise CtKerasError(
+            "CTK-E000",
+            "the method has no network to export",
+            received=self.identity.name,
+            expected=f"published weights, a run, a .keras file, {linear}",
+        )
+
+    def _blended(self, hu: np.ndarray, strength: float, index: int) -> np.ndarray:
+        """Denoises one image and mixes it with what came out."""
+        return (
+            hu.copy()
+            if strength == 0
+            else self._mixed(hu, self._denoise(hu), strength, index)
+        )
+
+    def _mixed(
+        self, hu: np.ndarray, denoised: np.ndarray, strength: float, index: int
+    ) -> np.ndarray:
+        """Mixes a slice with its result, which must be an image of the same shape."""
+        denoised = np.asarray(denoised, np.float32)
+        where = f"{self.identity.name}, slice {index}"
+        if denoised.shape != hu.shape:
+            raise CtKerasError(
+                "CTK-E041",
+                "an image has another shape than its input",
+                received=f"{denoised.shape} ({where})",
+                expected=hu.shape,
+            )
+        if not np.isfinite(denoised).all():
+            raise CtKerasError("CTK-E070", f"{where}: output is not finite")
+        if strength == 1:
+            return denoised
+        return hu + np.float32(strength) * (denoised - hu)
+
+
+def check_strength(strength: float) -> None:
+    """Refuses a strength outside 0..1 with CTK-E000."""
+    if not 0 <= strength <= 1:
+        raise CtKerasError(
+            "CTK-E000", "strength is out of range", received=strength, expected="0..1"
+        )
