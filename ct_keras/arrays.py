@@ -8,6 +8,7 @@ from ct_keras.errors import CtKerasError
 
 #: Lengths of a last axis that is one of channels: grey, colour, colour and opacity.
 _CHANNELS = (1, 3, 4)
+_NARROW = 4
 
 
 def as_hu(hu: np.ndarray) -> np.ndarray:
@@ -47,4 +48,8 @@ def check_axes(shape: tuple[int, ...]) -> None:
 
 def _ends_in_channels(shape: tuple[int, ...]) -> bool:
     """Whether slices would be far narrower than they are many and high."""
-    return len(shape) == 3 and shape[2] in _CHANNELS and shape[2] < min(shape[:2])
+    return (
+        len(shape) == 3
+        and shape[2] in _CHANNELS
+        and min(shape[:2]) >= _NARROW * shape[2]
+    )
