@@ -33,7 +33,7 @@ def body(slices=1, size=48, seed=0):
 def pairs(slices=2):
     volume = body(slices)
     return [
-        SlicePair(low, low, "case", "series", index, 0.25, SPACING_MM)
+        SlicePair(low_hu=low, full_hu=low, slice_index=index, spacing_mm=SPACING_MM)
         for index, low in enumerate(volume)
     ]
 
@@ -162,7 +162,9 @@ def _said(dataset):
 )
 def test_the_same_pixels_are_called_an_unchanged_copy(capsys, tmp_path, options):
     copies = _denoised(capsys, tmp_path, *options)
-    sources = [pydicom.dcmread(path) for path in sorted((tmp_path / "in").glob("*.dcm"))]
+    sources = [
+        pydicom.dcmread(path) for path in sorted((tmp_path / "in").glob("*.dcm"))
+    ]
     for copy, source in zip(copies, sources, strict=True):
         assert copy.PixelData == source.PixelData
         assert _said(copy).lower().count("unchanged copy") == 5
