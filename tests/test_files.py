@@ -359,6 +359,23 @@ def test_output_folders_that_could_harm_are_refused(tmp_path):
             check_output_folder(out, inputs=inputs)
 
 
+def test_what_cannot_be_written_is_refused_before_the_work(tmp_path, monkeypatch):
+    (tmp_path / "file").write_text("")
+    with refused("CTK-E071", "a file stands"):
+        check_output_folder(tmp_path / "file" / "out")
+    (tmp_path / "in").mkdir()
+    denied = {tmp_path}
+    monkeypatch.setattr(os, "access", lambda place, _: Path(place) not in denied)
+    with refused("CTK-E073", "permission denied"):
+        check_output_folder(tmp_path / "a" / "b")
+    assert check_output_folder(tmp_path / "in" / "a") == tmp_path / "in" / "a"
+    make(tmp_path / "in")
+    assert names(tmp_path / "in") == [MARKER, "old"]
+    denied.add(tmp_path / "in")
+    with refused("CTK-E073", "permission denied"):
+        check_output_folder(tmp_path / "in", overwrite=True)
+
+
 def test_outputs_are_kept_apart_from_each_other(tmp_path):
     (tmp_path / "in").mkdir()
     check_apart([("OUT", tmp_path / "a"), ("--qc", tmp_path / "ab")])

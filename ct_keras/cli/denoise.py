@@ -11,7 +11,7 @@ from ct_keras.cli.output import echo_findings, emit_json, note, say
 from ct_keras.cli.paths import InputPath, ModelText, OutputFolder
 from ct_keras.cli.paths import command as safe_command
 from ct_keras.errors import CtKerasError, ExitCode
-from ct_keras.files import atomic_folder, entries_of, write_marker
+from ct_keras.files import atomic_folder, entries_of, folder_lock, write_marker
 from ct_keras.notice import NOTICE
 
 
@@ -116,6 +116,9 @@ def _parts(out: Path | None, kind: str, several: bool, overwrite: bool):
     if several and overwrite and out is not None and out.is_dir() and entries_of(out):
         with atomic_folder(out, overwrite=True, kind=kind) as folder:
             yield folder
+    elif several and out is not None:
+        with folder_lock(out):
+            yield out
     else:
         yield out
 

@@ -7,6 +7,7 @@ import logging
 import os
 import signal
 import sys
+import tempfile
 
 from ct_keras.cli.characters import PLAIN_ERRORS
 from ct_keras.cli.output import note
@@ -75,6 +76,9 @@ def choose_backend() -> None:
     Raises:
         CtKerasError: CTK-E093, if the backend that KERAS_BACKEND names is not there.
     """
+    if os.path.expanduser("~") == "~":  # a user without a home
+        folder = os.path.join(tempfile.gettempdir(), f"keras-{os.getuid()}")
+        os.environ.setdefault("KERAS_HOME", folder)
     backend = os.environ.setdefault("KERAS_BACKEND", "tensorflow")
     known = ("tensorflow", "jax", "torch")
     if backend not in known or importlib.util.find_spec(backend) is None:

@@ -112,10 +112,12 @@ def check_output_folder(
 
     Raises:
         CtKerasError: CTK-E071, if it is a file, overlaps an input, or holds something:
-            anything without `overwrite`, and with it what ct_keras did not write.
+            anything without `overwrite`, and with it what ct_keras did not write;
+            CTK-E073, if nothing may be written there.
     """
     path = Path(path).absolute()
     check_apart([("folder", path)], [("folder", source) for source in inputs])
+    _check_writable(path)
     if path.is_dir():
         if not resumable:
             check_replaceable(path, kind, overwrite=overwrite, fix=fix)
@@ -127,6 +129,30 @@ def check_output_folder(
             expected="a new or empty folder",
         )
     return path
+
+
+def _check_writable(path: Path) -> None:
+    """Refuses at once what would fail when the work is done."""
+    there = path.resolve()
+    while not os.path.lexists(there):
+        there = there.parent
+    if there.is_dir():
+        places = [there] if there != path.resolve() else [there, there.parent]
+        if any(os.access(place, os.W_OK | os.X_OK) for place in places):
+            return
+        raise CtKerasError(
+            "CTK-E073",
+            "cannot write: permission denied",
+            received=path.name,
+            fix="choose an output path that you may write to",
+        )
+    if there != path.resolve():
+        raise CtKerasError(
+            "CTK-E071",
+            "a file stands where a folder above the output is needed",
+            received=path.name,
+            fix="choose a folder elsewhere",
+        )
 
 
 def check_replaceable(

@@ -67,13 +67,25 @@ __all__ = [
     "size_rule_of",
 ]
 
-if keras.config.image_data_format() != "channels_last":
-    # Every builder, every file of weights and every loss has channels last.
-    keras.config.set_image_data_format("channels_last")
-    logging.getLogger(__name__).warning(
-        "CTK-W093 Keras was set to channels_first; ct_keras works with channels_last, "
-        "and has set it for this process"
-    )
+
+def _set_keras() -> None:
+    """Every builder and every loss has channels last, and HU need 32 bits."""
+    settings = keras.config
+    for found, needed, choose in (
+        (settings.image_data_format(), "channels_last", settings.set_image_data_format),
+        (settings.floatx(), "float32", settings.set_floatx),
+    ):
+        if found != needed:
+            choose(needed)
+            logging.getLogger(__name__).warning(
+                "CTK-W093 Keras was set to %s; ct_keras works with %s, and has set it "
+                "for this process",
+                found,
+                needed,
+            )
+
+
+_set_keras()
 
 #: Adding a paper: one file in this folder, one line here.
 _SPECS = {

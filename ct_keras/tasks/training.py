@@ -10,7 +10,7 @@ import keras
 import numpy as np
 
 from ct_keras.errors import CtKerasError
-from ct_keras.files import check_output_folder, write_text
+from ct_keras.files import atomic_folder, check_output_folder, write_text
 from ct_keras.losses import SegmentationLoss
 from ct_keras.metrics.statistics import auc
 from ct_keras.tasks.measures import dice_by_class
@@ -231,8 +231,6 @@ def _check_disjoint(train_patients: np.ndarray, test_patients: np.ndarray) -> No
 
 
 def _write(out: Path, spec: TaskSpec, result: TaskResult, seed: int) -> None:
-    out.mkdir(parents=True, exist_ok=True)
-    result.network.save(out / "network.keras")
     document = {
         "network": spec.name,
         "recipe": result.recipe.to_plain(),
@@ -240,4 +238,6 @@ def _write(out: Path, spec: TaskSpec, result: TaskResult, seed: int) -> None:
         "loss": result.history,
         "measures": result.measures,
     }
-    write_text(out / "measures.json", json.dumps(document, indent=1) + "\n")
+    with atomic_folder(out, kind="task network") as folder:
+        result.network.save(folder / "network.keras")
+        write_text(folder / "measures.json", json.dumps(document, indent=1) + "\n")

@@ -111,12 +111,13 @@ def test_a_backend_that_is_not_there_is_named(monkeypatch, backend):
         process.choose_backend()
 
 
-def test_models_have_channels_last_whatever_keras_json_says(tmp_path):
-    settings = {"image_data_format": "channels_first", "backend": "tensorflow"}
+def test_models_are_the_same_whatever_keras_json_says(tmp_path):
+    settings = {"image_data_format": "channels_first", "floatx": "float16"}
     (tmp_path / "keras.json").write_text(json.dumps(settings))
     code = (
         "import keras; from ct_keras import models\n"
-        "print(models.build('red_cnn', width=4).output_shape)"
+        "net = models.build('red_cnn', width=4)\n"
+        "print(net.output_shape, net.compute_dtype, net.variable_dtype)"
     )
     done = subprocess.run(
         [sys.executable, "-c", code],
@@ -124,8 +125,9 @@ def test_models_have_channels_last_whatever_keras_json_says(tmp_path):
         capture_output=True,
         text=True,
     )
-    assert done.stdout.strip() == "(None, None, None, 1)", done.stderr
-    assert "CTK-W093" in done.stderr
+    shown = "(None, None, None, 1) float32 float32"
+    assert done.stdout.strip() == shown, done.stderr
+    assert done.stderr.count("CTK-W093") == 2
 
 
 @pytest.mark.parametrize("place", [0, 1, 3])
