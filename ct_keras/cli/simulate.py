@@ -47,15 +47,14 @@ def command(
     accounted for. Works in memory that does not grow with the number of slices.
     """
     from ct_keras.dicom import read_series
-    from ct_keras.simulation import SeriesSimulator, check_dose
+    from ct_keras.simulation import SeriesSimulator, calibrate, check_dose
 
     check_dose(dose)
     series = read_series(source, series=wanted, force_hu=force_hu)
     echo_findings(series.findings)
     options["tube_current_modulation"] = options.pop("modulation")
-    simulator = SeriesSimulator(
-        series, **{name: value for name, value in options.items() if value is not None}
-    )
+    known = {name: value for name, value in options.items() if value is not None}
+    simulator = SeriesSimulator(series, calibrate(series, **known))
     clipped = _write(series, out, simulator, dose, seed=seed, overwrite=overwrite)
     if clipped:
         note(f"CTK-W072 {clipped} values clipped to the stored range")

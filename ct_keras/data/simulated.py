@@ -14,7 +14,7 @@ from ct_keras.data.strata import body_part
 from ct_keras.dicom import Series
 from ct_keras.phantoms import Phantom, make_phantom, phantom_scanner
 from ct_keras.phantoms.phantom import BODY_PARTS, KERNEL_TAG, REGIONS
-from ct_keras.simulation import SeriesSimulator, low_dose_rays
+from ct_keras.simulation import SeriesSimulator, calibrate, low_dose_rays
 
 #: Slices, rows and columns of a phantom patient: 30 mm in slices of 5 mm.
 PHANTOM_SHAPE = (6, 512, 512)
@@ -55,7 +55,7 @@ def simulated_pairs(
         first += len(each) * len(doses)
         if not wanted:
             continue
-        simulator = SeriesSimulator(each)
+        simulator = SeriesSimulator(each, calibrate(each))
         case = str(1 + patients.index(each.patient_key))
         facts = facts_of(series_facts(each, case=case, series=str(number)))
         for index, chosen in wanted.items():

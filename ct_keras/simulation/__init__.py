@@ -1,12 +1,13 @@
 """What less dose would look like: projections, noise, low dose from normal dose."""
 
-from ct_keras.simulation.calibration import (
+from ct_keras.simulation.calibration import Calibration, calibrate, relative_currents
+from ct_keras.simulation.dose import DoseSimulator, check_dose
+from ct_keras.simulation.estimates import (
     NoiseEstimate,
     estimate_kernel,
     estimate_noise,
     soft_tissue,
 )
-from ct_keras.simulation.dose import DoseSimulator, check_dose
 from ct_keras.simulation.kernels import (
     APERTURE_MM,
     KERNELS,
@@ -25,7 +26,7 @@ from ct_keras.simulation.rays import (
     reprojected_rays,
     scan_rays,
 )
-from ct_keras.simulation.scan import Calibration, SeriesSimulator, simulate_dose
+from ct_keras.simulation.scan import SeriesSimulator, simulate_dose
 
 __all__ = [
     "APERTURE_MM",
@@ -40,6 +41,7 @@ __all__ = [
     "add_gaussian_noise",
     "add_uniform_noise",
     "between",
+    "calibrate",
     "check_dose",
     "estimate_kernel",
     "estimate_noise",
@@ -50,6 +52,7 @@ __all__ = [
     "kernel_by_name",
     "low_dose_rays",
     "radon",
+    "relative_currents",
     "reprojected_rays",
     "scan_rays",
     "simulate_dose",

@@ -1,181 +1,206 @@
-"""The noise that a scan holds: how much, and of which texture.
+"""What a series is like before its dose is lowered: its photons, kernel and noise.
 
-The anatomy of a patient looks like noise to a local standard deviation. Three things
-keep it out: a high-pass filter, division by the noise pattern that the simulator
-expects (so that all windows have the same noise), and a low quantile over windows of
-soft tissue (those with the least anatomy). The same is done to simulated noise; its
-result is the measure, so no filter gain or quantile has to be known.
+It is measured once, in a few slices, and handed to whatever simulates them.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-import cv2
 import numpy as np
 
-from ct_keras.metrics.tissues import ENHANCED_SOFT_HU
+from ct_keras.dicom import Series, SlicePixels
+from ct_keras.errors import CtKerasError
 from ct_keras.simulation.dose import DoseSimulator
-from ct_keras.simulation.kernels import Kernel, between
+from ct_keras.simulation.estimates import estimate_kernel, estimate_noise
+from ct_keras.simulation.kernels import Kernel, get_kernel, kernel_by_name
 
-_TISSUE_BLUR_MM = 3.0
-_MARGIN_MM = 4.0
-_WINDOW_MM = 9.0
-#: Smoothing widths whose residuals are the fine and the whole of the noise.
-_FINE_MM, _WHOLE_MM = 0.6, 1.5
-_FINE_PIXELS = 0.75
-_QUANTILE = 0.1
-_FEWEST_WINDOWS = 30
-#: Shares of `between` among which the texture is interpolated.
-_SHARES = (-0.3, 0.0, 0.25, 0.5, 0.75, 1.0)
-#: Textures of all kernels closer together than this tell nothing.
-_LEAST_RANGE = 0.12
-_REFERENCE_PHOTONS = 1e6
+#: Below this SD (HU) no scanner's image is: the series is taken as free of noise.
+NOISE_FREE_HU = 2.0
+#: Photons per ray for each mAs and mm of slice at 120 kV, as calibration by noise found
+#: them in scans of three makers (620, 630 and 770).
+PHOTONS_PER_MAS_MM = 650.0
+_TYPICAL_MAS, _TYPICAL_MM, _TYPICAL_KV = 200.0, 3.0, 120.0
+#: Tube output grows with this power of the voltage.
+_KV_POWER = 2.5
+_NOISE_SLICES, _KERNEL_SLICES = 5, 3
+_AIR_HU, _CLIPPED_SHARE = -990.0, 0.005
 
 
 @dataclass(frozen=True)
-class NoiseEstimate:
-    """The noise of one slice.
+class Calibration:
+    """What is known of a series before its dose is lowered; see `calibrate`.
 
     Attributes:
-        sd_hu: Median SD over soft tissue in HU.
-        photons: Incident photons per ray that make this noise.
-        windows: Number of windows that were looked at.
+        photons: Incident photons per ray at the dose of the series.
+        origin: Where `photons` comes from: "given", "noise", "mas" or "typical".
+        kernel: Reconstruction kernel of the noise.
+        kernel_origin: "given", "texture" or "name".
+        noise_hu: Measured SD in soft tissue, None where there was too little of it.
+        noise_free: Whether the series holds no noise of its own.
+        floor_hu: Where the series is clipped, or None.
+        currents: Tube current of each slice over the median; all 1 if not followed.
+        physics: What is set besides: `bowtie`, `tube_current_modulation`,
+            `electronic_noise` and `views` of `DoseSimulator`.
     """
 
-    sd_hu: float
     photons: float
-    windows: int
+    origin: str
+    kernel: Kernel
+    kernel_origin: str
+    noise_hu: float | None
+    noise_free: bool
+    floor_hu: float | None
+    currents: tuple[float, ...] = ()
+    physics: tuple[tuple[str, object], ...] = ()
+
+    def simulator(
+        self, shape: tuple[int, int], spacing_mm: tuple[float, float]
+    ) -> DoseSimulator:
+        """Returns the simulator of the slices of the series, for a grid."""
+        return DoseSimulator(
+            shape,
+            spacing_mm,
+            kernel=self.kernel,
+            photons=self.photons,
+            noise_free=self.noise_free,
+            floor_hu=self.floor_hu,
+            **dict(self.physics),
+        )
 
 
-def estimate_noise(
-    simulator: DoseSimulator, hu: np.ndarray, *, padding: np.ndarray | None = None
-) -> NoiseEstimate | None:
-    """Measures the noise in the soft tissue of a slice.
-
-    Args:
-        simulator: Of the slice's grid and kernel; its photons do not matter.
-        hu: (rows, columns), HU.
-        padding: bool (rows, columns), True outside the reconstruction.
-
-    Returns:
-        The estimate, or None where there is too little soft tissue.
-    """
-    spacing_mm = simulator.beam.spacing_mm
-    tissue = soft_tissue(hu, spacing_mm, padding=padding)
-    if _windows(tissue.astype(np.float32), tissue, spacing_mm).size < _FEWEST_WINDOWS:
-        return None
-    reference = _reference(simulator)
-    expected = np.maximum(reference.noise_sd(hu, padding=padding), 1e-6)
-    noise = (reference.low_dose(hu, 1.0, seed=0, padding=padding) - hu) / expected
-    # Only tissue is looked at; padding of -3024 HU must not reach it by the filters.
-    source = np.maximum(hu, -1024) / expected
-    found = _residual(source, tissue, spacing_mm, _WHOLE_MM)
-    known = _residual(noise, tissue, spacing_mm, _WHOLE_MM)
-    ratio = np.quantile(found, _QUANTILE) / np.quantile(known, _QUANTILE)
-    ratio = max(float(ratio), 0.0)  # running sums may round to less than nothing
-    return NoiseEstimate(
-        sd_hu=float(np.sqrt(ratio) * np.median(expected[tissue])),
-        photons=float(_REFERENCE_PHOTONS / max(ratio, 1e-12)),
-        windows=found.size,
-    )
-
-
-def estimate_kernel(
-    simulator: DoseSimulator, hu: np.ndarray, *, padding: np.ndarray | None = None
-) -> Kernel | None:
-    """Finds the kernel whose noise has the texture of a slice's noise.
-
-    The share of fine noise in all noise is compared, in the tenth of the windows with
-    the least anatomy, with that of kernels on the line from B30 to D45.
-
-    Args:
-        simulator: Of the slice's grid; its kernel and photons do not matter.
-        hu: (rows, columns), HU.
-        padding: bool (rows, columns), True outside the reconstruction.
-
-    Returns:
-        The kernel, or None where there is too little soft tissue, no noise at all, or
-        pixels that are too coarse (above about 1.1 mm) to tell one kernel's noise from
-        another's.
-    """
-    spacing_mm = simulator.beam.spacing_mm
-    tissue = soft_tissue(hu, spacing_mm, padding=padding)
-    if _windows(tissue.astype(np.float32), tissue, spacing_mm).size < _FEWEST_WINDOWS:
-        return None
-    reference = _reference(simulator)
-    expected = np.maximum(reference.noise_sd(hu, padding=padding), 1e-6)
-    found = _texture(np.maximum(hu, -1024) / expected, tissue, spacing_mm)
-    if found is None:
-        return None
-    textures = []
-    for share in _SHARES:
-        candidate = reference.tuned(kernel=between(share))
-        noise = candidate.low_dose(hu, 1.0, seed=0, padding=padding) - hu
-        textures.append(_texture(noise / expected, tissue, spacing_mm))
-    rising = np.min(np.diff(textures)) > 0
-    if not rising or textures[-1] - textures[0] < _LEAST_RANGE:
-        return None
-    return between(round(float(np.interp(found, textures, _SHARES)), 2))
-
-
-def soft_tissue(
-    hu: np.ndarray,
-    spacing_mm: tuple[float, float],
+def calibrate(
+    series: Series,
     *,
-    padding: np.ndarray | None = None,
-) -> np.ndarray:
-    """Returns bool (rows, columns): soft tissue away from bone, air, fat and padding.
+    kernel: str | Kernel = "auto",
+    photons: float | None = None,
+    noise_free: bool | None = None,
+    longitudinal: bool = True,
+    **physics,
+) -> Calibration:
+    """Measures what a simulation must know of a series.
+
+    The noise of the series is measured in a few slices, and so is its texture, from
+    which the kernel follows. A series without measurable noise (below 2 HU, a phantom)
+    gets all of the noise of the dose instead of the difference to full dose. If there
+    is no soft tissue to measure in, photons follow from mAs, thickness and voltage
+    where tagged, else from those of a typical scan.
 
     Args:
-        hu: (rows, columns), HU.
-        spacing_mm: (row, column) distance of pixels in mm.
-        padding: bool (rows, columns), True outside the reconstruction.
+        series: The series at full dose.
+        kernel: "auto" or a kernel; see `KERNELS`.
+        photons: Incident photons per ray at full dose; None to measure them.
+        noise_free: Whether the series holds no noise; None to measure it.
+        longitudinal: Whether the tagged tube current of each slice is followed.
+        **physics: `bowtie`, `tube_current_modulation`, `electronic_noise` and `views`
+            of `DoseSimulator`.
+
+    Raises:
+        CtKerasError: CTK-E000, if an option is impossible; CTK-E037, if the pixel
+            spacing is unknown.
     """
-    smooth = _blur(np.maximum(hu, -1024), spacing_mm, _TISSUE_BLUR_MM)
-    tissue = (smooth > ENHANCED_SOFT_HU[0]) & (smooth < ENHANCED_SOFT_HU[1])
-    if padding is not None:
-        tissue &= ~padding
-    reach = [2 * round(_MARGIN_MM / step) + 1 for step in spacing_mm]
-    disc = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, reach[::-1])
-    return cv2.erode(tissue.astype(np.uint8), disc).astype(bool)
-
-
-def _reference(simulator: DoseSimulator) -> DoseSimulator:
-    return simulator.tuned(
-        photons=_REFERENCE_PHOTONS, noise_free=True, electronic_noise=0.0
+    simulator = _plain_simulator(series, **physics)
+    currents = relative_currents(series) if longitudinal else (1.0,) * len(series)
+    places = _spread(len(series), _NOISE_SLICES)
+    samples = {index: series.read(index) for index in places}
+    chosen, kernel_origin = _choose_kernel(kernel, simulator, samples, series.kernel)
+    noise_hu, measured = _measure(simulator.tuned(kernel=chosen), samples, currents)
+    if noise_free is None:
+        noise_free = noise_hu is not None and noise_hu < NOISE_FREE_HU
+    if noise_free and kernel_origin == "texture":
+        # What was found is the texture of the anatomy.
+        chosen, kernel_origin = kernel_by_name(series.kernel), "name"
+    origin = "given"
+    if photons is None and measured is not None and not noise_free:
+        photons, origin = measured, "noise"
+    elif photons is None:
+        photons, origin = _photons_by_exposure(series)
+    return Calibration(
+        photons=simulator.tuned(photons=photons).photons,
+        origin=origin,
+        kernel=chosen,
+        kernel_origin=kernel_origin,
+        noise_hu=noise_hu,
+        noise_free=noise_free,
+        floor_hu=None if noise_free else _clipped_at(samples),
+        currents=currents,
+        physics=tuple(sorted(physics.items())),
     )
 
 
-def _blur(image, spacing_mm, sd_mm) -> np.ndarray:
-    rows, columns = (sd_mm / step for step in spacing_mm)
-    return cv2.GaussianBlur(
-        np.asarray(image, np.float32), (0, 0), sigmaX=columns, sigmaY=rows
-    )
+def relative_currents(series: Series) -> tuple[float, ...]:
+    """Returns the tube current of each slice over the median, all 1 if untagged."""
+    currents = [source.tube_current_ma for source in series.sources]
+    if not currents or not all(currents):
+        return (1.0,) * len(currents)
+    return tuple((np.array(currents) / np.median(currents)).tolist())
 
 
-def _residual(image, tissue, spacing_mm, sd_mm) -> np.ndarray:
-    """Returns the mean square per window of what smoothing takes away."""
-    rest = image - _blur(image, spacing_mm, sd_mm)
-    return _windows(rest * rest, tissue, spacing_mm)
+def _measure(
+    simulator: DoseSimulator,
+    samples: Mapping[int, SlicePixels],
+    currents: Sequence[float],
+) -> tuple[float | None, float | None]:
+    """Returns the median SD and photons over slices, None without tissue."""
+    found = []
+    for slice_index, pixels in samples.items():
+        estimate = estimate_noise(simulator, pixels.hu, padding=pixels.padding)
+        if estimate is not None:
+            photons = estimate.photons / currents[slice_index]
+            found.append((estimate.sd_hu, photons))
+    if not found:
+        return None, None
+    noise_hu, photons = np.median(found, axis=0)
+    return float(noise_hu), float(photons)
 
 
-def _windows(image, tissue, spacing_mm) -> np.ndarray:
-    """Returns the means over overlapping windows that lie wholly in tissue."""
-    size = [max(7, round(_WINDOW_MM / step)) for step in spacing_mm]
-    places = tuple(slice(None, None, max(1, width // 3)) for width in size)
-    inside = cv2.boxFilter(tissue.astype(np.float32), -1, size[::-1])[places]
-    return cv2.boxFilter(image, -1, size[::-1])[places][inside > 0.999]
+def _spread(count: int, wanted: int) -> list[int]:
+    """Returns up to `wanted` slice indices spread evenly over a series."""
+    wanted = min(count, wanted)
+    return [int((index + 0.5) * count / wanted) for index in range(wanted)]
 
 
-def _texture(image, tissue, spacing_mm) -> float | None:
-    """Returns the share of fine noise in all noise, in the cleanest windows.
+def _plain_simulator(series: Series, **physics) -> DoseSimulator:
+    spacing_mm = series.spacing_mm[1:]
+    if not np.isfinite(spacing_mm).all():
+        raise CtKerasError(
+            "CTK-E037",
+            "the pixel spacing is unknown, and noise has a size in mm",
+            fix="use a series with PixelSpacing",
+        )
+    return DoseSimulator(series.shape[1:], spacing_mm, **physics)
 
-    None where there is nothing, not even a gradient.
-    """
-    whole = _residual(image, tissue, spacing_mm, _WHOLE_MM)
-    width_mm = max(_FINE_MM, _FINE_PIXELS * max(spacing_mm))
-    fine = _residual(image, tissue, spacing_mm, width_mm)
-    clean = whole <= np.quantile(whole, _QUANTILE)
-    power = whole[clean].mean()
-    return float(fine[clean].mean() / power) if power > 0 else None
+
+def _choose_kernel(kernel, simulator, samples, name) -> tuple[Kernel, str]:
+    """Returns the given kernel, or that of the noise, or that of the scanner's name."""
+    if kernel != "auto":
+        return get_kernel(kernel), "given"
+    found = []
+    for index in _spread(len(samples), _KERNEL_SLICES):
+        pixels = list(samples.values())[index]
+        estimate = estimate_kernel(simulator, pixels.hu, padding=pixels.padding)
+        if estimate is not None:
+            found.append(estimate)
+    if not found:
+        return kernel_by_name(name), "name"
+    found.sort(key=lambda estimate: estimate.frequencies)
+    return found[len(found) // 2], "texture"
+
+
+def _photons_by_exposure(series: Series) -> tuple[float, str]:
+    mas = series.exposure_mas
+    thickness_mm = series.slice_thickness_mm or _TYPICAL_MM
+    voltage = (series.kvp or _TYPICAL_KV) / _TYPICAL_KV
+    exposure = (mas or _TYPICAL_MAS) * thickness_mm * voltage**_KV_POWER
+    return PHOTONS_PER_MAS_MM * exposure, "mas" if mas else "typical"
+
+
+def _clipped_at(samples) -> float | None:
+    """Returns the lowest value where a share of all pixels sits on it, in air."""
+    values = np.concatenate([pixels.hu[~pixels.padding] for pixels in samples.values()])
+    if not values.size:
+        return None
+    lowest = values.min()
+    clipped = np.mean(values == lowest) > _CLIPPED_SHARE
+    return float(lowest) if clipped and lowest < _AIR_HU else None

@@ -27,7 +27,7 @@ import numpy as np
 from ct_keras.errors import CtKerasError
 from ct_keras.simulation import photons as physics
 from ct_keras.simulation.kernels import Kernel, get_kernel
-from ct_keras.simulation.projection import VIEWS, ParallelBeam
+from ct_keras.simulation.projection import VIEWS, parallel_beam
 
 #: HU for an attenuation of 1 per mm.
 _HU_MM = np.float32(1000 / physics.MU_WATER_MM)
@@ -81,7 +81,9 @@ class DoseSimulator:
         self.electronic_noise = float(electronic_noise)
         self.tube_current_modulation = float(tube_current_modulation)
         self.floor_hu = floor_hu
-        self.beam = ParallelBeam(shape, spacing_mm, views=views)
+        self.beam = parallel_beam(
+            tuple(map(int, shape)), tuple(map(float, spacing_mm)), views=int(views)
+        )
         filtered = physics.bowtie(self.beam.position_mm)
         profile = filtered if bowtie else np.ones(self.beam.bins)
         self._profile = (profile * (VIEWS / views)).astype(np.float32)[:, None]

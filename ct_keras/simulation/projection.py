@@ -8,6 +8,8 @@ image times mm.
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import numpy as np
 import scipy.fft
 
@@ -259,3 +261,18 @@ def fbp(
     start, stop = max(0, shift), min(beam.bins, bins + shift)
     framed[start:stop] = sinogram[start - shift : stop - shift]
     return beam.reconstruct(framed, get_kernel(kernel))
+
+
+@lru_cache(maxsize=4)
+def parallel_beam(
+    shape: tuple[int, int],
+    spacing_mm: tuple[float, float],
+    *,
+    views: int = VIEWS,
+    bin_mm: float = BIN_MM,
+) -> ParallelBeam:
+    """Returns a `ParallelBeam`; those of the last grids are kept.
+
+    The tables of a grid take longer to make than a slice.
+    """
+    return ParallelBeam(shape, spacing_mm, views=views, bin_mm=bin_mm)

@@ -14,10 +14,10 @@ import numpy as np
 
 from ct_keras.errors import CtKerasError
 from ct_keras.simulation import photons as physics
-from ct_keras.simulation.calibration import estimate_kernel, estimate_noise
 from ct_keras.simulation.dose import DoseSimulator, check_dose
+from ct_keras.simulation.estimates import estimate_kernel, estimate_noise
 from ct_keras.simulation.kernels import APERTURE_MM, Kernel
-from ct_keras.simulation.projection import BIN_MM, VIEWS, ParallelBeam
+from ct_keras.simulation.projection import BIN_MM, VIEWS, ParallelBeam, parallel_beam
 
 #: Readings below this count are raised to it before the logarithm.
 _LEAST_COUNT = 0.5
@@ -150,7 +150,8 @@ def reprojected_rays(hu: np.ndarray, pixel_mm: float) -> Rays:
         Rays of equal variance.
     """
     image = np.asarray(hu, np.float32)
-    beam = _beam(image.shape, _check_pixel(pixel_mm))
+    width = _check_pixel(pixel_mm)
+    beam = parallel_beam(image.shape, (width, width), bin_mm=width)
     integrals = beam.project(physics.attenuation(image))
     return Rays(beam, integrals, np.ones_like(integrals))
 
@@ -159,7 +160,7 @@ def estimate_rays(hu: np.ndarray, pixel_mm: float) -> Rays:
     """Projects an image again and estimates the noise of its rays.
 
     The kernel is found by the texture and the photons by the strength of the noise in
-    soft tissue (`calibration`); in an image without enough of it, by the median
+    soft tissue (`estimates`); in an image without enough of it, by the median
     difference of neighbouring pixels, for the kernel B30.
 
     Args:
@@ -186,7 +187,9 @@ def estimate_rays(hu: np.ndarray, pixel_mm: float) -> Rays:
 def _photons(data: bytes, shape: tuple[int, int], pixel_mm: float) -> float:
     """Returns incident photons per ray of a `DoseSimulator`, inf without noise."""
     image = np.frombuffer(data, np.float32).reshape(shape)
-    scanner = _scanner(image.shape, pixel_mm)
+    scanner = DoseSimulator(
+        image.shape, (pixel_mm, pixel_mm), noise_free=True, electronic_noise=0.0
+    )
     kernel = estimate_kernel(scanner, image)
     if kernel is not None:
         scanner = scanner.tuned(kernel=kernel)
@@ -212,15 +215,3 @@ def _check_pixel(pixel_mm) -> float:
             expected="between 0 and 100 mm",
         )
     return float(pixel_mm)
-
-
-@lru_cache(maxsize=2)
-def _beam(shape: tuple[int, int], pixel_mm: float) -> ParallelBeam:
-    return ParallelBeam(shape, (pixel_mm, pixel_mm), bin_mm=pixel_mm)
-
-
-@lru_cache(maxsize=2)
-def _scanner(shape: tuple[int, int], pixel_mm: float) -> DoseSimulator:
-    return DoseSimulator(
-        shape, (pixel_mm, pixel_mm), noise_free=True, electronic_noise=0.0
-    )

@@ -1,6 +1,7 @@
 """Whole series: calibration by noise, texture and exposure, and the command line."""
 
 import json
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -11,8 +12,12 @@ from ct_keras.cli.simulate import command
 from ct_keras.dicom import Series, create_series, read_series
 from ct_keras.errors import CtKerasError
 from ct_keras.phantoms import make_phantom, write_phantom
-from ct_keras.simulation import simulate_dose
-from ct_keras.simulation.calibration import estimate_kernel, estimate_noise
+from ct_keras.simulation import (
+    calibrate,
+    estimate_kernel,
+    estimate_noise,
+    simulate_dose,
+)
 from ct_keras.simulation.dose import DoseSimulator
 from ct_keras.simulation.kernels import KERNELS
 from ct_keras.simulation.scan import SeriesSimulator
@@ -80,11 +85,25 @@ def test_image_without_noise_has_no_texture(scanner, bone):
 
 
 def test_series_is_calibrated_by_its_noise(water):
-    found = SeriesSimulator(water).calibration
+    found = calibrate(water)
     assert (found.origin, found.kernel_origin) == ("noise", "texture")
     assert found.photons == pytest.approx(PHOTONS, rel=0.06)
     assert not found.noise_free
     assert found.floor_hu is None or found.floor_hu <= -1000
+
+
+def test_a_calibration_that_is_handed_in_is_not_measured_again(water, monkeypatch):
+    known = calibrate(water, electronic_noise=3.0)
+    measured = simulate_dose(water, 0.25, seed=4, electronic_noise=3.0)
+    monkeypatch.setattr("ct_keras.simulation.scan.calibrate", None)
+    given = simulate_dose(water, 0.25, seed=4, calibration=known)
+    np.testing.assert_array_equal(given.hu, measured.hu)
+    other = replace(known, photons=known.photons / 2)
+    noisier = simulate_dose(water, 0.25, seed=4, calibration=other)
+    ratio = (noisier.hu - water.hu)[0][INSIDE].var() / (given.hu - water.hu)[0][
+        INSIDE
+    ].var()
+    assert ratio == pytest.approx(2, rel=0.03)
 
 
 def test_half_of_a_half_is_a_quarter_by_measurement_alone(water):
@@ -115,10 +134,10 @@ def test_series_keeps_geometry_and_repeats_by_seed(water):
 
 def test_object_without_noise_gets_all_of_it(tmp_path):
     clean = _write(WATER[None], tmp_path / "mas", exposure_mas=150.0)
-    simulator = SeriesSimulator(clean)
+    simulator = SeriesSimulator(clean, calibrate(clean))
     found = simulator.calibration
     assert found.noise_free and found.origin == "mas" and found.floor_hu is None
-    typical = SeriesSimulator(_write(WATER[None], tmp_path / "typical")).calibration
+    typical = calibrate(_write(WATER[None], tmp_path / "typical"))
     assert typical.origin == "typical"
     assert found.photons / typical.photons == pytest.approx(150 / 200)
     full, tenth = simulator.low_doses(0, [1.0, 0.1])
@@ -135,8 +154,8 @@ def test_tube_current_of_the_slices_is_followed(water, monkeypatch):
     monkeypatch.setattr(Series, "shape", water.shape)
     monkeypatch.setattr(tagged, "read", water.read)
     options = {"photons": PHOTONS, "kernel": "b30", "noise_free": True}
-    followed = SeriesSimulator(tagged, **options)
-    constant = SeriesSimulator(tagged, longitudinal=False, **options)
+    followed = SeriesSimulator(tagged, calibrate(tagged, **options))
+    constant = SeriesSimulator(tagged, calibrate(tagged, longitudinal=False, **options))
     spread = [
         (a.low_doses(i, [0.5])[0] - water.read(i).hu)[INSIDE].std()
         for a in (followed, constant)
@@ -149,13 +168,13 @@ def test_tube_current_of_the_slices_is_followed(water, monkeypatch):
 def test_unknown_spacing_is_refused():
     series = SimpleNamespace(spacing_mm=(1.0, float("nan"), float("nan")))
     with pytest.raises(CtKerasError, match="CTK-E037"):
-        SeriesSimulator(series)
+        calibrate(series)
 
 
 def test_anatomy_is_not_taken_for_noise(tmp_path):
     phantom = make_phantom(5, region="thorax", shape=(2, 320, 320))
     write_phantom(phantom, tmp_path / "clean", noise=False)
-    found = SeriesSimulator(read_series(tmp_path / "clean")).calibration
+    found = calibrate(read_series(tmp_path / "clean"))
     assert found.noise_free and found.noise_hu < 2
     assert found.kernel is KERNELS["b30"] and found.kernel_origin == "name"
 
@@ -163,7 +182,7 @@ def test_anatomy_is_not_taken_for_noise(tmp_path):
 def test_phantom_patient_is_calibrated(tmp_path):
     phantom = make_phantom(3, region="abdomen", shape=(2, 256, 256))
     write_phantom(phantom, tmp_path / "noisy")
-    found = SeriesSimulator(read_series(tmp_path / "noisy")).calibration
+    found = calibrate(read_series(tmp_path / "noisy"))
     noisy = read_series(tmp_path / "noisy").hu - phantom.hu
     tissue = phantom.labels == phantom.labels[0, 128, 128]
     assert found.noise_hu == pytest.approx(noisy[tissue].std(), rel=0.35)
@@ -202,7 +221,7 @@ def test_independent_simulation_at_a_tenth_of_the_dose(shared_ct):
 
 def test_real_series_doubles_its_noise_at_a_quarter(shared_ct):
     series = read_series(shared_ct / "test" / "CRLM-CT-1006")
-    simulator = SeriesSimulator(series)
+    simulator = SeriesSimulator(series, calibrate(series))
     assert simulator.calibration.origin == "noise"
     assert 6 < simulator.calibration.noise_hu < 14
     middle = len(series) // 2

@@ -69,7 +69,7 @@ def convert(
         seed: Of simulated noise and of a split by ratio.
         workers: Processes; by default one for each core.
         resample_mm: Common spacing in the plane in mm; by default each scan's own.
-        simulation: Options of `ct_keras.simulation.SeriesSimulator`.
+        simulation: Options of `ct_keras.simulation.calibrate`.
         allow_lossy: Whether lossy-compressed sources are accepted.
         hash_key_file: The key of the hashes; see `load_key`.
         overwrite: Whether other content of `out` is replaced.

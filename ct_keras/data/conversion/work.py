@@ -5,7 +5,6 @@ TensorFlow is not needed here, so that a process that only does this starts quic
 
 from __future__ import annotations
 
-import functools
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -20,13 +19,8 @@ from ct_keras.data.conversion.images import (
 )
 from ct_keras.data.conversion.layouts.case import Pair
 from ct_keras.data.slice_facts import Record, SliceFacts, facts_of
-from ct_keras.dicom import Series
 from ct_keras.errors import CtKerasError
-from ct_keras.simulation.dose import DoseSimulator
-from ct_keras.simulation.scan import Calibration, SeriesSimulator
-
-#: Options of `DoseSimulator` that do not come from the calibration.
-_PHYSICS = ("bowtie", "tube_current_modulation", "electronic_noise", "views")
+from ct_keras.simulation.calibration import Calibration
 
 
 @dataclass(frozen=True)
@@ -37,7 +31,7 @@ class Recipe:
         doses: Dose fractions to simulate.
         seed: Of the simulated noise.
         resample_mm: Common spacing in the plane; None keeps each scan's own.
-        simulation: Options of `SeriesSimulator`.
+        simulation: Options of `ct_keras.simulation.calibrate`.
     """
 
     doses: tuple[float, ...]
@@ -54,7 +48,6 @@ class Job:
         pairs: The slices and, for each, the hash of its UID.
         facts: What is known of every slice; patient and series are hashes.
         seed: Of the simulated noise of this series.
-        currents: Tube current of each slice over the median of its series.
         calibration: Of the series; None where the low dose is read.
         recipe: What is the same for all jobs.
     """
@@ -62,7 +55,6 @@ class Job:
     pairs: tuple[tuple[Pair, str], ...]
     facts: SliceFacts
     seed: int
-    currents: tuple[float, ...]
     calibration: Calibration | None
     recipe: Recipe
 
@@ -82,22 +74,6 @@ class Done:
     hu_range: tuple[float, float]
 
 
-def calibrate(
-    series: Series, *, simulation: tuple[tuple[str, object], ...] = ()
-) -> Calibration:
-    """Measures the noise of a series once, before its slices are spread over jobs."""
-    return SeriesSimulator(series, **dict(simulation)).calibration
-
-
-def relative_currents(series: Series | None, count: int) -> tuple[float, ...]:
-    """Returns the tube current of each slice over the median, 1 where not tagged."""
-    sources = series.sources if series is not None else ()
-    currents = [source.tube_current_ma for source in sources]
-    if not currents or not all(currents):
-        return (1.0,) * count
-    return tuple(float(ratio) for ratio in currents / np.median(currents))
-
-
 def series_seed(seed: int, series_key: str) -> int:
     """Returns a seed of its own for each series, the same in every conversion."""
     digest = hashlib.sha256(f"{seed} {series_key}".encode()).digest()
@@ -113,9 +89,9 @@ def run(job: Job) -> Done:
     """
     records: list[Record] = []
     all_exact, lowest, highest = True, np.inf, -np.inf
-    for (pair, uid_hash), current in zip(job.pairs, job.currents, strict=True):
+    for pair, uid_hash in job.pairs:
         full = read_image(pair.full)
-        lows = _low_images(job, pair, full, current)
+        lows = _low_images(job, pair, full)
         full, lows, spacing_mm = _resampled(job, full, lows)
         lowest = min(lowest, float(full.hu.min()))
         highest = max(highest, float(full.hu.max()))
@@ -133,7 +109,7 @@ def run(job: Job) -> Done:
     return Done(tuple(records), all_exact, (lowest, highest))
 
 
-def _low_images(job, pair, full, current) -> list[tuple[float | None, np.ndarray]]:
+def _low_images(job, pair, full) -> list[tuple[float | None, np.ndarray]]:
     """Dose and low-dose HU, read or simulated."""
     if pair.low is not None:
         low = read_image(pair.low)
@@ -148,14 +124,7 @@ def _low_images(job, pair, full, current) -> list[tuple[float | None, np.ndarray
             if not np.isfinite(image.hu).all():
                 raise CtKerasError("CTK-E070", "a source image is not finite")
         return [(job.facts.dose_fraction, low.hu)]
-    simulator = _simulator(full.hu.shape, job.facts.spacing_mm, _physics(job.recipe))
-    found = job.calibration
-    simulator = simulator.tuned(
-        kernel=found.kernel,
-        photons=found.photons,
-        noise_free=found.noise_free,
-        floor_hu=found.floor_hu,
-    )
+    simulator = job.calibration.simulator(full.hu.shape, job.facts.spacing_mm)
     doses = job.recipe.doses
     images = simulator.low_doses(
         full.hu,
@@ -163,19 +132,9 @@ def _low_images(job, pair, full, current) -> list[tuple[float | None, np.ndarray
         seed=job.seed,
         slice_index=pair.slice_index,
         padding=full.padding,
-        current=current,
+        current=job.calibration.currents[pair.slice_index],
     )
     return list(zip(doses, images, strict=True))
-
-
-def _physics(recipe: Recipe) -> tuple[tuple[str, object], ...]:
-    return tuple(item for item in recipe.simulation if item[0] in _PHYSICS)
-
-
-@functools.lru_cache(maxsize=2)
-def _simulator(shape, spacing_mm, physics) -> DoseSimulator:
-    """Keeps the tables of the last grids, which take longer than a slice to make."""
-    return DoseSimulator(shape, spacing_mm, **dict(physics))
 
 
 def _resampled(job: Job, full: Image, lows):

@@ -16,8 +16,6 @@ from ct_keras.data.conversion.work import (
     Done,
     Job,
     Recipe,
-    calibrate,
-    relative_currents,
     run,
     series_seed,
 )
@@ -26,6 +24,7 @@ from ct_keras.data.shards import Shard
 from ct_keras.data.slice_facts import Place, place_of
 from ct_keras.files import sha256_of, write_errors
 from ct_keras.progress import track
+from ct_keras.simulation.calibration import calibrate
 
 #: Slices of one job, where the low dose is read and where it is simulated.
 _READ_SLICES, _SIMULATED_SLICES = 8, 2
@@ -47,7 +46,7 @@ class JobMaker:
             for case, pair in shard.items
             if pair.low is None
         }
-        measure = functools.partial(calibrate, simulation=self.recipe.simulation)
+        measure = functools.partial(calibrate, **dict(self.recipe.simulation))
         found = workers.map(measure, series.values())
         shown = track(found, "Calibrating", total=len(series), enabled=progress)
         self.calibrations = dict(zip(series, shown, strict=True))
@@ -68,12 +67,10 @@ class JobMaker:
 
     def _job(self, shard: PlannedShard, items) -> Job:
         case = items[0][0]
-        pairs = [pair for _, pair in items]
-        currents = relative_currents(case.series, 1 + max(p.slice_index for p in pairs))
         return Job(
             pairs=tuple(
                 (pair, self.hasher("image", pair.full.sop_instance_uid))
-                for pair in pairs
+                for _, pair in items
             ),
             facts=replace(
                 case.facts,
@@ -81,7 +78,6 @@ class JobMaker:
                 series=self.hasher("series", case.series_key),
             ),
             seed=series_seed(self.recipe.seed, case.series_key),
-            currents=tuple(currents[pair.slice_index] for pair in pairs),
             calibration=self.calibrations.get(case.series_key),
             recipe=self.recipe,
         )
