@@ -1,9 +1,9 @@
 """CT series in and out: DICOM files to Hounsfield units and back."""
 
+from ct_keras.dicom.checks import Limits
 from ct_keras.dicom.create import create_series
 from ct_keras.dicom.finder import Refusal, Scan, find_series, read_series, scan_folder
 from ct_keras.dicom.geometry import require_volume
-from ct_keras.dicom.limits import Limits
 from ct_keras.dicom.pixels import SlicePixels
 from ct_keras.dicom.provenance import Derivation
 from ct_keras.dicom.series import Series

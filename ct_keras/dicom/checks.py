@@ -1,8 +1,9 @@
-"""What one header must say before its pixels are touched."""
+"""What one header must say before its pixels are touched, and how much is read."""
 
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 
 from pydicom.dataset import Dataset
 from pydicom.uid import (
@@ -11,7 +12,6 @@ from pydicom.uid import (
     ImplicitVRLittleEndian,
 )
 
-from ct_keras.dicom.limits import Limits
 from ct_keras.dicom.values import integer, number, term, terms, text
 from ct_keras.errors import CtKerasError
 
@@ -39,6 +39,32 @@ _LOCALIZER = re.compile("LOCALI[SZ]ER|SCOUT|PROJECTION|TOPOGRAM|SCANOGRAM|SURVIE
 _HOUNSFIELD = re.compile("HU|HOUND?SFIELD.*")
 _IDENTITY = ("SOPInstanceUID", "SeriesInstanceUID", "StudyInstanceUID")
 _LAYOUT = ("BitsAllocated", "BitsStored", "HighBit", "PixelRepresentation")
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Bounds of a scan, so that a hostile or mistaken folder stays harmless.
+
+    Attributes:
+        min_matrix: Fewest rows or columns of an image.
+        max_matrix: Most rows or columns of an image.
+        max_file_bytes: Most pixel bytes of one file.
+        max_series_bytes: Most pixel bytes of one series.
+        max_header_bytes: Most bytes of a file before its pixels.
+        max_files: Most files in one scan.
+        max_depth: Deepest folder below the one that is scanned.
+    """
+
+    min_matrix: int = 64
+    max_matrix: int = 4096
+    max_file_bytes: int = 512 * 2**20
+    max_series_bytes: int = 8 * 2**30
+    max_header_bytes: int = 16 * 2**20
+    max_files: int = 50_000
+    max_depth: int = 16
+
+
+DEFAULT_LIMITS = Limits()
 
 
 def check_syntax(syntax: str, file_number: int) -> None:

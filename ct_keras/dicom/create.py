@@ -14,11 +14,10 @@ from pydicom.dataset import Dataset
 from ct_keras import __version__
 from ct_keras.dicom.checks import CT_IMAGE
 from ct_keras.dicom.derived_header import file_meta
-from ct_keras.dicom.files_out import save_slice, verify_slice
-from ct_keras.dicom.provenance import NOT_DIAGNOSTIC, now
+from ct_keras.dicom.provenance import NOT_DIAGNOSTIC, content_uid, now
 from ct_keras.dicom.sources import EQUIPMENT_NAME
-from ct_keras.dicom.uids import content_uid
 from ct_keras.dicom.values import quiet_pydicom
+from ct_keras.dicom.writer import save_slice, verify_slice
 from ct_keras.errors import CtKerasError
 from ct_keras.files import atomic_folder
 from ct_keras.hu import to_stored

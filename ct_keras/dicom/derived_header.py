@@ -17,13 +17,13 @@ from ct_keras import __version__
 from ct_keras.dicom.checks import CT_IMAGE
 from ct_keras.dicom.geometry import slice_normal
 from ct_keras.dicom.provenance import (
+    IMPLEMENTATION_CLASS_UID,
     Derivation,
     code_item,
     device_uid,
     equipment_items,
 )
 from ct_keras.dicom.sources import EQUIPMENT_NAME, SourceSlice, was_lossy
-from ct_keras.dicom.uids import IMPLEMENTATION_CLASS_UID
 from ct_keras.dicom.values import integer, text, values
 
 IMPLEMENTATION_VERSION_NAME = f"CTKERAS_{__version__.replace('.', '_')}"[:16]

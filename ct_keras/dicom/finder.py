@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import os
+import stat
 from collections import Counter, defaultdict
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from ct_keras.dicom.findings import count_findings, nothing_found, source_findings
+from ct_keras.dicom.checks import DEFAULT_LIMITS, Limits
 from ct_keras.dicom.geometry import stack_geometry
 from ct_keras.dicom.grouping import Stack, split_series
 from ct_keras.dicom.headers import Kind, ScannedFile, scan_file
-from ct_keras.dicom.limits import DEFAULT_LIMITS, Limits
 from ct_keras.dicom.plausibility import check_hu
 from ct_keras.dicom.series import Series
-from ct_keras.dicom.walk import list_files
+from ct_keras.dicom.sources import source_findings
 from ct_keras.errors import CtKerasError, Finding
+from ct_keras.files import MARKER, TEMPORARY_PREFIX
 from ct_keras.progress import track
 
 
@@ -216,3 +218,86 @@ def _check_series(series: Series, limits: Limits, *, force_hu: bool) -> None:
         )
     if not force_hu:
         check_hu(lambda index: series.read(index).hu, len(series))
+
+
+def count_findings(files: int, counts: Counter) -> Iterator[Finding]:
+    """What was skipped or odd in a folder, by kind of file.
+
+    Args:
+        files: How many files were looked at.
+        counts: How many of each kind, and of files with oddities.
+    """
+    texts = (
+        (Kind.FOREIGN, "CTK-W001", f"skipped {{}} of {files} files: not DICOM"),
+        (Kind.LINK, "CTK-W005", f"skipped {{}} of {files} files: links"),
+        ("odd values", "CTK-W007", "{} files hold values that break DICOM's rules"),
+        ("extra bytes", "CTK-W003", "{} files have pixel bytes beyond the image"),
+        (
+            Kind.OTHER,
+            "CTK-W021",
+            "skipped {} objects that are not CT images (dose report, secondary "
+            "capture)",
+        ),
+        (Kind.LOCALIZER, "CTK-W022", "skipped localizer series ({} images)"),
+    )
+    for kind, code, text in texts:
+        if counts[kind]:
+            yield Finding(code, text.format(counts[kind]))
+
+
+def nothing_found(files: int, modality: str | None) -> CtKerasError:
+    """The refusal of a folder without CT: CTK-E001, or CTK-E020 for other images."""
+    if modality and modality != "CT":
+        return CtKerasError("CTK-E020", f"Modality is {modality}, not CT")
+    return CtKerasError(
+        "CTK-E001",
+        f"no CT image in {files} files",
+        fix="give the folder that holds the CT images",
+    )
+
+
+def list_files(folder: Path, limits: Limits) -> list[Path]:
+    """Lists what lies below a folder, or the one file that is given.
+
+    Unfinished output of this package, and its markers, are left out.
+
+    Raises:
+        CtKerasError: CTK-E005, if the folder cannot be read; CTK-E006, too many files
+            or folders nested too deep.
+    """
+    try:
+        if not stat.S_ISDIR(folder.stat().st_mode):
+            return [folder]
+        paths = []
+        for path in _walk(folder, limits.max_depth):
+            if len(paths) >= limits.max_files:
+                raise CtKerasError(
+                    "CTK-E006",
+                    f"more than {limits.max_files:,} files".replace(",", " "),
+                    fix="choose a smaller folder",
+                )
+            paths.append(path)
+    except OSError as error:
+        raise CtKerasError(
+            "CTK-E005",
+            f"cannot read the input folder: {error.strerror}",
+            received=folder.name,
+        ) from error
+    return paths
+
+
+def _walk(folder: Path, depth: int) -> Iterator[Path]:
+    """Yields the entries that are no folders, sorted, without following links."""
+    with os.scandir(folder) as entries:
+        ordered = sorted(entries, key=lambda entry: entry.name)
+    for entry in ordered:
+        if entry.name == MARKER:
+            continue
+        if not entry.is_dir(follow_symlinks=False):
+            yield Path(entry.path)
+        elif not entry.name.startswith(TEMPORARY_PREFIX):
+            if depth < 1:
+                raise CtKerasError(
+                    "CTK-E006", "folders are nested too deep", fix="choose a subfolder"
+                )
+            yield from _walk(Path(entry.path), depth - 1)

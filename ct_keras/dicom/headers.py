@@ -21,7 +21,7 @@ from pydicom.filereader import read_file_meta_info
 from pydicom.uid import MediaStorageDirectoryStorage
 
 from ct_keras.dicom import checks
-from ct_keras.dicom.limits import Limits
+from ct_keras.dicom.checks import Limits
 from ct_keras.dicom.pixels import truncated
 from ct_keras.dicom.sources import SourceSlice, source_slice
 from ct_keras.dicom.values import integer, quiet_pydicom, term, text

@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 import json
 import os
+import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -13,7 +14,6 @@ from pydicom.sequence import Sequence as DicomSequence
 
 from ct_keras import __version__
 from ct_keras.dicom.sources import DENOISED_MARK, EQUIPMENT_NAME, REDUCED_MARK
-from ct_keras.dicom.uids import content_uid
 from ct_keras.dicom.values import text, values
 
 NOT_DIAGNOSTIC = "NOT FOR DIAGNOSTIC USE"
@@ -30,6 +30,9 @@ GAUSSIAN_CODE = ("113088", "DCM", "Gaussian blur")
 SMOOTHING_CODE = ("113087", "DCM", "Smoothing")
 _LONGEST_DESCRIPTION = 1024
 _LONGEST_LABEL = 64
+#: Namespace of every UID of this package, drawn once at random.
+_NAMESPACE = uuid.UUID("6f4dcb5e-0c0a-4f0e-9d0e-5b9c2a7e1d34")
+_SEPARATOR = "\x1f"
 
 
 @dataclass(frozen=True)
@@ -171,6 +174,30 @@ class Derivation:
 
 def _ascii(words: str) -> str:
     return words.encode("ascii", "replace").decode().replace("\\", "/")
+
+
+def content_uid(kind: str, *parts: str) -> str:
+    """Returns a UID under 2.25 for what the parts describe, whatever the clock says.
+
+    The same pixels made in the same way give the same UIDs, so sending a result twice
+    is harmless; other pixels give other UIDs, because two pixel sets under one UID
+    corrupt an archive.
+
+    Args:
+        kind: What is identified, such as ``series`` or ``instance``.
+        *parts: Everything that makes it this one.
+
+    Returns:
+        At most 44 characters.
+
+    Reference:
+        DICOM PS3.5, B.2: UUID derived UID.
+    """
+    name = _SEPARATOR.join([kind, *parts])
+    return f"2.25.{uuid.uuid5(_NAMESPACE, name).int}"
+
+
+IMPLEMENTATION_CLASS_UID = content_uid("implementation", "ct_keras")
 
 
 def code_item(value: str, scheme: str, meaning: str) -> Dataset:

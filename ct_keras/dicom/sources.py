@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from ct_keras.dicom.values import (
     text,
     values,
 )
+from ct_keras.errors import Finding
 
 #: Manufacturer of our own items in ContributingEquipmentSequence.
 EQUIPMENT_NAME = "ct_keras"
@@ -195,3 +197,23 @@ def _was_denoised(dataset: Dataset) -> bool:
         if ours and description.startswith((DENOISED_MARK, REDUCED_MARK)):
             return True
     return False
+
+
+def source_findings(sources: Sequence[SourceSlice]) -> Iterator[Finding]:
+    """What single headers say: lossy, derived, MONOCHROME1, no ImageType."""
+    lossy = [source for source in sources if source.lossy]
+    if lossy:
+        ratio = lossy[0].lossy_ratio
+        shown = f" (ratio {ratio:g}:1)" if ratio else ""
+        yield Finding(
+            "CTK-W011",
+            f"source was lossy-compressed{shown}; noise statistics are not those of "
+            "the scanner",
+        )
+    if any(source.monochrome1 for source in sources):
+        yield Finding("CTK-W045", "MONOCHROME1: display is inverted, HU unaffected")
+    if any(source.image_type[:1] == ("DERIVED",) for source in sources):
+        yield Finding("CTK-W050", "source images are DERIVED")
+    untyped = sum(not source.image_type for source in sources)
+    if untyped:
+        yield Finding("CTK-I022", f"{untyped} slices have no ImageType; taken as axial")
