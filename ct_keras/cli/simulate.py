@@ -86,7 +86,7 @@ def _write(series, out, simulator, dose, *, seed, overwrite) -> int:
         for slice_index in track(range(len(series)), "Simulating"):
             pixels = series.read(slice_index)
             low = simulator.low_doses(slice_index, [dose], seed=seed, pixels=pixels)
-            writer.write(slice_index, low[0])
+            writer.write(slice_index, low[0], pixels)
     return writer.clipped
 
 

@@ -18,6 +18,7 @@ from ct_keras.dicom.checks import CT_IMAGE
 from ct_keras.dicom.geometry import slice_normal
 from ct_keras.dicom.provenance import (
     IMPLEMENTATION_CLASS_UID,
+    SOURCE_CODE,
     Derivation,
     code_item,
     device_uid,
@@ -213,8 +214,7 @@ def _source_item(source: SourceSlice) -> Dataset:
     item.ReferencedSOPClassUID = CT_IMAGE
     item.ReferencedSOPInstanceUID = source.sop_instance_uid
     item.SpatialLocationsPreserved = "YES"
-    purpose = ("121322", "DCM", "Source image for image processing operation")
-    item.PurposeOfReferenceCodeSequence = DicomSequence([code_item(*purpose)])
+    item.PurposeOfReferenceCodeSequence = DicomSequence([code_item(*SOURCE_CODE)])
     return item
 
 

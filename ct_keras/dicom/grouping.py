@@ -181,7 +181,7 @@ def drop_duplicates(stack: Stack) -> tuple[Stack, int]:
     for place in _places(stack):
         images: list[tuple[SourceSlice, np.ndarray]] = []
         for source in place if len(place) > 1 else ():
-            stored = read_stored(source)
+            stored, _ = read_stored(source)
             same = (
                 (other.slope, other.intercept) == (source.slope, source.intercept)
                 and np.array_equal(stored, pixels)

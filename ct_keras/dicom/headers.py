@@ -17,7 +17,8 @@ from typing import BinaryIO
 
 from pydicom import dcmread
 from pydicom.dataset import Dataset
-from pydicom.filereader import read_file_meta_info
+from pydicom.filereader import read_dataset
+from pydicom.tag import BaseTag
 from pydicom.uid import MediaStorageDirectoryStorage
 
 from ct_keras.dicom import checks
@@ -124,7 +125,6 @@ def scan_file(path: Path, file_number: int, limits: Limits) -> ScannedFile:
             start = file.read(132)
             if start[128:] != b"DICM":
                 return _without_magic(start, file_number)
-            file.seek(0)
             with quiet_pydicom() as warned:
                 scanned = _scan_dicom(
                     file,
@@ -160,7 +160,8 @@ def _scan_dicom(
 ) -> ScannedFile:
     meta_class = None
     try:
-        meta = read_file_meta_info(str(path))
+        meta = read_dataset(file, False, True, stop_when=_beyond_meta)
+        file.seek(0)
         meta_class = str(meta.get("MediaStorageSOPClassUID", ""))
         if meta_class == MediaStorageDirectoryStorage:
             return ScannedFile(Kind.DIRECTORY)
@@ -186,6 +187,10 @@ def _scan_dicom(
     if meta_class and meta_class not in checks.CT_CLASSES:
         return ScannedFile(Kind.OTHER)
     return ScannedFile(Kind.BROKEN, error=error)
+
+
+def _beyond_meta(tag: BaseTag, vr: str | None, length: int) -> bool:
+    return tag.group != 2
 
 
 def _classify(

@@ -19,20 +19,22 @@ class SlicePixels(NamedTuple):
         stored: int16 or uint16, the values in the file, high bits cleared.
         hu: float32, HU by the slope and intercept of this slice; padding as it is.
         padding: bool, True where a pixel holds no measurement.
+        header: The bytes of the file before the pixels; see `series.read_header`.
     """
 
     stored: np.ndarray
     hu: np.ndarray
     padding: np.ndarray
+    header: bytes
 
 
-def read_stored(source: SourceSlice) -> np.ndarray:
-    """Reads the stored pixel values of a slice.
+def read_stored(source: SourceSlice) -> tuple[np.ndarray, bytes]:
+    """Reads the stored pixel values of a slice, and what stands before them.
 
     Bits above BitsStored are cleared (unsigned) or made copies of the sign bit.
 
     Returns:
-        int16 or uint16 of shape (rows, columns).
+        int16 or uint16 of shape (rows, columns), and the bytes of the header.
 
     Raises:
         CtKerasError: CTK-E003, if the file became shorter; CTK-E005, if it cannot be
@@ -40,7 +42,7 @@ def read_stored(source: SourceSlice) -> np.ndarray:
     """
     try:
         with open(source.path, "rb") as file:
-            file.seek(source.pixel_offset)
+            header = file.read(source.pixel_offset)
             data = file.read(source.pixel_bytes)
     except OSError as error:
         raise CtKerasError("CTK-E005", f"cannot read file #{source.number}") from error
@@ -51,7 +53,7 @@ def read_stored(source: SourceSlice) -> np.ndarray:
     unused = 16 - source.bits_stored
     if unused:
         stored = np.right_shift(np.left_shift(stored, unused), unused)
-    return stored.reshape(source.rows, source.columns)
+    return stored.reshape(source.rows, source.columns), header
 
 
 def truncated(number: int, received: int, expected: int) -> CtKerasError:
@@ -119,7 +121,7 @@ def outside_circle(rows: int, columns: int) -> np.ndarray:
 
 
 def read_pixels(source: SourceSlice) -> SlicePixels:
-    """Reads one slice: stored values, HU and padding mask."""
-    stored = read_stored(source)
+    """Reads one slice: stored values, HU, padding mask and header."""
+    stored, header = read_stored(source)
     hu = stored_to_hu(stored, source.slope, source.intercept)
-    return SlicePixels(stored, hu, find_padding(stored, hu, source.padding))
+    return SlicePixels(stored, hu, find_padding(stored, hu, source.padding), header)

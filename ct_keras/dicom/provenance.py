@@ -28,6 +28,9 @@ COPY_CODE = ("COPY", OWN_SCHEME, "Unchanged copy")
 DOSE_CODE = ("SIMULATE-DOSE", OWN_SCHEME, "Simulated dose reduction")
 GAUSSIAN_CODE = ("113088", "DCM", "Gaussian blur")
 SMOOTHING_CODE = ("113087", "DCM", "Smoothing")
+SCANNER_CODE = ("109101", "DCM", "Acquisition Equipment")
+PROCESSOR_CODE = ("109102", "DCM", "Processing Equipment")
+SOURCE_CODE = ("121322", "DCM", "Source image for image processing operation")
 _LONGEST_DESCRIPTION = 1024
 _LONGEST_LABEL = 64
 #: Namespace of every UID of this package, drawn once at random.
@@ -250,7 +253,7 @@ def equipment_items(
         for item in items
         for code in values(item, "PurposeOfReferenceCodeSequence")
     }
-    if "109101" not in known:
+    if SCANNER_CODE[0] not in known:
         items.append(_scanner_item(header))
     items.append(_own_item(derivation, moment))
     return DicomSequence(items)
@@ -258,9 +261,7 @@ def equipment_items(
 
 def _scanner_item(header: Dataset) -> Dataset:
     item = Dataset()
-    item.PurposeOfReferenceCodeSequence = DicomSequence(
-        [code_item("109101", "DCM", "Acquisition Equipment")]
-    )
+    item.PurposeOfReferenceCodeSequence = DicomSequence([code_item(*SCANNER_CODE)])
     item.Manufacturer = text(header, "Manufacturer") or "UNKNOWN"
     for keyword in (
         "InstitutionName",
@@ -278,9 +279,7 @@ def _scanner_item(header: Dataset) -> Dataset:
 
 def _own_item(derivation: Derivation, moment: datetime.datetime) -> Dataset:
     item = Dataset()
-    item.PurposeOfReferenceCodeSequence = DicomSequence(
-        [code_item("109102", "DCM", "Processing Equipment")]
-    )
+    item.PurposeOfReferenceCodeSequence = DicomSequence([code_item(*PROCESSOR_CODE)])
     item.Manufacturer = EQUIPMENT_NAME
     item.ManufacturerModelName = _ascii(derivation.model_name or EQUIPMENT_NAME)[:64]
     versions = [__version__]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import io
 import statistics
 from collections.abc import Sequence
 from pathlib import Path
@@ -145,7 +146,7 @@ class Series:
 
         Returns:
             Stored values, HU (float32, padding as it is) and padding mask, each of
-            shape (rows, columns).
+            shape (rows, columns), and the bytes of the header.
 
         Raises:
             CtKerasError: CTK-E003 or E005, if the file changed since the scan.
@@ -194,15 +195,20 @@ class Series:
         return other
 
 
-def read_header(source: SourceSlice) -> Dataset:
+def read_header(source: SourceSlice, data: bytes | None = None) -> Dataset:
     """Reads the whole header of a slice, without pixels.
+
+    Args:
+        source: The slice.
+        data: `SlicePixels.header`, where the slice was read before.
 
     Raises:
         CtKerasError: CTK-E005, if the file cannot be read any more.
     """
     try:
         with quiet_pydicom():
-            return dcmread(source.path, stop_before_pixels=True)
+            file = source.path if data is None else io.BytesIO(data)
+            return dcmread(file, stop_before_pixels=True)
     except Exception as error:  # the file changed since the scan
         raise CtKerasError("CTK-E005", f"cannot read file #{source.number}") from error
 

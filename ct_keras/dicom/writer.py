@@ -15,6 +15,7 @@ from pydicom.dataset import Dataset
 
 from ct_keras import __version__
 from ct_keras.dicom.derived_header import PixelFormat, SliceIdentity, derive_header
+from ct_keras.dicom.pixels import SlicePixels
 from ct_keras.dicom.provenance import Derivation, content_uid, now
 from ct_keras.dicom.series import Series, read_header
 from ct_keras.dicom.sources import SourceSlice
@@ -33,10 +34,10 @@ _UNSIGNED_16 = PixelFormat(bits_stored=16, signed=False)
 class SeriesWriter:
     """Writes a derived series slice by slice, in bounded memory.
 
-    New pixels go to one temporary file as they come. When the block ends well and every
-    slice was given, the DICOM files are written from the source headers, read back and
-    compared, and the folder takes its place under its name. In any other case nothing
-    is left.
+    New pixels and source headers go to one temporary file as they come. When the block
+    ends well and every slice was given, the DICOM files are written from it, read back
+    and compared, and the folder takes its place under its name. In any other case
+    nothing is left.
 
     Stored values keep slope, intercept and pixel format of the source where every value
     fits, else the series becomes 16-bit signed. Padding keeps its stored values.
@@ -48,7 +49,8 @@ class SeriesWriter:
     Example:
         >>> with SeriesWriter(series, "OUT", derivation) as writer:  # doctest: +SKIP
         ...     for slice_index in range(len(series)):
-        ...         writer.write(slice_index, net(series.read(slice_index).hu))
+        ...         pixels = series.read(slice_index)
+        ...         writer.write(slice_index, net(pixels.hu), pixels)
     """
 
     def __init__(
@@ -72,7 +74,7 @@ class SeriesWriter:
         self._neighbours = neighbours
         self._keep_equipment = keep_equipment
         self._progress = progress
-        self._written: set[int] = set()
+        self._headers: dict[int, tuple[int, int]] = {}
         self._widened = False
         self._highest = 0
         self._spool: BinaryIO | None = None
@@ -97,6 +99,7 @@ class SeriesWriter:
             )
             spool = open(self._folder / _SPOOL_NAME, "w+b")
             self._spool = stack.enter_context(spool)
+            self._spool.truncate(int(np.prod(self.series.shape)) * _SPOOL_TYPE.itemsize)
             self._stack = stack.pop_all()
         return self
 
@@ -112,12 +115,15 @@ class SeriesWriter:
             self._finish()
         return None
 
-    def write(self, slice_index: int, hu: np.ndarray) -> None:
+    def write(
+        self, slice_index: int, hu: np.ndarray, pixels: SlicePixels | None = None
+    ) -> None:
         """Takes the values of one slice, in any order.
 
         Args:
             slice_index: 0 is the slice nearest the feet.
             hu: (rows, columns) in HU. Padding keeps its stored values.
+            pixels: The slice of the source, where it was read before; None reads it.
 
         Raises:
             CtKerasError: CTK-E000, if the shape is wrong; CTK-E070, if a value is not
@@ -136,7 +142,7 @@ class SeriesWriter:
             raise CtKerasError(
                 "CTK-E070", f"slice {slice_index + 1}: output is not finite"
             )
-        pixels = self.series.read(slice_index)
+        pixels = pixels or self.series.read(slice_index)
         stored = to_stored(hu, source.slope, source.intercept)
         np.copyto(stored, pixels.stored, where=pixels.padding)
         np.clip(stored, -(2**31), 2**31 - 1, out=stored)
@@ -146,10 +152,15 @@ class SeriesWriter:
             self._widened = True
         self._spool.seek(slice_index * hu.size * _SPOOL_TYPE.itemsize)
         self._spool.write(stored.astype(_SPOOL_TYPE).tobytes())
-        self._written.add(slice_index)
+        # Headers follow behind the pixels of all slices.
+        self._headers[slice_index] = (
+            self._spool.seek(0, os.SEEK_END),
+            len(pixels.header),
+        )
+        self._spool.write(pixels.header)
 
     def _finish(self) -> None:
-        missing = len(self.series) - len(self._written)
+        missing = len(self.series) - len(self._headers)
         if missing:
             raise CtKerasError(
                 "CTK-E075", f"{missing} of {len(self.series)} slices were not given"
@@ -158,7 +169,7 @@ class SeriesWriter:
         seeds = self._seeds()
         whole = hashlib.sha256("".join(digests).encode()).hexdigest()
         self.series_uid = content_uid("series", self.series.series_uid, *seeds, whole)
-        moment = now(self.series.header)
+        moment = now(self._header(0))
         slices = range(len(self.series))
         for index in track(slices, "Writing DICOM", enabled=self._progress):
             source = self.series.sources[index]
@@ -176,7 +187,7 @@ class SeriesWriter:
         self, slice_index: int, identity: SliceIdentity, path: Path
     ) -> None:
         source = self.series.sources[slice_index]
-        header = read_header(source)
+        header = self._header(slice_index)
         pixels = self._pixels(slice_index)
         try:
             with quiet_pydicom():
@@ -194,6 +205,11 @@ class SeriesWriter:
             raise CtKerasError(
                 "CTK-E007", f"file #{source.number}: the header cannot be rewritten"
             ) from error
+
+    def _header(self, slice_index: int) -> Dataset:
+        place, size = self._headers[slice_index]
+        self._spool.seek(place)
+        return read_header(self.series.sources[slice_index], self._spool.read(size))
 
     def _format(self, source: SourceSlice) -> PixelFormat:
         """The format of the source if every slice fits its own, else 16-bit signed."""
@@ -312,4 +328,5 @@ def write_series(
         progress=progress,
     ) as writer:
         for slice_index in range(len(series)):
-            writer.write(slice_index, series.read(slice_index).hu)
+            pixels = series.read(slice_index)
+            writer.write(slice_index, pixels.hu, pixels)

@@ -250,3 +250,20 @@ def test_series_description_fits(label):
     described = Derivation(series_label=label).series_description("s" * 70)
     assert len(described) <= 64
     assert label[:60] in described
+
+
+def test_codes_are_those_of_the_standard():
+    from pydicom.sr.codedict import codes
+
+    from ct_keras.dicom import provenance
+
+    ours = {
+        "GaussianBlur": provenance.GAUSSIAN_CODE,
+        "Smoothing": provenance.SMOOTHING_CODE,
+        "AcquisitionEquipment": provenance.SCANNER_CODE,
+        "ProcessingEquipment": provenance.PROCESSOR_CODE,
+        "SourceImageForImageProcessingOperation": provenance.SOURCE_CODE,
+    }
+    for name, code in ours.items():
+        known = getattr(codes.DCM, name)
+        assert code == (known.value, known.scheme_designator, known.meaning)

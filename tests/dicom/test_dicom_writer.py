@@ -239,3 +239,37 @@ def test_memory_does_not_grow_with_slices(tmp_path):
 
     peak(3)  # warm up
     assert peak(24) < peak(6) + 128 * 128 * 8
+
+
+def test_a_source_is_opened_once_to_look_and_once_to_write(
+    factory, tmp_path, monkeypatch
+):
+    """Only the three slices that show whether values are HU are read once more."""
+    import builtins
+    from collections import Counter
+
+    opened = Counter()
+    really_open = builtins.open
+
+    def counting(file, *arguments, **options):
+        opened[str(file)] += 1
+        return really_open(file, *arguments, **options)
+
+    factory.folder(tmp_path / "in", slices=8)
+    monkeypatch.setattr(builtins, "open", counting)
+    series = read_series(tmp_path / "in")
+    write_series(series, tmp_path / "out")
+    monkeypatch.undo()
+    counts = [opened[str(source.path)] for source in series.sources]
+    assert counts == [3, 2, 2, 2, 3, 2, 2, 3]
+
+
+def test_slices_in_any_order_keep_their_headers(factory, tmp_path):
+    series = read_series(factory.folder(tmp_path / "in"))
+    with SeriesWriter(series, tmp_path / "out") as writer:
+        for index in (3, 0, 4, 1, 2, 3):
+            writer.write(index, series.read(index).hu, series.read(index))
+    result = read_series(tmp_path / "out")
+    for ours, theirs in zip(result.sources, series.sources, strict=True):
+        assert ours.position == theirs.position
+        assert ours.instance_number == theirs.instance_number
