@@ -272,7 +272,7 @@ show(spoiled | {"reference": sample}, "The same RMSE of 20 HU", zoom=zoom)
 # ## 4. The networks by number
 
 # %%
-from ct_keras.models.patchgan import PatchGAN
+from ct_keras.models import PatchGAN
 from ct_keras.models.pix2pix import Pix2PixGenerator
 from ct_keras.models.red_cnn import RedCNN
 from ct_keras.models.wgan_vgg import WganVggCritic, WganVggGenerator

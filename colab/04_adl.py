@@ -138,7 +138,7 @@ assert abs(rmse[50] / rmse[1] * np.sqrt(50) - 1) < 0.1
 # convolutions brings the input to the last block once more. Outputs at full, half and quarter scale, each in (0, 1) by a sigmoid.
 
 # %%
-from ct_keras.models.adl_networks import AdlDenoiser, AdlDiscriminator
+from ct_keras.models import AdlDenoiser, AdlDiscriminator
 
 network = AdlDenoiser(width=96, all_scales=True)
 trainable = sum(int(np.prod(weight.shape)) for weight in network.trainable_weights)

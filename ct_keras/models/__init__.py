@@ -20,11 +20,15 @@ from ct_keras.models import (
     seo_resnet,
     wgan_vgg,
 )
-from ct_keras.models.adl import Adl, AdlSettings
-from ct_keras.models.adl_networks import Adl3dDenoiser, AdlDenoiser, AdlDiscriminator
+from ct_keras.models.adl import (
+    Adl,
+    Adl3dDenoiser,
+    AdlDenoiser,
+    AdlDiscriminator,
+    AdlSettings,
+)
 from ct_keras.models.cost import count_macs
-from ct_keras.models.patchgan import PatchGAN
-from ct_keras.models.pix2pix import Pix2Pix, Pix2PixGenerator
+from ct_keras.models.pix2pix import PatchGAN, Pix2Pix, Pix2PixGenerator
 from ct_keras.models.quiet_net import QuietNet
 from ct_keras.models.recipes import Recipe
 from ct_keras.models.red_cnn import RedCNN
@@ -32,7 +36,7 @@ from ct_keras.models.red_net import RedNet10, RedNet20, RedNet30
 from ct_keras.models.registry import ModelSpec
 from ct_keras.models.seo_resnet import DilatedBackprop, SeoAdam, SeoResNet
 from ct_keras.models.sizes import SizeRule, halo_of, size_rule_of
-from ct_keras.models.systems import TrainingSystem
+from ct_keras.models.systems import TrainingSystem, TwoPlayerSystem
 from ct_keras.models.wgan_vgg import WganVgg, WganVggCritic, WganVggGenerator
 
 __all__ = [
@@ -56,6 +60,7 @@ __all__ = [
     "SeoResNet",
     "SizeRule",
     "TrainingSystem",
+    "TwoPlayerSystem",
     "WganVgg",
     "WganVggCritic",
     "WganVggGenerator",

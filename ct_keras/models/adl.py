@@ -6,8 +6,11 @@ Image Denoising. 2022. https://arxiv.org/abs/2204.14100
 A U-Net denoises at three scales at once; a content enhancer of large dilated kernels
 shows the image to its last block again. Its loss compares pixels, textures of several
 scales and histograms, and the opinion of a second U-Net that tells real from denoised
-images. The denoiser is trained first, then the discriminator, then both. The networks
-are in `ct_keras.models.adl_networks`.
+images. The denoiser is trained first, then the discriminator, then both.
+
+The networks are built from the figures and tables of the official repository (both
+versions of its code and the layer list of its released model). No layer but batch
+normalisation has a shift of its own, so zero kernels give 0.5 on every output.
 """
 
 from __future__ import annotations
@@ -18,7 +21,7 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 import keras
-from keras import ops
+from keras import layers, ops
 
 from ct_keras.data.noises import DrawnNoise
 from ct_keras.errors import CtKerasError
@@ -31,16 +34,274 @@ from ct_keras.losses import (
     histogram_loss,
     pyramidal_textural_loss,
 )
-from ct_keras.models.adl_networks import Adl3dDenoiser, AdlDenoiser, AdlDiscriminator
+from ct_keras.models.identity_start import carry_through_sigmoid
 from ct_keras.models.recipes import Recipe, learning_rate_schedule, make_optimizer
 from ct_keras.models.registry import ModelSpec
-from ct_keras.models.systems import TrainingSystem
+from ct_keras.models.systems import TwoPlayerSystem
 from ct_keras.settings import Settings
 
 #: What is trained in the three phases.
 PHASES = ("denoiser", "discriminator", "joint")
 #: Pooling that leads from an image to the scales of the outputs.
 POOLING = (1, 2, 4)
+#: Filters of the second and third level and of the bridge, relative to the first.
+FILTER_RATIOS = (1, 4 / 3, 5 / 3, 2)
+LEAKY_SLOPE = 0.1
+#: Standard deviation of the initial transposed convolutions.
+TRANSPOSED_STD = 0.02
+#: Names of the three outputs, from the full scale to a quarter of it.
+OUTPUT_NAMES = ("denoised", "denoised_half", "denoised_quarter")
+#: Scales at which the discriminator judges.
+SCALES = ("full", "half", "quarter", "eighth")
+
+_CONVOLUTIONS = {2: layers.Conv2D, 3: layers.Conv3D}
+_TRANSPOSED = {2: layers.Conv2DTranspose, 3: layers.Conv3DTranspose}
+_POOLINGS = {2: layers.MaxPooling2D, 3: layers.MaxPooling3D}
+
+
+def AdlDenoiser(
+    width: int = 96,
+    *,
+    filters: Sequence[int] | None = None,
+    dimensions: int = 2,
+    enhancer: str = "code",
+    all_scales: bool = False,
+    initializer: str = "glorot_uniform",
+    name: str = "adl",
+) -> keras.Model:
+    """Builds the denoising U-Net with its content enhancer.
+
+    Args:
+        width: Feature maps of the first level; 96 in the paper. The next two levels and
+            the bridge have 4/3, 5/3 and 2 times as many.
+        filters: All four of them instead.
+        dimensions: 2 for images, 3 for volumes, where every kernel is a cube.
+        enhancer: The content enhancer, "code" (three dilated 7x7 convolutions side by
+            side, then 7x7) or "figure" (the sum of two, then 3x3).
+        all_scales: For training: also the outputs at a half and a quarter of the scale,
+            which the full scale alone does not need. With them the network has
+            4,725,748 trainable parameters, the published number; 4,332,672 without.
+        initializer: "glorot_uniform" (and N(0, 0.02) for transposed convolutions), or
+            "identity": the untrained network returns nearly its input, see
+            `ct_keras.models.identity_start.carry_through_sigmoid`.
+        name: Name of the model.
+
+    Returns:
+        A functional model from `low_dose`, (batch, rows, columns, 1) or
+        (batch, slices, rows, columns, 1), to `denoised` and, if asked for,
+        `denoised_half` and `denoised_quarter`: float32, network units, in (0, 1). Sides
+        are multiples of 8.
+
+    Raises:
+        CtKerasError: CTK-E000 for filters that are not four, an unknown content
+            enhancer or initializer, or dimensions other than 2 and 3.
+
+    Example:
+        >>> AdlDenoiser(width=96, all_scales=True).count_params()
+        4731204
+    """
+    _check_choice("content enhancer", enhancer, ("code", "figure"))
+    _check_choice("initializer", initializer, ("glorot_uniform", "identity"))
+    filters = _four_filters(width, filters)
+    low_dose = _input("low_dose", dimensions)
+    decoded, _ = _unet(
+        low_dose, filters, _content_enhancer(low_dose, filters[0], enhancer)
+    )
+    outputs = [
+        # Half precision has steps of 2 HU: the outputs are always float32.
+        layers.Activation("sigmoid", name=output, dtype="float32")(
+            _transformer(x, level, dtype="float32")
+        )
+        for level, (x, output) in enumerate(zip(decoded, OUTPUT_NAMES, strict=True), 1)
+    ]
+    network = keras.Model(low_dose, outputs if all_scales else outputs[0], name=name)
+    if initializer == "identity":
+        carry_through_sigmoid(network)
+    return network
+
+
+def Adl3dDenoiser(
+    width: int = 96, *, enhancer: str = "figure", name: str = "adl3d", **options
+) -> keras.Model:
+    """Builds the denoiser of volumes: `AdlDenoiser` with cubes for squares.
+
+    Args:
+        width: As for `AdlDenoiser`.
+        enhancer: The content enhancer of the figure, unless "code" is asked for.
+        name: Name of the model.
+        **options: The others of `AdlDenoiser`.
+
+    Returns:
+        A functional model from `low_dose` to `denoised`, float32
+        (batch, slices, rows, columns, 1), all sides multiples of 8.
+
+    Example:
+        >>> Adl3dDenoiser(all_scales=True).count_params()
+        12018900
+    """
+    return AdlDenoiser(width, enhancer=enhancer, dimensions=3, name=name, **options)
+
+
+def AdlDiscriminator(
+    width: int = 48,
+    *,
+    filters: Sequence[int] | None = None,
+    dimensions: int = 2,
+    name: str = "adl_discriminator",
+) -> keras.Model:
+    """Builds the discriminator: the same U-Net, judging at four scales.
+
+    It has no content enhancer. A mapper (1x1 convolution to one map of logits) stands
+    behind each of the three transformers and behind the bridge.
+
+    Args:
+        width: Feature maps of the first level; 48 in the figures (988,753 trainable
+            parameters for images). The others follow as in `AdlDenoiser`.
+        filters: All four of them instead.
+        dimensions: 2 for images, 3 for volumes.
+        name: Name of the model.
+
+    Returns:
+        A functional model from `image` to four maps of logits, `logits_full`,
+        `logits_half`, `logits_quarter` and `logits_eighth`, positive for "real".
+
+    Raises:
+        CtKerasError: CTK-E000 for filters that are not four, or dimensions other than 2
+            and 3.
+
+    Example:
+        >>> AdlDiscriminator().count_params()
+        991241
+    """
+    image = _input("image", dimensions)
+    decoded, bridge = _unet(image, _four_filters(width, filters))
+    maps = [_transformer(x, level) for level, x in enumerate(decoded, 1)]
+    logits = [
+        _conv(x, 1, 1, f"logits_{scale}", dtype="float32")
+        for x, scale in zip([*maps, bridge], SCALES, strict=True)
+    ]
+    return keras.Model(image, logits, name=name)
+
+
+def _four_filters(width: int, filters: Sequence[int] | None) -> tuple[int, ...]:
+    """Feature maps of the three levels and of the bridge."""
+    if filters is None:
+        return tuple(max(1, round(width * ratio)) for ratio in FILTER_RATIOS)
+    if len(filters) != len(FILTER_RATIOS):
+        raise CtKerasError(
+            "CTK-E000",
+            "ADL has three levels and a bridge",
+            received=f"{len(filters)} numbers of filters",
+            expected="four",
+        )
+    return tuple(filters)
+
+
+def _input(name: str, dimensions: int):
+    if dimensions not in _CONVOLUTIONS:
+        raise CtKerasError(
+            "CTK-E000",
+            "ADL is made for images and for volumes",
+            received=f"{dimensions} dimensions",
+            expected="2 or 3",
+        )
+    return keras.Input((*(None,) * dimensions, 1), name=name)
+
+
+def _unet(image, filters: Sequence[int], enhanced=None):
+    """Returns the decoder's outputs, from fine to coarse, and the bridge's."""
+    x, encoded = image, []
+    for level, count in enumerate(filters[:3], 1):
+        x = _residual_block(x, count, f"encoder{level}", stride=1 if level == 1 else 2)
+        encoded.append(x)
+    x = bridge = _residual_block(x, filters[3], "bridge", stride=2)
+    decoded = []
+    for index, count in enumerate(reversed(filters[:3]), 1):
+        skip = [encoded[3 - index]]
+        if index == 3 and enhanced is not None:
+            skip.append(enhanced)
+        x = _up(x, count, f"decoder{index}_up")
+        x = layers.Concatenate(name=f"decoder{index}_concat")([x, *skip])
+        x = _residual_block(x, count, f"decoder{index}")
+        decoded.insert(0, x)
+    return decoded, bridge
+
+
+def _residual_block(x, filters: int, name: str, *, stride: int = 1):
+    """Two 3x3 convolutions and a 1x1 shortcut; the stride is the first one's."""
+    shortcut = x
+    if stride > 1:
+        # A strided 1x1 convolution, written so that TensorFlow's oneDNN build on CPUs
+        # does not meet its gradient, which corrupts memory for 7 to 12 channels.
+        pooling = _POOLINGS[len(x.shape) - 2]
+        shortcut = pooling(1, strides=stride, name=f"{name}_sample")(x)
+    shortcut = _conv(shortcut, filters, 1, f"{name}_shortcut")
+    x = _conv(x, filters, 3, f"{name}_conv1", strides=stride)
+    x = layers.BatchNormalization(name=f"{name}_bn1")(x)
+    x = layers.ReLU(name=f"{name}_relu1")(x)
+    x = _conv(x, filters, 3, f"{name}_conv2")
+    x = layers.BatchNormalization(name=f"{name}_bn2")(x)
+    x = layers.Add(name=f"{name}_add")([x, shortcut])
+    return layers.ReLU(name=name)(x)
+
+
+def _transformer(x, level: int, dtype=None):
+    """`level` residual blocks that halve the channels, then one map."""
+    for block in range(1, level + 1):
+        filters = max(1, x.shape[-1] // 2)
+        x = _residual_block(x, filters, f"t{level}_block{block}")
+    return _conv(x, 1, 1, f"t{level}_conv", dtype=dtype)
+
+
+def _content_enhancer(image, filters: int, version: str):
+    """Large dilated kernels on the input, for the last residual block."""
+    if version == "code":
+        branches = [
+            _conv(image, max(1, filters // 2), 7, f"ce_conv_d{d}", dilation_rate=d)
+            for d in (1, 2, 4)
+        ]
+        x = layers.Concatenate(name="ce_concat")(branches)
+    else:
+        branches = [
+            _conv(image, filters, 7, f"ce_conv_d{d}", dilation_rate=d) for d in (1, 4)
+        ]
+        x = layers.Add(name="ce_sum")(branches)
+    x = layers.BatchNormalization(name="ce_bn1")(x)
+    x = layers.ReLU(name="ce_relu1")(x)
+    x = _conv(x, filters, 7 if version == "code" else 3, "ce_conv2")
+    x = layers.BatchNormalization(name="ce_bn2")(x)
+    x = layers.Add(name="ce_add")([x, _conv(image, filters, 1, "ce_shortcut")])
+    return layers.LeakyReLU(LEAKY_SLOPE, name="ce")(x)
+
+
+def _conv(x, filters: int, kernel_size: int, name: str, **options):
+    convolution = _CONVOLUTIONS[len(x.shape) - 2]
+    return convolution(
+        filters, kernel_size, padding="same", use_bias=False, name=name, **options
+    )(x)
+
+
+def _up(x, filters: int, name: str):
+    """A transposed convolution that doubles every side."""
+    return _TRANSPOSED[len(x.shape) - 2](
+        filters,
+        3,
+        strides=2,
+        padding="same",
+        use_bias=False,
+        kernel_initializer=keras.initializers.RandomNormal(stddev=TRANSPOSED_STD),
+        name=name,
+    )(x)
+
+
+def _check_choice(what: str, received: str, known: Sequence[str]) -> None:
+    if received not in known:
+        raise CtKerasError(
+            "CTK-E000",
+            f"no {what} of that name",
+            received=received,
+            expected=" or ".join(known),
+        )
 
 
 @dataclass(frozen=True)
@@ -125,7 +386,7 @@ class AdlSettings(Settings):
         return PHASES[min(ended, len(PHASES) - 1)]
 
 
-class Adl(TrainingSystem):
+class Adl(TwoPlayerSystem):
     """The denoiser with the discriminator and its three phases.
 
     The phase of an epoch follows from its number and the length of the run, so that a
@@ -146,8 +407,7 @@ class Adl(TrainingSystem):
 
     Example:
         >>> system = Adl(AdlDenoiser(all_scales=True), AdlDiscriminator(), epochs=150)
-        >>> adam = [keras.optimizers.Adam(1e-4) for _ in range(2)]
-        >>> system.compile(denoiser_optimizer=adam[0], discriminator_optimizer=adam[1])
+        >>> system.compile(*(keras.optimizers.Adam(1e-4) for _ in range(2)))
     """
 
     def __init__(
@@ -161,28 +421,18 @@ class Adl(TrainingSystem):
         full_scale = keras.Model(
             denoiser.input, denoiser.outputs[0], name=denoiser.name
         )
-        super().__init__(full_scale)
+        terms = ("l1", "pyramid", "histogram", "adversarial", "discriminator")
+        names = ("loss", *(f"{term}_loss" for term in terms))
+        super().__init__(full_scale, discriminator, meters=names)
         self.denoiser = denoiser
-        self.discriminator = discriminator
         self.epochs = epochs
         self.settings = settings or AdlSettings()
         self.phase = PHASES[0]
-        terms = ("l1", "pyramid", "histogram", "adversarial", "discriminator")
-        names = ("loss", *(f"{term}_loss" for term in terms))
-        self._means = {name: keras.metrics.Mean(name) for name in names}
 
-    def compile(
-        self,
-        *,
-        denoiser_optimizer: keras.optimizers.Optimizer,
-        discriminator_optimizer: keras.optimizers.Optimizer,
-        jit_compile: bool = False,
-    ) -> None:
-        """Takes the two optimisers and builds both, so that a checkpoint holds both."""
-        super().compile(optimizer=denoiser_optimizer, jit_compile=jit_compile)
-        self.discriminator_optimizer = discriminator_optimizer
-        denoiser_optimizer.build(self.denoiser.trainable_variables)
-        discriminator_optimizer.build(self.discriminator.trainable_variables)
+    @property
+    def trained(self) -> keras.Model:
+        """The denoiser with all its scales."""
+        return self.denoiser
 
     def begin_epoch(self, epoch: int) -> None:
         """Enters the phase of an epoch, counted from 0."""
@@ -191,41 +441,39 @@ class Adl(TrainingSystem):
             self.phase = phase
             self.make_train_function(force=True)
 
-    @property
-    def metrics(self) -> list[keras.metrics.Metric]:
-        """Means over an epoch: the denoiser's loss, its terms, and the other's."""
-        return list(self._means.values())
-
     def train_step(self, data):
         """The updates of the phase, on one batch ``(low_dose, full_dose)``."""
-        import tensorflow as tf
+        learns = self.phase != "discriminator"
 
-        low_dose, full_dose = data
+        def losses(tape):
+            return self._weighted_losses(tape, *data, training=learns)
+
+        values = self.update(self.denoiser, self.optimizer, losses, learns=learns)
+        return self.measure(**dict(zip(self._means, values, strict=True)))
+
+    def _weighted_losses(self, tape, low_dose, full_dose, *, training: bool) -> tuple:
+        """The denoiser's loss, its terms and the discriminator's, which is updated."""
         settings = self.settings
-        trained = self.phase != "discriminator"
         adversarial = discriminator_loss = 0.0
-        with tf.GradientTape() as tape:
-            outputs = self.denoiser(low_dose, training=trained)
-            if self.phase != "denoiser":
-                fake = low_dose if settings.mode == "code" else outputs[0]
-                with tape.stop_recording():
-                    discriminator_loss = self._update_discriminator(full_dose, fake)
-            terms = self.image_losses(reference=full_dose, outputs=outputs)
-            loss = (
-                settings.lambda_l1 * terms[0]
-                + settings.lambda_pyramid * terms[1]
-                + settings.lambda_histogram * terms[2]
-            )
-            if self.phase == "joint" and settings.mode == "paper":
-                adversarial = self._deception(outputs[0])
-                loss += settings.lambda_adv * adversarial
-        if trained:
-            weights = self.denoiser.trainable_variables
-            self.optimizer.apply(tape.gradient(loss, weights), weights)
-        values = (loss, *terms, adversarial, discriminator_loss)
-        for mean, value in zip(self.metrics, values, strict=True):
-            mean.update_state(value)
-        return {mean.name: mean.result() for mean in self.metrics}
+        outputs = self.denoiser(low_dose, training=training)
+        if self.phase != "denoiser":
+            fake = low_dose if settings.mode == "code" else outputs[0]
+            with tape.stop_recording():
+                (discriminator_loss,) = self.update(
+                    self.opponent,
+                    self.opponent_optimizer,
+                    lambda _: [self._discrimination(full_dose, fake)],
+                )
+        terms = self.image_losses(reference=full_dose, outputs=outputs)
+        loss = (
+            settings.lambda_l1 * terms[0]
+            + settings.lambda_pyramid * terms[1]
+            + settings.lambda_histogram * terms[2]
+        )
+        if self.phase == "joint" and settings.mode == "paper":
+            adversarial = self._deception(outputs[0])
+            loss += settings.lambda_adv * adversarial
+        return loss, *terms, adversarial, discriminator_loss
 
     def image_losses(self, *, reference, outputs: Sequence) -> list:
         """L1, pyramidal textural and histogram loss over the three scales, unweighted.
@@ -259,28 +507,26 @@ class Adl(TrainingSystem):
         loss = generator_cross_entropy
         if self.settings.adversarial == "hinge":
             loss = generator_hinge
-        maps = self.discriminator(denoised, training=True)
+        maps = self.opponent(denoised, training=True)
         return sum(loss(fake_logits=logits) for logits in maps) / len(maps)
 
-    def _update_discriminator(self, full_dose, fake):
-        import tensorflow as tf
+    def _discrimination(self, full_dose, fake):
+        """The loss of the discriminator, averaged over the maps."""
 
-        with tf.GradientTape() as tape:
-            maps = zip(
-                self.discriminator(full_dose, training=True),
-                self.discriminator(fake, training=True),
-                strict=True,
+        def loss(real_logits, fake_logits):
+            if self.settings.adversarial == "hinge":
+                return discriminator_hinge(
+                    real_logits=real_logits, fake_logits=fake_logits
+                )
+            return cross_entropy_to_real(real_logits) + cross_entropy_to_fake(
+                fake_logits
             )
-            losses = [self._discrimination(real, fake) for real, fake in maps]
-            loss = sum(losses) / len(losses)
-        weights = self.discriminator.trainable_variables
-        self.discriminator_optimizer.apply(tape.gradient(loss, weights), weights)
-        return loss
 
-    def _discrimination(self, real_logits, fake_logits):
-        if self.settings.adversarial == "hinge":
-            return discriminator_hinge(real_logits=real_logits, fake_logits=fake_logits)
-        return cross_entropy_to_real(real_logits) + cross_entropy_to_fake(fake_logits)
+        real_maps, fake_maps = (
+            self.opponent(image, training=True) for image in (full_dose, fake)
+        )
+        losses = list(map(loss, real_maps, fake_maps))
+        return sum(losses) / len(losses)
 
 
 def make_system(recipe: Recipe, *, dimensions: int = 2) -> Adl:
@@ -299,10 +545,8 @@ def make_system(recipe: Recipe, *, dimensions: int = 2) -> Adl:
         settings=settings,
     )
     system.compile(
-        denoiser_optimizer=_optimizer(recipe, settings, PHASES.index("denoiser")),
-        discriminator_optimizer=_optimizer(
-            recipe, settings, PHASES.index("discriminator")
-        ),
+        _optimizer(recipe, settings, PHASES.index("denoiser")),
+        _optimizer(recipe, settings, PHASES.index("discriminator")),
         jit_compile=recipe.jit_compile,
     )
     return system

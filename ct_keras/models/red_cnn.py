@@ -14,14 +14,13 @@ from __future__ import annotations
 import keras
 from keras import layers
 
+from ct_keras.models.identity_start import answer_to_differences
 from ct_keras.models.recipes import Recipe
 from ct_keras.models.registry import ModelSpec
 
 KERNEL_SIZE = 5
 #: Standard deviation of the initial weights in the original publication's recipe.
 PAPER_INITIAL_STD = 0.01
-#: Noise is a hundredth of the network's scale; see `RedCNN`, "identity".
-CONTRAST_GAIN = 8.0
 
 
 def RedCNN(
@@ -91,9 +90,7 @@ def RedCNN(
     denoised = end(name="denoised", dtype="float32")(x)
     network = keras.Model(low_dose, denoised, name=name)
     if initializer == "identity":
-        first = network.get_layer("conv1").kernel
-        mean = keras.ops.mean(first, axis=(0, 1), keepdims=True)
-        first.assign(CONTRAST_GAIN * (first - mean))
+        answer_to_differences(network.get_layer("conv1").kernel)
     return network
 
 

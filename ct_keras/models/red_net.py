@@ -16,12 +16,11 @@ from keras import layers, ops
 
 from ct_keras.data.noises import DrawnNoise
 from ct_keras.errors import CtKerasError
+from ct_keras.models.identity_start import answer_to_differences
 from ct_keras.models.recipes import Recipe
 from ct_keras.models.registry import ModelSpec
 
 KERNEL_SIZE = 3
-#: Noise is a hundredth of the network's scale; see `RedNet30`, "identity".
-CONTRAST_GAIN = 8.0
 
 
 def RedNet10(
@@ -152,9 +151,7 @@ def _red_net(
         denoised = layers.Identity(name="denoised", dtype="float32")(x)
     network = keras.Model(low_dose, denoised, name=name)
     if identity:
-        first = network.get_layer("conv1").kernel
-        mean = ops.mean(first, axis=(0, 1), keepdims=True)
-        first.assign(CONTRAST_GAIN * (first - mean))
+        answer_to_differences(network.get_layer("conv1").kernel)
     return network
 
 

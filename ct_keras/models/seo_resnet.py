@@ -17,11 +17,11 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 import keras
-import numpy as np
 from keras import layers, ops
 
 from ct_keras.data.noises import DrawnNoise
 from ct_keras.errors import CtKerasError
+from ct_keras.models.identity_start import carry_through_shortcuts
 from ct_keras.models.recipes import Recipe, make_optimizer
 from ct_keras.models.registry import ModelSpec
 from ct_keras.models.systems import TrainingSystem
@@ -29,9 +29,6 @@ from ct_keras.settings import Settings
 
 #: Standard deviation of the initial weights; what lies beyond twice that is redrawn.
 INITIAL_STD = 0.05
-#: Amplitude of the kernels that see the image, and of the branch that starts small.
-CONTRAST_GAIN = 8.0
-SMALL_START = 0.01
 #: The layers with weights, in the order of the article.
 LAYERS = ("l1_1", "l1_2", "l1_s", "l2_1", "l2_2", "l2_s", "l3_1", "l3_2", "l3_s")
 
@@ -50,7 +47,7 @@ def SeoResNet(
             name of a Keras initialiser, or "identity": the first channel carries the
             image through the three shortcuts, and the others start as features of
             differences between neighbours, so that an untrained network almost returns
-            its input (see `_start_as_identity`).
+            its input (see `ct_keras.models.identity_start`).
         name: Name of the model.
 
     Returns:
@@ -85,7 +82,7 @@ def SeoResNet(
     denoised = block(block(block(low_dose, 1), 2), 3, last=True)
     network = keras.Model(low_dose, denoised, name=name)
     if initializer == "identity":
-        _start_as_identity(network)
+        carry_through_shortcuts(network)
     return network
 
 
@@ -93,28 +90,6 @@ def _kernel_initializer(name: str):
     if name == "truncated_normal":
         return keras.initializers.TruncatedNormal(stddev=INITIAL_STD)
     return "glorot_uniform" if name == "identity" else name
-
-
-def _start_as_identity(network: keras.Model) -> None:
-    """Makes the untrained network return its input, nearly, and answer to noise.
-
-    The first channel carries the image through the shortcuts. Whatever else reads that
-    channel starts with kernels of no mean and eight times the amplitude, so that the
-    other channels hold differences of a few HU and not the mean of the image. The last
-    1x1 convolution reads the first channel only, at first; the branch beside it starts
-    small and not at zero, where its ReLU would hold it for ever.
-    """
-    kernels = {name: network.get_layer(name).get_weights()[0] for name in LAYERS}
-    for name in ("l1_1", "l2_1", "l3_1"):
-        image = kernels[name][:, :, 0]
-        kernels[name][:, :, 0] = CONTRAST_GAIN * (image - image.mean((0, 1)))
-    for name in ("l1_2", "l2_2"):
-        kernels[name][..., 0] = 0
-    kernels["l3_2"] *= SMALL_START
-    for name in ("l1_s", "l2_s", "l3_s"):
-        kernels[name][:] = np.eye(*kernels[name].shape[2:])
-    for name in LAYERS:
-        network.get_layer(name).kernel.assign(kernels[name])
 
 
 def decay_rate(epoch: int, proportion: float = 1000.0, decay: float = 0.08) -> float:
@@ -173,7 +148,8 @@ class DilatedBackprop(TrainingSystem):
 
     def compile(self, optimizer, **options):
         """Takes the optimiser of the nine kernels and builds it."""
-        super().compile(optimizer=optimizer, **options)
+        # The gradients are no gradients of a loss that could be scaled.
+        super().compile(optimizer=optimizer, auto_scale_loss=False, **options)
         self.optimizer.build(self.network.trainable_variables)
 
     @property

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+
 import keras
 
 from ct_keras.errors import CtKerasError
@@ -63,3 +65,107 @@ class TrainingSystem(keras.Model):
             on_epoch_begin=lambda epoch, logs: self.begin_epoch(epoch)
         )
         return super().fit(x, callbacks=[hook, *(callbacks or [])], **options)
+
+
+class TwoPlayerSystem(TrainingSystem):
+    """A denoising network and an opponent that learns to tell what it makes from real.
+
+    Each has an optimiser. Subclasses write the losses of both and call `update`.
+
+    Args:
+        network: The network that denoises, in network units.
+        opponent: The discriminator or critic.
+        meters: Names of the means that `fit` reports, "loss" first.
+
+    Attributes:
+        network: The same.
+        opponent: The same.
+        opponent_optimizer: The optimiser of the opponent; `optimizer` is the network's.
+    """
+
+    def __init__(
+        self, network: keras.Model, opponent: keras.Model, *, meters: Sequence[str]
+    ):
+        super().__init__(network)
+        self.opponent = opponent
+        self._means = {name: keras.metrics.Mean(name=name) for name in meters}
+
+    @property
+    def trained(self) -> keras.Model:
+        """What the first optimiser trains: the network, or one that contains it."""
+        return self.network
+
+    def compile(
+        self,
+        optimizer: keras.optimizers.Optimizer,
+        opponent_optimizer: keras.optimizers.Optimizer,
+        *,
+        jit_compile: bool = False,
+    ) -> None:
+        """Takes the two optimisers and builds both, so that a checkpoint holds both.
+
+        Under the policy mixed_float16 both scale their losses, see `update`.
+
+        Raises:
+            CtKerasError: CTK-E000 for one optimiser for both.
+        """
+        if optimizer is opponent_optimizer:
+            raise CtKerasError(
+                "CTK-E000",
+                "a network and its opponent need an optimiser each",
+                received="the same object for both",
+            )
+        # Keras would scale one of the two, and only in its own `train_step`.
+        super().compile(
+            optimizer=self._scaling(optimizer),
+            jit_compile=jit_compile,
+            auto_scale_loss=False,
+        )
+        self.opponent_optimizer = self._scaling(opponent_optimizer)
+        self.optimizer.build(self.trained.trainable_variables)
+        self.opponent_optimizer.build(self.opponent.trainable_variables)
+
+    def _scaling(self, optimizer):
+        if self.dtype_policy.name != "mixed_float16":
+            return optimizer
+        return keras.optimizers.LossScaleOptimizer(optimizer)
+
+    def update(
+        self,
+        player: keras.Model,
+        optimizer: keras.optimizers.Optimizer,
+        losses: Callable[[object], Sequence],
+        *,
+        learns: bool = True,
+    ) -> tuple:
+        """Computes the losses of a player, and makes one update of its weights.
+
+        Args:
+            player: `trained` or `opponent`.
+            optimizer: Its optimiser.
+            losses: From the gradient tape to the loss and whatever else is measured.
+            learns: False only computes them.
+
+        Returns:
+            What `losses` returned.
+        """
+        import tensorflow as tf
+
+        with tf.GradientTape() as tape:
+            loss, *terms = losses(tape)
+            scaled = optimizer.scale_loss(loss)
+        if learns:
+            weights = player.trainable_variables
+            optimizer.apply(tape.gradient(scaled, weights), weights)
+        return loss, *terms
+
+    @property
+    def metrics(self) -> list[keras.metrics.Metric]:
+        """The means that `fit` reports and starts anew in each epoch."""
+        return list(self._means.values())
+
+    def measure(self, **values) -> dict:
+        """Adds values to the means of their names; returns all means."""
+        for name, value in values.items():
+            self._means[name].update_state(value)
+        return {name: mean.result() for name, mean in self._means.items()}

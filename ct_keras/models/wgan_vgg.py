@@ -21,7 +21,6 @@ from dataclasses import dataclass, fields
 from typing import Literal
 
 import keras
-import numpy as np
 from keras import layers, ops
 
 from ct_keras.errors import CtKerasError
@@ -31,9 +30,13 @@ from ct_keras.losses.wasserstein import (
     generator_loss,
     gradient_penalty,
 )
+from ct_keras.models.identity_start import (
+    answer_to_differences,
+    carry_in_first_channel,
+)
 from ct_keras.models.recipes import Recipe, make_optimizer
 from ct_keras.models.registry import ModelSpec
-from ct_keras.models.systems import TrainingSystem
+from ct_keras.models.systems import TwoPlayerSystem
 from ct_keras.settings import Settings
 
 KERNEL_SIZE = 3
@@ -41,8 +44,6 @@ DEPTH = 8
 #: Pixels at each edge of the generator's output that see its padding.
 BORDER = 8
 CRITIC_LEAK = 0.2
-#: Noise is a hundredth of the network's scale; see `WganVggGenerator`, "identity".
-CONTRAST_GAIN = 8.0
 
 
 def WganVggGenerator(
@@ -99,22 +100,10 @@ def WganVggGenerator(
     denoised = end(name="denoised", dtype="float32")(x)
     network = keras.Model(low_dose, denoised, name=name)
     if identity:
-        _start_as_identity(network)
+        carry_in_first_channel(
+            [network.get_layer(f"conv{index}") for index in range(1, DEPTH + 1)]
+        )
     return network
-
-
-def _start_as_identity(network: keras.Model) -> None:
-    """Lets the first channel of every layer carry the image; see the builder."""
-    middle = KERNEL_SIZE // 2
-    for index in range(1, DEPTH + 1):
-        variable = network.get_layer(f"conv{index}").kernel
-        kernel = ops.convert_to_numpy(variable).copy()
-        kernel[:, :, :1, :] = _of_differences(kernel[:, :, :1, :])
-        if index == DEPTH:
-            kernel[...] = 0.0
-        kernel[:, :, :, 0] = 0.0
-        kernel[middle, middle, 0, 0] = 1.0
-        variable.assign(kernel)
 
 
 def WganVggCritic(
@@ -165,14 +154,8 @@ def WganVggCritic(
     score = layers.Dense(1, name="score", dtype="float32")(x)
     critic = keras.Model(image, score, name=name)
     if differences:
-        first = critic.get_layer("c1").kernel
-        first.assign(_of_differences(ops.convert_to_numpy(first)))
+        answer_to_differences(critic.get_layer("c1").kernel)
     return critic
-
-
-def _of_differences(kernel: np.ndarray) -> np.ndarray:
-    """A kernel that answers to differences of a few HU and not to the mean."""
-    return CONTRAST_GAIN * (kernel - kernel.mean(axis=(0, 1), keepdims=True))
 
 
 def _leaky_relu(layer: str) -> layers.Layer:
@@ -237,7 +220,7 @@ class WganVggSettings(WganVggLosses):
     padding: Literal["same", "valid"] = "same"
 
 
-class WganVgg(TrainingSystem):
+class WganVgg(TwoPlayerSystem):
     """The generator and its critic, trained by `fit` on batches of patches.
 
     One step uses `critic_steps` + 1 batches: an update of the critic on each of the
@@ -270,27 +253,24 @@ class WganVgg(TrainingSystem):
         padding: str = "same",
         seed: int | None = None,
     ):
-        super().__init__(network or WganVggGenerator())
-        self.border = BORDER if padding == "valid" else 0
-        self.critic = critic or WganVggCritic(patch_size=80 - 2 * self.border)
+        border = BORDER if padding == "valid" else 0
+        names = ("loss", "critic_loss", "wasserstein", "gradient_norm_penalty")
+        super().__init__(
+            network or WganVggGenerator(),
+            critic or WganVggCritic(patch_size=80 - 2 * border),
+            meters=(*names, "perceptual", "mse"),
+        )
+        self.border = border
         self.seed_generator = keras.random.SeedGenerator(
             # A name of its own, for checkpoints: the default one counts up.
             seed,
             name="penalty_points",
         )
-        names = ("loss", "critic_loss", "wasserstein", "gradient_norm_penalty")
-        names += ("perceptual", "mse")
-        self.meters = {name: keras.metrics.Mean(name=name) for name in names}
-
-    @property
-    def metrics(self):
-        """The means that `fit` reports and starts anew in each epoch."""
-        return list(self.meters.values())
 
     def compile(
         self,
-        generator_optimizer=None,
-        critic_optimizer=None,
+        optimizer=None,
+        opponent_optimizer=None,
         *,
         jit_compile: bool = False,
         **losses,
@@ -298,9 +278,9 @@ class WganVgg(TrainingSystem):
         """Sets losses and optimisers; both optimisers are built here.
 
         Args:
-            generator_optimizer: A Keras optimiser or its name; by default
+            optimizer: Of the generator, a Keras optimiser or its name; by default
                 Adam(1e-5, 0.5, 0.9), as the paper.
-            critic_optimizer: The same for the critic.
+            opponent_optimizer: The same for the critic.
             jit_compile: XLA.
             **losses: Fields of `WganVggLosses`.
 
@@ -310,12 +290,10 @@ class WganVgg(TrainingSystem):
                 available.
         """
         losses = WganVggLosses.from_plain(losses)
-        self._set_optimizers(generator_optimizer, critic_optimizer)
-        # `self.optimizer` is the generator's: one object under two names.
         super().compile(
-            optimizer=self.generator_optimizer,
+            _optimizer(optimizer),
+            _optimizer(opponent_optimizer),
             jit_compile=jit_compile,
-            auto_scale_loss=False,
         )
         self.settings = losses
         self.batches_per_step = losses.critic_steps + 1
@@ -328,29 +306,15 @@ class WganVgg(TrainingSystem):
             )
             self.perceptual_loss = functools.partial(perceptual_loss, features=features)
 
-    def _set_optimizers(self, generator_optimizer, critic_optimizer) -> None:
-        if generator_optimizer is critic_optimizer is not None and not isinstance(
-            generator_optimizer, str
-        ):
-            raise CtKerasError(
-                "CTK-E000",
-                "generator and critic need an optimiser each",
-                received="the same object for both",
-            )
-        self.generator_optimizer = _optimizer(generator_optimizer)
-        self.critic_optimizer = _optimizer(critic_optimizer)
-        self.generator_optimizer.build(self.network.trainable_variables)
-        self.critic_optimizer.build(self.critic.trainable_variables)
-
     def fit(self, x, **options):
-        """Runs `TrainingSystem.fit`; patches must have the size of the critic's.
+        """Runs `TwoPlayerSystem.fit`; patches must have the size of the critic's.
 
         Raises:
             CtKerasError: CTK-E086, if they have another.
         """
         received = tuple(x.element_spec[0].shape[1:3])
         expected = tuple(
-            size + 2 * self.border for size in self.critic.input_shape[1:3]
+            size + 2 * self.border for size in self.opponent.input_shape[1:3]
         )
         if received != expected:
             raise CtKerasError(
@@ -374,45 +338,46 @@ class WganVgg(TrainingSystem):
             for index in range(self.settings.critic_steps):
                 self._update_critic(low[index], full[index])
             self._update_generator(low[-1], full[-1])
-        return {name: meter.result() for name, meter in self.meters.items()}
+        return self.measure()
 
     def _update_critic(self, low, full) -> None:
-        import tensorflow as tf
-
         reference = self._centre(full)
         prediction = self._centre(self.network(low, training=True))
         mix = keras.random.uniform(
             (reference.shape[0], 1, 1, 1), seed=self.seed_generator
         )
-        with tf.GradientTape() as tape:
+        settings = self.settings
+
+        def losses(_):
             distance = critic_loss(
-                reference_scores=self.critic(reference, training=True),
-                prediction_scores=self.critic(prediction, training=True),
+                reference_scores=self.opponent(reference, training=True),
+                prediction_scores=self.opponent(prediction, training=True),
             )
-            loss, penalty = distance, 0.0
-            if self.settings.constraint == "penalty" and self.settings.gradient_penalty:
-                penalty = gradient_penalty(
-                    self.critic, reference=reference, prediction=prediction, mix=mix
-                )
-                loss = distance + self.settings.gradient_penalty * penalty
-        weights = self.critic.trainable_variables
-        self.critic_optimizer.apply(tape.gradient(loss, weights), weights)
-        if self.settings.constraint == "clip":
-            limit = self.settings.clip_value
-            for weight in weights:
+            if settings.constraint == "clip" or not settings.gradient_penalty:
+                return distance, distance, 0.0
+            penalty = gradient_penalty(
+                self.opponent, reference=reference, prediction=prediction, mix=mix
+            )
+            return distance + settings.gradient_penalty * penalty, distance, penalty
+
+        loss, distance, penalty = self.update(
+            self.opponent, self.opponent_optimizer, losses
+        )
+        if settings.constraint == "clip":
+            limit = settings.clip_value
+            for weight in self.opponent.trainable_variables:
                 weight.assign(ops.clip(weight, -limit, limit))
-        self._measure(critic_loss=loss, wasserstein=-distance)
-        self._measure(gradient_norm_penalty=penalty)
+        self.measure(
+            critic_loss=loss, wasserstein=-distance, gradient_norm_penalty=penalty
+        )
 
     def _update_generator(self, low, full) -> None:
-        import tensorflow as tf
-
         reference = self._centre(full)
-        with tf.GradientTape() as tape:
+
+        def losses(_):
             prediction = self._centre(self.network(low, training=True))
-            loss = generator_loss(
-                prediction_scores=self.critic(prediction, training=True)
-            )
+            scores = self.opponent(prediction, training=True)
+            loss = generator_loss(prediction_scores=scores)
             perceptual = 0.0
             if self.perceptual_loss is not None:
                 perceptual = self.perceptual_loss(
@@ -421,18 +386,15 @@ class WganVgg(TrainingSystem):
             mse = ops.mean(ops.square(prediction - reference))
             loss += self.settings.perceptual_weight * perceptual
             loss += self.settings.pixel_weight * mse
-        weights = self.network.trainable_variables
-        self.generator_optimizer.apply(tape.gradient(loss, weights), weights)
-        self._measure(loss=loss, perceptual=perceptual, mse=mse)
+            return loss, perceptual, mse
+
+        loss, perceptual, mse = self.update(self.network, self.optimizer, losses)
+        self.measure(loss=loss, perceptual=perceptual, mse=mse)
 
     def _centre(self, image):
         """Cuts off the edges that see padding, where training is without."""
         edge = self.border
         return image[:, edge:-edge, edge:-edge] if edge else image
-
-    def _measure(self, **values) -> None:
-        for name, value in values.items():
-            self.meters[name].update_state(value)
 
 
 def _optimizer(optimizer) -> keras.optimizers.Optimizer:

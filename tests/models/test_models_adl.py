@@ -18,7 +18,7 @@ from ct_keras.models import (
     AdlDiscriminator,
     AdlSettings,
     adl,
-    adl_identity,
+    identity_start,
 )
 from ct_keras.training import train
 from ct_keras.training.checkpoints import training_variables
@@ -218,7 +218,7 @@ def test_receptive_field_is_46_pixels_either_side():
 
 def test_hinges_undo_the_sigmoid():
     units = np.linspace(0.006, 0.75, 2000)
-    slopes, shifts, weights, constant = adl_identity.logit_hinges(10)
+    slopes, shifts, weights, constant = identity_start.logit_hinges(10)
     hinges = np.maximum(0, slopes * units[:, None] + shifts)
     error_hu = 4096 * (1 / (1 + np.exp(-constant - hinges @ weights)) - units)
     tissue = np.abs(units - hu.to_network(np.float32(40))) < 200 / 4096
@@ -259,8 +259,8 @@ def _system(dimensions=2, epochs=3, **settings):
         settings=AdlSettings(**settings),
     )
     system.compile(
-        denoiser_optimizer=keras.optimizers.Adam(1e-3),
-        discriminator_optimizer=keras.optimizers.Adam(1e-3),
+        keras.optimizers.Adam(1e-3),
+        keras.optimizers.Adam(1e-3),
     )
     return system
 
@@ -285,9 +285,9 @@ def test_each_phase_trains_what_it_should(dimensions):
     changed = {}
     for epoch in range(3):
         system.begin_epoch(epoch)
-        before = _values(system.denoiser), _values(system.discriminator)
+        before = _values(system.denoiser), _values(system.opponent)
         logs = system.train_step(batch)
-        after = _values(system.denoiser), _values(system.discriminator)
+        after = _values(system.denoiser), _values(system.opponent)
         # Moving statistics count too: a frozen denoiser is frozen.
         changed[system.phase] = tuple(map(_changed, before, after))
         assert list(logs) == [mean.name for mean in system.metrics]
@@ -298,7 +298,7 @@ def test_each_phase_trains_what_it_should(dimensions):
         "joint": (True, True),
     }
     assert int(system.optimizer.iterations) == 2
-    assert int(system.discriminator_optimizer.iterations) == 2
+    assert int(system.opponent_optimizer.iterations) == 2
 
 
 def test_fit_compiles_each_phase_anew():
@@ -310,7 +310,7 @@ def test_fit_compiles_each_phase_anew():
     assert set(history) == {mean.name for mean in system.metrics}
     assert history["discriminator_loss"][0] == 0 < history["discriminator_loss"][1]
     assert int(system.optimizer.iterations) == 1
-    assert int(system.discriminator_optimizer.iterations) == 1
+    assert int(system.opponent_optimizer.iterations) == 1
 
 
 @pytest.mark.parametrize("term", [None, "l1", "pyramid", "histogram", "adv"])
@@ -359,10 +359,8 @@ def test_loss_is_the_weighted_sum_over_scales_and_terms():
 def test_a_discriminator_that_cannot_tell(adversarial, discriminator, deception):
     system = _system(adversarial=adversarial, phases=(0, 0, 1))
     # The denoiser is judged by the discriminator after its update, so there is none.
-    system.discriminator_optimizer.learning_rate = 0.0
-    system.discriminator.set_weights(
-        [np.zeros(w.shape) for w in system.discriminator.weights]
-    )
+    system.opponent_optimizer.learning_rate = 0.0
+    system.opponent.set_weights([np.zeros(w.shape) for w in system.opponent.weights])
     system.begin_epoch(0)
     logs = system.train_step(_batch())
     assert float(logs["discriminator_loss"]) == pytest.approx(discriminator)
@@ -375,8 +373,8 @@ def test_what_the_discriminator_takes_for_fake(mode):
     system = _system(mode=mode)
     system.begin_epoch(1)
     fake = system.denoiser(low_dose)[0] if mode == "paper" else low_dose
-    real_maps = system.discriminator(full_dose, training=True)
-    fake_maps = system.discriminator(fake, training=True)
+    real_maps = system.opponent(full_dose, training=True)
+    fake_maps = system.opponent(fake, training=True)
     expected = np.mean(
         [
             np.mean(np.logaddexp(0, -np.asarray(real)))
@@ -438,7 +436,7 @@ def test_settings_that_train_nothing_are_refused(settings):
 def test_learning_rates_of_the_paper():
     recipe = replace(adl.SPEC.recipe("paper"), options={"width": 2})
     system = adl.make_system(recipe)
-    for optimizer in (system.optimizer, system.discriminator_optimizer):
+    for optimizer in (system.optimizer, system.opponent_optimizer):
         rate = optimizer._learning_rate
         expected = {0: 1e-4, 49_999: 1e-4, 50_000: 4e-5, 99_999: 4e-5}
         for update, value in expected.items():
@@ -450,7 +448,7 @@ def test_schedule_of_quick_ends_with_the_last_update_of_each_network():
     system = adl.make_system(replace(QUICK, options={"width": 2}))
     for optimizer, epochs in (
         (system.optimizer, 9),
-        (system.discriminator_optimizer, 3),
+        (system.opponent_optimizer, 3),
     ):
         rate = optimizer._learning_rate
         updates = epochs * QUICK.steps_per_epoch
@@ -465,7 +463,7 @@ def test_the_joint_learning_rate_follows_a_schedule_of_the_recipe():
     steps = QUICK.steps_per_epoch
     for optimizer, alone in (
         (system.optimizer, 7),
-        (system.discriminator_optimizer, 1),
+        (system.opponent_optimizer, 1),
     ):
         rate = optimizer._learning_rate
         again = adl.PhasedRate.from_config(rate.get_config())
@@ -534,11 +532,11 @@ def test_checkpoints_hold_both_networks_and_both_optimisers():
     names = list(training_variables(system))
     trained = sum(
         len(network.trainable_variables)
-        for network in (system.denoiser, system.discriminator)
+        for network in (system.denoiser, system.opponent)
     )
     assert sum(name.startswith("model/") for name in names) == len(
         system.denoiser.variables
-    ) + len(system.discriminator.variables)
+    ) + len(system.opponent.variables)
     assert sum("momentum" in name for name in names) == trained
     assert sum("velocity" in name for name in names) == trained
 

@@ -7,7 +7,8 @@ import pytest
 import ct_keras
 from ct_keras import hu, models
 from ct_keras.errors import CtKerasError
-from ct_keras.models.pix2pix import IDENTITY_HU, SPEC, make_system
+from ct_keras.models.identity_start import TANH_KNOTS_HU
+from ct_keras.models.pix2pix import SPEC, make_system
 from ct_keras.models.recipes import Recipe
 from ct_keras.training import train
 
@@ -154,7 +155,7 @@ def test_identity_start_is_exact_at_its_knots_and_close_in_soft_tissue():
     keras.utils.set_random_seed(1)
     network = models.Pix2PixGenerator(16, depth=3, initializer="identity")
     draw = np.random.default_rng(0)
-    knots = draw.choice(IDENTITY_HU, (1, 16, 24, 1)).astype(np.float32)
+    knots = draw.choice(TANH_KNOTS_HU, (1, 16, 24, 1)).astype(np.float32)
     tissue = draw.uniform(-160, 240, (1, 32, 16, 1)).astype(np.float32)
     assert hu.to_hu(network(hu.to_network(knots))) == pytest.approx(knots, abs=0.1)
     error = hu.to_hu(network(hu.to_network(tissue))) - tissue
@@ -252,8 +253,8 @@ def test_a_step_updates_the_discriminator_first_then_the_generator():
     )
     rate = 20.0
     system.compile(
-        generator_optimizer=keras.optimizers.SGD(0.1),
-        discriminator_optimizer=keras.optimizers.SGD(rate),
+        keras.optimizers.SGD(0.1),
+        keras.optimizers.SGD(rate),
     )
     batch = tuple(keras.ops.convert_to_tensor(image) for image in (low, full))
     losses = {k: float(v) for k, v in system.train_step(batch).items()}
@@ -271,7 +272,7 @@ def test_a_step_updates_the_discriminator_first_then_the_generator():
     bias = float(np.asarray(system.network.get_layer("out").bias)[0])
     assert bias == pytest.approx(-0.1 * pull / 2, rel=1e-4)
     assert int(system.optimizer.iterations) == 1
-    assert int(system.discriminator_optimizer.iterations) == 1
+    assert int(system.opponent_optimizer.iterations) == 1
 
 
 def test_steps_count_one_update_each_and_metrics_are_means():
@@ -284,7 +285,7 @@ def test_steps_count_one_update_each_and_metrics_are_means():
     data = tf.data.Dataset.from_tensor_slices((low, full)).batch(2)
     history = system.fit(data, epochs=2, verbose=0).history
     assert int(system.optimizer.iterations) == 6
-    assert int(system.discriminator_optimizer.iterations) == 6
+    assert int(system.opponent_optimizer.iterations) == 6
     assert set(history) == {
         *("loss", "adversarial_loss", "l1_loss", "discriminator_loss")
     }
@@ -405,7 +406,7 @@ def test_killed_and_resumed_run_equals_the_undisturbed_bit_for_bit(
     for name, array in expected.items():
         assert np.array_equal(array, arrays[name]), name
     # What was compared holds all that a step depends on.
-    for optimizer in ("optimizer", "discriminator_optimizer"):
+    for optimizer in ("optimizer", "opponent_optimizer"):
         own = [name for name in arrays if name.startswith(f"{optimizer}/")]
         assert sum(arrays[name].any() for name in own if "momentum" in name) > 10
         iterations = next(name for name in own if "iteration" in name)

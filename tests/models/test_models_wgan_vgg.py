@@ -44,8 +44,8 @@ def _small(patch_size=32, **options):
 
 def _sgd():
     return {
-        "generator_optimizer": keras.optimizers.SGD(0.05),
-        "critic_optimizer": keras.optimizers.SGD(0.02),
+        "optimizer": keras.optimizers.SGD(0.05),
+        "opponent_optimizer": keras.optimizers.SGD(0.02),
     }
 
 
@@ -162,7 +162,7 @@ def test_critic_is_float32_under_mixed_precision():
         gan.compile(critic_steps=1, perceptual_weight=0, **_sgd())
     finally:
         keras.config.set_dtype_policy(policy)
-    assert {layer.compute_dtype for layer in gan.critic.layers[1:]} == {"float32"}
+    assert {layer.compute_dtype for layer in gan.opponent.layers[1:]} == {"float32"}
     assert gan.network.get_layer("conv2").compute_dtype == "bfloat16"
     history = gan.fit(_pairs(batches=2)[2], verbose=0).history
     assert np.isfinite(history["gradient_norm_penalty"]).all()
@@ -187,13 +187,15 @@ def _replayed(gan, low, full, settings):
         between = tf.Variable(mix * real + (1 - mix) * fake)
         with tf.GradientTape() as outer:
             with tf.GradientTape() as inner:
-                between_scores = gan.critic(between)
+                between_scores = gan.opponent(between)
             gradient = tf.reshape(inner.gradient(between_scores, between), (2, -1))
             penalty = tf.reduce_mean((tf.norm(gradient, axis=1) - 1) ** 2)
-            loss = tf.reduce_mean(gan.critic(fake)) - tf.reduce_mean(gan.critic(real))
+            loss = tf.reduce_mean(gan.opponent(fake)) - tf.reduce_mean(
+                gan.opponent(real)
+            )
             if settings["constraint"] == "penalty":
                 loss += settings["gradient_penalty"] * penalty
-        weights = gan.critic.trainable_variables
+        weights = gan.opponent.trainable_variables
         for weight, slope in zip(weights, outer.gradient(loss, weights), strict=True):
             weight.assign(weight - 0.02 * slope)
             if settings["constraint"] == "clip":
@@ -201,7 +203,7 @@ def _replayed(gan, low, full, settings):
     with tf.GradientTape() as tape:
         fake = centre(gan.network(low[-1]))
         difference = fake - centre(full[-1])
-        loss = -tf.reduce_mean(gan.critic(fake))
+        loss = -tf.reduce_mean(gan.opponent(fake))
         # The extractor of the test doubles the image.
         loss += settings["perceptual_weight"] * tf.reduce_mean((2 * difference) ** 2)
         loss += settings["pixel_weight"] * tf.reduce_mean(difference**2)
@@ -226,13 +228,13 @@ def test_one_step_is_that_of_the_algorithm_box(padding, constraint):
     doubling = keras.Model(image, keras.layers.Rescaling(2.0)(image))
     size = {"same": 32, "valid": 16}[padding]
     gan, by_hand = _small(size, padding=padding), _small(size, padding=padding)
-    before = gan.network.get_weights() + gan.critic.get_weights()
+    before = gan.network.get_weights() + gan.opponent.get_weights()
     gan.compile(**_sgd(), **settings, feature_extractor=doubling, clip_value=0.05)
     low, full, dataset = _pairs(batches=3)
     gan.fit(dataset, verbose=0)
     _replayed(by_hand, low, full, settings | {"padding": padding})
-    after = gan.network.get_weights() + gan.critic.get_weights()
-    expected = by_hand.network.get_weights() + by_hand.critic.get_weights()
+    after = gan.network.get_weights() + gan.opponent.get_weights()
+    expected = by_hand.network.get_weights() + by_hand.opponent.get_weights()
     for old, new, wanted in zip(before, after, expected, strict=True):
         # What changed, not the values, must agree.
         assert new - old == pytest.approx(wanted - old, rel=2e-3, abs=2e-6)
@@ -243,8 +245,8 @@ def test_four_updates_of_the_critic_for_one_of_the_generator():
     gan = _small()
     gan.compile(perceptual_weight=0)
     gan.fit(_pairs(batches=17)[2], verbose=0)
-    assert int(gan.generator_optimizer.iterations) == 3
-    assert int(gan.critic_optimizer.iterations) == 12
+    assert int(gan.optimizer.iterations) == 3
+    assert int(gan.opponent_optimizer.iterations) == 12
 
 
 def test_every_point_of_the_penalty_is_drawn_anew():
@@ -259,7 +261,7 @@ def test_clipped_critic_stays_within_bounds():
     gan = _small()
     gan.compile(perceptual_weight=0, critic_steps=1, constraint="clip")
     history = gan.fit(_pairs(batches=2)[2], verbose=0).history
-    weights = gan.critic.get_weights()
+    weights = gan.opponent.get_weights()
     assert max(np.abs(w).max() for w in weights) == pytest.approx(0.01)
     assert history["gradient_norm_penalty"] == [0]
 
@@ -274,16 +276,16 @@ def test_gan_of_a_user_with_few_lines(phantom_records):
     history = gan.fit(patches, epochs=2, verbose=0).history
     assert {"loss", "critic_loss", "wasserstein", "perceptual", "mse"} < set(history)
     assert len(history["loss"]) == 2
-    assert int(gan.generator_optimizer.iterations) == 4
+    assert int(gan.optimizer.iterations) == 4
     assert ct_keras.Denoiser(gan.network)(np.zeros((9, 11))).shape == (9, 11)
 
 
 def test_defaults_are_those_of_the_paper(monkeypatch):
     gan = models.WganVgg()
     assert gan.network.count_params() == 56_097
-    assert gan.critic.count_params() == 27_360_705
+    assert gan.opponent.count_params() == 27_360_705
     gan.compile(perceptual_weight=0)
-    for optimizer in (gan.generator_optimizer, gan.critic_optimizer):
+    for optimizer in (gan.optimizer, gan.opponent_optimizer):
         config = optimizer.get_config()
         values = [config[key] for key in ("learning_rate", "beta_1", "beta_2")]
         assert values == pytest.approx([1e-5, 0.5, 0.9])
@@ -306,9 +308,7 @@ def test_defaults_are_those_of_the_paper(monkeypatch):
     [
         {"constraint": "none"},
         {"critic_steps": 0},
-        dict.fromkeys(
-            ("generator_optimizer", "critic_optimizer"), keras.optimizers.SGD()
-        ),
+        dict.fromkeys(("optimizer", "opponent_optimizer"), keras.optimizers.SGD()),
     ],
 )
 def test_wrong_settings_are_refused(settings):
@@ -333,7 +333,7 @@ def test_checkpoint_holds_both_optimisers_and_the_seed_but_no_extractor():
     gan = _small()
     gan.compile(feature_extractor="filter_bank")
     names = list(training_variables(gan))
-    weights = len(gan.network.weights) + len(gan.critic.weights)
+    weights = len(gan.network.weights) + len(gan.opponent.weights)
     moments = 2 * (weights + 2)  # two of Adam's for each, its counter and its rate
     assert len(names) == weights + 1 + moments
     assert sum("seed_generator_state" in name for name in names) == 1
@@ -389,4 +389,4 @@ def test_killed_in_the_middle_and_resumed_ends_alike(
     assert first.keys() == second.keys()
     assert [k for k in first if not np.array_equal(first[k], second[k])] == []
     counters = {k.split("/")[0]: int(v) for k, v in first.items() if "iterat" in k}
-    assert counters == {"critic_optimizer": 12, "generator_optimizer": 6}
+    assert counters == {"opponent_optimizer": 12, "optimizer": 6}
