@@ -27,7 +27,7 @@ class Stopped(BaseException):
 
     def __str__(self) -> str:
         name = signal.Signals(self.number).name
-        return f"stopped by {name}; unfinished output was removed"
+        return f"stopped by {name}; nothing half-written was left"
 
     @property
     def exit_code(self) -> int:
