@@ -48,12 +48,14 @@ def noise_level_hu(series: Series, *, slices: int = 5) -> float | None:
     Returns:
         The global noise index in HU, None where there is too little soft tissue.
     """
-    count = len(series)
+    read = (series.read(index).hu for index in middle_slices(len(series), slices))
+    return noise_index_hu(read, series.spacing_mm[1:])
+
+
+def middle_slices(count: int, slices: int = 5) -> list[int]:
+    """Returns which of so many slices are looked at, spread over the middle half."""
     ends = (count - 1) * np.array([0.25, 0.75])
-    indices = np.unique(np.rint(np.linspace(*ends, slices)).astype(int))
-    _, row_mm, column_mm = series.spacing_mm
-    slices = (series.read(index).hu for index in indices)
-    return noise_index_hu(slices, (row_mm, column_mm))
+    return np.unique(np.rint(np.linspace(*ends, slices)).astype(int)).tolist()
 
 
 def noise_index_hu(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -12,6 +13,7 @@ import numpy as np
 from ct_keras.denoising.method import Method, check_strength
 from ct_keras.denoising.methods import as_method
 from ct_keras.dicom import Series, SeriesWriter, require_volume
+from ct_keras.dicom.pixels import SlicePixels
 from ct_keras.errors import Finding
 from ct_keras.files import check_apart, check_output_folder
 from ct_keras.progress import track
@@ -74,7 +76,10 @@ def denoise_series(
         require_volume(series.sources)
     _check_outputs(series, out, quality_control, overwrite=overwrite)
     name, ranges = method.identity.name, method.ranges
-    entrance = check_series(series, ranges, model=name, override=override_guards)
+    reader = _Reader(series)
+    entrance = check_series(
+        series, ranges, model=name, override=override_guards, read=reader.look
+    )
     audit = Audit(series.spacing_mm[1:])
     derivation = method.derivation(strength)
     if entrance.overridden:
@@ -89,11 +94,11 @@ def denoise_series(
         neighbours=method.neighbours(len(series)),
     )
     with writer:
-        slices = _denoised(method, series, strength)
+        slices = _denoised(method, reader, strength)
         bar = track(slices, "Denoising", total=len(series), enabled=progress)
-        for index, (low, hu) in enumerate(bar):
-            writer.write(index, hu)
-            audit.look(index, low, hu)
+        for index, (pixels, hu) in enumerate(bar):
+            writer.write(index, hu, pixels)
+            audit.look(index, pixels.hu, hu)
     if quality_control is not None:
         write_quality_control(
             quality_control,
@@ -121,23 +126,50 @@ def _check_outputs(
     check_apart(outputs, [("series", folder) for folder in folders])
 
 
+class _Reader:
+    """Reads slices; what the guards looked at waits for its turn to be denoised."""
+
+    def __init__(self, series: Series):
+        self.series = series
+        self._waiting: dict[int, SlicePixels] = {}
+
+    def look(self, index: int) -> SlicePixels:
+        """Reads a slice before its turn."""
+        pixels = self._waiting[index] = self.take(index)
+        return pixels
+
+    def take(self, index: int) -> SlicePixels:
+        """Gives a slice away, read just now or before."""
+        early = self._waiting.pop(index, None)
+        return self.series.read(index) if early is None else early
+
+    def ahead(self) -> Iterator[SlicePixels]:
+        """Yields each slice in its turn while the next one is being read."""
+        with ThreadPoolExecutor(1) as pool:
+            coming = pool.submit(self.take, 0)
+            for index in range(1, len(self.series)):
+                pixels = coming.result()
+                coming = pool.submit(self.take, index)
+                yield pixels
+            yield coming.result()
+
+
 def _denoised(
-    method: Method, series: Series, strength: float
-) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Yields each slice before and after."""
-    slices = _read_ahead(series)
-    spacing_mm = series.spacing_mm[1:]
-    results = method.denoise_slices(slices, series.shape, spacing_mm, strength)
-    # Kept in memory, the slices around a block would grow with its depth.
-    return ((series.read(index).hu, hu) for index, hu in enumerate(results))
+    method: Method, reader: _Reader, strength: float
+) -> Iterator[tuple[SlicePixels, np.ndarray]]:
+    """Yields each slice and its result."""
+    series = reader.series
+    under_way: deque[SlicePixels] = deque()
 
-
-def _read_ahead(series: Series) -> Iterator[np.ndarray]:
-    """Yields the HU of each slice while the next one is being read."""
-    with ThreadPoolExecutor(1) as reader:
-        coming = reader.submit(series.read, 0)
-        for index in range(1, len(series)):
-            pixels = coming.result()
-            coming = reader.submit(series.read, index)
+    def slices() -> Iterator[np.ndarray]:
+        for pixels in reader.ahead():
+            # Kept in memory, the slices around a block would grow with its depth.
+            if method.dimensions == 2:
+                under_way.append(pixels)
             yield pixels.hu
-        yield coming.result().hu
+
+    results = method.denoise_slices(
+        slices(), series.shape, series.spacing_mm[1:], strength
+    )
+    for index, hu in enumerate(results):
+        yield under_way.popleft() if under_way else series.read(index), hu

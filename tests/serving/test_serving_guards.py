@@ -1,5 +1,6 @@
 """Guards: scans that a model does not know, and structure in what it took away."""
 
+import builtins
 import json
 from dataclasses import dataclass
 from types import SimpleNamespace
@@ -455,3 +456,39 @@ def test_overriding_a_refusal_is_recorded_in_the_series(phantom_patients, tmp_pa
     denoise_series(series, tmp_path / "out", denoiser, override_guards=True)
     derived = read_series(tmp_path / "out").header
     assert "guards_overridden" in derived.DerivationDescription
+
+
+class Opens:
+    """Counts how often each source file is opened."""
+
+    def __init__(self, folder, monkeypatch):
+        self.counts = {str(path): 0 for path in folder.glob("*.dcm")}
+        self._open = builtins.open
+        monkeypatch.setattr(builtins, "open", self)
+
+    def __call__(self, file, *args, **options):
+        if str(file) in self.counts:
+            self.counts[str(file)] += 1
+        return self._open(file, *args, **options)
+
+
+@pytest.mark.parametrize(("dimensions", "most"), [(2, 1), (3, 2)])
+def test_pixels_and_header_travel_with_the_slice(
+    tmp_path, monkeypatch, dimensions, most
+):
+    shape, spacing_mm = (7, 96, 96), (5.0, 4.0, 4.0)
+    phantom = make_phantom(3, region="abdomen", shape=shape, spacing_mm=spacing_mm)
+    write_phantom(phantom, tmp_path / "in")
+    series = read_series(tmp_path / "in")
+
+    def method(hu):
+        return hu - 1
+
+    method.dimensions = dimensions
+    opens = Opens(tmp_path / "in", monkeypatch)
+    denoise_series(series, tmp_path / "out", method)
+    assert len(opens.counts) == 7
+    assert max(opens.counts.values()) == most
+    derived = read_series(tmp_path / "out")
+    np.testing.assert_array_equal(derived.hu, series.hu - 1)
+    assert derived.header.PatientID == series.header.PatientID

@@ -11,9 +11,8 @@ import numpy as np
 from ct_keras import hu as scale
 from ct_keras.files import atomic_folder
 from ct_keras.notice import NOTICE
-from ct_keras.serving.guards.audit import Audit
-from ct_keras.serving.guards.audit_findings import PEAK_LIMIT
-from ct_keras.serving.guards.entrance import Entrance
+from ct_keras.serving.guards.after import PEAK_LIMIT, Audit
+from ct_keras.serving.guards.before import Entrance
 
 _RESIDUAL_HU = 60.0
 

@@ -6,6 +6,8 @@ or a model without them, only the values are checked: are they Hounsfield units?
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import cv2
@@ -15,7 +17,8 @@ from ct_keras.dicom import Series
 from ct_keras.dicom.pixels import SlicePixels
 from ct_keras.errors import CtKerasError, Finding
 from ct_keras.hu import PADDING_HU
-from ct_keras.image_quality import noise_frequency_per_cm, noise_level_hu
+from ct_keras.image_quality import noise_frequency_per_cm, noise_index_hu
+from ct_keras.image_quality.noise import middle_slices
 from ct_keras.metrics.tissues import FAT_TO_SOFT_HU
 
 #: Estimates and headers this far outside a range still count as inside.
@@ -30,7 +33,6 @@ MOST_BELOW_AIR = 1e-3
 #: Between lung and fat lie only borders: never so many times more than soft tissue.
 BETWEEN_HU = (-500.0, -200.0)
 MOST_BETWEEN = 2.0
-_SLICES = 3
 _BIN_HU = 10.0
 #: Noise alone takes single pixels of air below -1100 HU, but hardly means of 5 x 5.
 _MEAN_PIXELS = 5
@@ -56,7 +58,12 @@ class Entrance:
 
 
 def check_series(
-    series: Series, ranges: dict | None, *, model: str, override: bool = False
+    series: Series,
+    ranges: dict | None,
+    *,
+    model: str,
+    override: bool = False,
+    read: Callable[[int], SlicePixels] | None = None,
 ) -> Entrance:
     """Compares a series with what a model was trained on.
 
@@ -65,6 +72,8 @@ def check_series(
         ranges: From the model card; None if nothing is known.
         model: Name of the model, for the findings.
         override: Note refusals instead of raising them.
+        read: Gives a slice by its number, where they are not to be read from the
+            series; each is asked for once.
 
     Returns:
         Measures and findings: CTK-W060 (header), W061 (noise level), W062 (texture).
@@ -76,12 +85,15 @@ def check_series(
             twice the upper end of the range.
     """
     count = len(series)
-    indices = sorted({count // 4, count // 2, 3 * count // 4})[:_SLICES]
-    slices = [series.read(index) for index in indices]
+    look = functools.cache(read or series.read)
+    indices = sorted({count // 4, count // 2, 3 * count // 4})
+    slices = [look(index) for index in indices]
     refusals = [_not_hounsfield(slices)]
-    noise = noise_level_hu(series)
+    spacing_mm = series.spacing_mm[1:]
+    middle = (look(index).hu for index in middle_slices(count))
+    noise = noise_index_hu(middle, spacing_mm)
     planes = [pixels.hu for pixels in slices]
-    texture = noise_frequency_per_cm(planes, series.spacing_mm[1:])
+    texture = noise_frequency_per_cm(planes, spacing_mm)
     findings = []
     if ranges:
         findings += _header(series, ranges, model)

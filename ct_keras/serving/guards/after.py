@@ -15,7 +15,6 @@ import numpy as np
 from ct_keras.errors import Finding
 from ct_keras.hu import FLOOR_HU
 from ct_keras.metrics.tissues import TISSUES
-from ct_keras.serving.guards import audit_findings
 
 #: Pixel of the audit in mm, and the blobs that are looked for (Gaussian SD in mm).
 PIXEL_MM = 1.5
@@ -24,6 +23,20 @@ BLOBS_MM = (2.4, 4.0)
 BANDS_MM = (0.9, 1.5, 2.6, 4.5)
 #: A change by more than so many local standard deviations is far.
 FAR_SIGMAS = 5.0
+#: A change that stands out of the removed noise by more than this is structure.
+PEAK_LIMIT = 7.0
+#: Of the size of what was removed with the edges that are left.
+CORRELATION_LIMIT = 0.2
+#: Share of the input's power in a band of frequency that what was removed may have. A
+#: filter that only lowers noise stays below 1 in all of them.
+POWER_LIMIT = 1.1
+#: Mean change of a kind of tissue in HU.
+BIAS_LIMIT_HU = 2.0
+#: Share of pixels that may change by more than five local standard deviations.
+FAR_SHARE_LIMIT = 1e-3
+#: Less noise than this share of the input's is left by no filter that still looks at
+#: the image.
+LEAST_NOISE_LEFT = 0.05
 _FLAT_HU_PER_PIXEL = 12.0
 #: Stored values are whole HU, so less roughness than this cannot be told from none.
 _LEAST_ROUGHNESS_HU = 0.1
@@ -146,9 +159,9 @@ class Audit:
             worst_slice=worst_slice,
             worst_place=(row * self._factor, column * self._factor),
             findings=[
-                *audit_findings.structure(self._peaks, correlation),
-                *audit_findings.replaced(removed_power),
-                *audit_findings.sanity(bias, far_share, noise_left, self._not_finite),
+                *_structure(self._peaks, correlation),
+                *_replaced(removed_power),
+                *_sanity(bias, far_share, noise_left, self._not_finite),
             ],
         )
 
@@ -228,3 +241,77 @@ def _roughness(image: np.ndarray, flat: np.ndarray) -> float:
     """Standard deviation of what a small blur takes away."""
     rough = float((image - cv2.blur(image, (5, 5)))[flat].std())
     return max(rough, _LEAST_ROUGHNESS_HU)
+
+
+def _structure(peaks: list[float], correlation: float) -> list[Finding]:
+    """Blobs and edges in what was removed."""
+    slices = [index for index, peak in enumerate(peaks) if peak > PEAK_LIMIT]
+    findings = []
+    if slices:
+        shown = ", ".join(map(str, slices[:5])) + (", ..." if len(slices) > 5 else "")
+        findings.append(
+            Finding(
+                "CTK-W065",
+                f"removed noise shows structure: blobs of up to {max(peaks):.0f} "
+                f"standard deviations in {len(slices)} slices ({shown})",
+            )
+        )
+    if correlation > CORRELATION_LIMIT:
+        findings.append(
+            Finding(
+                "CTK-W065",
+                "removed noise shows structure: it follows edges (correlation "
+                f"{correlation:.2f})",
+            )
+        )
+    return findings
+
+
+def _replaced(removed_power: list[float] | None) -> list[Finding]:
+    """Noise that was taken away and other noise put in its place."""
+    if removed_power is None or max(removed_power) <= POWER_LIMIT:
+        return []
+    return [
+        Finding(
+            "CTK-W065",
+            f"removed noise shows structure: it has {max(removed_power):.0%} of the "
+            "input's power in a band of frequency, so something was put in its place",
+        )
+    ]
+
+
+def _sanity(
+    bias: dict[str, float | None],
+    far_share: float,
+    noise_left: float | None,
+    not_finite: int,
+) -> list[Finding]:
+    """Means that moved, pixels far off, too much or too little noise, no numbers."""
+    findings = [
+        Finding("CTK-W064", f"mean of {name} changed by {change:+.1f} HU")
+        for name, change in bias.items()
+        if change is not None and abs(change) > BIAS_LIMIT_HU
+    ]
+    if far_share > FAR_SHARE_LIMIT:
+        findings.append(
+            Finding(
+                "CTK-W064",
+                f"{far_share:.2%} of the voxels changed by more than 5 local SD",
+            )
+        )
+    if noise_left is not None and noise_left > 1.0:
+        findings.append(
+            Finding("CTK-W064", f"noise rose to {noise_left:.0%} of the input's")
+        )
+    if noise_left is not None and noise_left < LEAST_NOISE_LEFT:
+        findings.append(
+            Finding(
+                "CTK-W064",
+                f"only {noise_left:.1%} of the input's noise is left: no texture of CT",
+            )
+        )
+    if not_finite:
+        findings.append(
+            Finding("CTK-W064", f"{not_finite} values of the output are no number")
+        )
+    return findings
