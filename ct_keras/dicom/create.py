@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import datetime
+import copy
 import hashlib
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 from pydicom.dataset import Dataset
@@ -23,27 +22,6 @@ from ct_keras.files import atomic_folder
 from ct_keras.hu import to_stored
 
 _LOWEST, _HIGHEST = -(2**15), 2**15 - 1
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Content:
-    """What the headers of a new series say, apart from position and pixels."""
-
-    patient_id: str
-    patient_name: str
-    series_description: str
-    kernel: str | None
-    kvp: float
-    exposure_mas: float | None
-    body_part: str | None
-    intercept: float
-    series_number: int
-    spacing_mm: tuple[float, float, float]
-    shape: tuple[int, int, int]
-    study_uid: str
-    frame_uid: str
-    series_uid: str
-    moment: datetime.datetime
 
 
 def create_series(
@@ -90,41 +68,35 @@ def create_series(
             CTK-E070, not finite; CTK-E071 or E073, if it cannot be written.
     """
     hu = np.asarray(hu)
-    if hu.ndim != 3 or not hu.size or len(spacing_mm) != 3:
+    if hu.ndim != 3 or min(hu.shape[1:]) < 2 or not len(hu) or len(spacing_mm) != 3:
         raise CtKerasError(
             "CTK-E000",
             "a series needs slices, rows and columns, and three spacings",
             received=f"shape {hu.shape}, {len(spacing_mm)} spacings",
         )
-    study = content_uid("study", seed_uid, patient_id)
     digests = [_digest(index, image, intercept) for index, image in enumerate(hu)]
     whole = hashlib.sha256("".join(digests).encode()).hexdigest()
-    content = _Content(
-        patient_id=patient_id,
-        patient_name=patient_name or f"PHANTOM^{patient_id.removeprefix('PHANTOM-')}",
-        series_description=series_description[:64],
-        kernel=kernel,
-        kvp=kvp,
-        exposure_mas=exposure_mas,
-        body_part=body_part,
-        intercept=intercept,
-        series_number=series_number,
-        spacing_mm=tuple(float(value) for value in spacing_mm),
-        shape=hu.shape,
-        study_uid=study,
-        frame_uid=content_uid("frame of reference", study),
-        series_uid=content_uid("series", study, series_description, whole),
-        moment=now(),
-    )
+    study = content_uid("study", seed_uid, patient_id)
+    series = content_uid("series", study, series_description, whole)
+    common = Dataset()
+    common.StudyInstanceUID, common.SeriesInstanceUID = study, series
+    common.FrameOfReferenceUID = content_uid("frame of reference", study)
+    name = patient_name or f"PHANTOM^{patient_id.removeprefix('PHANTOM-')}"
+    _add_patient(common, patient_id, name)
+    _add_study(common, series_description[:64], series_number)
+    _add_acquisition(common, kernel, kvp, exposure_mas, body_part)
+    _add_pixel_format(common, hu.shape[1:], intercept)
     making = atomic_folder(out, overwrite=overwrite, kind="series")
     with making as folder, quiet_pydicom():
         for index, image in enumerate(hu):
-            header = _header(content, index)
+            header = copy.deepcopy(common)
+            header.SOPInstanceUID = content_uid("instance", series, str(index))
+            _add_plane(header, index, [float(step) for step in spacing_mm])
+            header.file_meta = file_meta(header.SOPInstanceUID)
+            header.preamble = b"\0" * 128
             path = folder / f"IM{index + 1:05d}.dcm"
             save_slice(header, _stored(index, image, intercept), path)
-            verify_slice(
-                path, header.SOPInstanceUID, content.series_uid, digests[index]
-            )
+            verify_slice(path, header.SOPInstanceUID, series, digests[index])
 
 
 def _stored(slice_index: int, hu: np.ndarray, intercept: float) -> np.ndarray:
@@ -146,45 +118,36 @@ def _digest(slice_index: int, hu: np.ndarray, intercept: float) -> str:
     return hashlib.sha256(stored.tobytes()).hexdigest()
 
 
-def _header(content: _Content, slice_index: int) -> Dataset:
-    dataset = Dataset()
+def _add_patient(dataset: Dataset, patient_id: str, patient_name: str) -> None:
     dataset.SpecificCharacterSet = "ISO_IR 100"
-    dataset.SOPClassUID = CT_IMAGE
-    dataset.SOPInstanceUID = content_uid(
-        "instance", content.series_uid, str(slice_index)
-    )
-    dataset.StudyInstanceUID = content.study_uid
-    dataset.SeriesInstanceUID = content.series_uid
-    dataset.FrameOfReferenceUID = content.frame_uid
-    dataset.PositionReferenceIndicator = ""
-    _add_patient_and_study(dataset, content)
-    _add_acquisition(dataset, content)
-    _add_plane(dataset, content, slice_index)
-    _add_pixel_format(dataset, content)
-    dataset.file_meta = file_meta(dataset.SOPInstanceUID)
-    dataset.preamble = b"\0" * 128
-    return dataset
-
-
-def _add_patient_and_study(dataset: Dataset, content: _Content) -> None:
-    dataset.PatientName = content.patient_name
-    dataset.PatientID = content.patient_id
+    dataset.PatientName = patient_name
+    dataset.PatientID = patient_id
     dataset.PatientBirthDate = ""
     dataset.PatientSex = ""
+
+
+def _add_study(dataset: Dataset, description: str, series_number: int) -> None:
+    dataset.SOPClassUID = CT_IMAGE
+    dataset.PositionReferenceIndicator = ""
     dataset.StudyDescription = "SYNTHETIC PHANTOM"
     dataset.StudyID = "1"
     dataset.AccessionNumber = ""
     dataset.ReferringPhysicianName = ""
-    dataset.SeriesNumber = content.series_number
-    dataset.SeriesDescription = content.series_description
-    date = content.moment.strftime("%Y%m%d")
-    time = content.moment.strftime("%H%M%S")
+    dataset.SeriesNumber = series_number
+    dataset.SeriesDescription = description
+    moment = now()
     for event in ("Study", "Series", "Content", "InstanceCreation"):
-        setattr(dataset, f"{event}Date", date)
-        setattr(dataset, f"{event}Time", time)
+        setattr(dataset, f"{event}Date", moment.strftime("%Y%m%d"))
+        setattr(dataset, f"{event}Time", moment.strftime("%H%M%S"))
 
 
-def _add_acquisition(dataset: Dataset, content: _Content) -> None:
+def _add_acquisition(
+    dataset: Dataset,
+    kernel: str | None,
+    kvp: float,
+    exposure_mas: float | None,
+    body_part: str | None,
+) -> None:
     dataset.Modality = "CT"
     # SECONDARY: made by a program, not by an examination.
     dataset.ImageType = ["DERIVED", "SECONDARY", "AXIAL"]
@@ -196,21 +159,21 @@ def _add_acquisition(dataset: Dataset, content: _Content) -> None:
     dataset.SoftwareVersions = __version__
     dataset.PatientPosition = "HFS"
     dataset.AcquisitionNumber = 1
-    dataset.KVP = f"{content.kvp:g}"
-    if content.body_part:
-        dataset.BodyPartExamined = content.body_part
-    if content.kernel:
-        dataset.ConvolutionKernel = content.kernel
-    if content.exposure_mas:
-        current = max(1, round(content.exposure_mas))
+    dataset.KVP = f"{kvp:g}"
+    if body_part:
+        dataset.BodyPartExamined = body_part
+    if kernel:
+        dataset.ConvolutionKernel = kernel
+    if exposure_mas:
+        current = max(1, round(exposure_mas))
         dataset.XRayTubeCurrent = current
-        dataset.ExposureTime = round(1000 * content.exposure_mas / current)
+        dataset.ExposureTime = round(1000 * exposure_mas / current)
         dataset.Exposure = current
 
 
-def _add_plane(dataset: Dataset, content: _Content, slice_index: int) -> None:
-    slice_mm, row_mm, column_mm = content.spacing_mm
-    _, rows, columns = content.shape
+def _add_plane(dataset: Dataset, slice_index: int, spacing_mm: Sequence[float]) -> None:
+    slice_mm, row_mm, column_mm = spacing_mm
+    rows, columns = dataset.Rows, dataset.Columns
     corner = (-(columns - 1) / 2 * column_mm, -(rows - 1) / 2 * row_mm)
     height = slice_index * slice_mm
     dataset.InstanceNumber = slice_index + 1
@@ -227,15 +190,17 @@ def _decimal(value: float) -> str:
     return f"{value:.10g}" if abs(value) < 1e5 else f"{value:.6g}"
 
 
-def _add_pixel_format(dataset: Dataset, content: _Content) -> None:
-    _, dataset.Rows, dataset.Columns = content.shape
+def _add_pixel_format(
+    dataset: Dataset, shape: tuple[int, int], intercept: float
+) -> None:
+    dataset.Rows, dataset.Columns = shape
     dataset.SamplesPerPixel = 1
     dataset.PhotometricInterpretation = "MONOCHROME2"
     dataset.BitsAllocated = 16
     dataset.BitsStored = 16
     dataset.HighBit = 15
     dataset.PixelRepresentation = 1
-    dataset.RescaleIntercept = f"{content.intercept:g}"
+    dataset.RescaleIntercept = f"{intercept:g}"
     dataset.RescaleSlope = "1"
     dataset.RescaleType = "HU"
     dataset.WindowCenter = "40"

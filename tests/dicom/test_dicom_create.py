@@ -87,3 +87,16 @@ def test_impossible_values_are_refused(hu, tmp_path, value, code):
 def test_one_image_is_no_series(tmp_path):
     with pytest.raises(CtKerasError, match="CTK-E000"):
         create_series(np.zeros((64, 64)), (1, 1, 1), tmp_path / "a", **DETAILS)
+
+
+@pytest.mark.parametrize("shape", [(64, 64, 1), (0, 64, 64), (64, 64)])
+def test_other_axes_are_refused(tmp_path, shape):
+    with pytest.raises(CtKerasError, match="CTK-E000"):
+        create_series(
+            np.zeros(shape),
+            (1, 1, 1),
+            tmp_path / "out",
+            patient_id="P",
+            series_description="x",
+        )
+    assert not (tmp_path / "out").exists()

@@ -25,6 +25,7 @@ MAYO_TREES = {
     "dose first": "{dose}_{variant}/{patient}",
     "as downloaded": "3mm B30/{dose}_{variant}/{patient}/{dose}_{variant}",
     "with a folder below": "{patient}/{dose}_{variant}/DICOM",
+    "in another case": "{dose}_{variant}/{patient}",
 }
 
 
@@ -36,6 +37,8 @@ def test_mayo(write_ct, tmp_path, tree):
                 place = MAYO_TREES[tree].format(
                     patient=patient, dose=dose, variant=variant
                 )
+                if tree == "in another case":
+                    place = place.lower() if dose == "full" else place.upper()
                 write_ct(
                     tmp_path / place,
                     patient=f"secret{number}",
@@ -49,7 +52,7 @@ def test_mayo(write_ct, tmp_path, tree):
     assert {case.facts.dose_fraction for case in found} == {0.25}
     for case in found:
         assert len(case.pairs) == 2
-        assert all("quarter" in str(pair.low.path) for pair in case.pairs)
+        assert all("quarter" in str(pair.low.path).lower() for pair in case.pairs)
         assert all("full" in str(pair.full.path) for pair in case.pairs)
     chosen = cases(tmp_path, "mayo", variants=("3mm",))
     assert [case.facts.kernel for case in chosen] == ["B30f", "B30f"]

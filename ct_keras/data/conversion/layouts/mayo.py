@@ -24,7 +24,7 @@ from ct_keras.errors import CtKerasError
 from ct_keras.files import MARKER
 
 _NAME = re.compile(r"(full|quarter)[ _-]?([13])mm(?:[ _-]?(sharp))?", re.IGNORECASE)
-_PATIENT = re.compile(r"[A-Z]\d{3}")
+_PATIENT = re.compile(r"[A-Z]\d{3}", re.IGNORECASE)
 QUARTER = 0.25
 
 
@@ -85,6 +85,6 @@ def _place(parts: tuple[str, ...], root_name: str) -> tuple[str, str, str] | Non
     variant = f"{thickness}mm" + ("_sharp" if sharp else "")
     below = list(parts[last + 1 :])
     above = [parts[i] for i in range(last) if not matches[i]]
-    numbered = [part for part in (*parts, root_name) if _PATIENT.fullmatch(part)]
+    numbered = [p.upper() for p in (*parts, root_name) if _PATIENT.fullmatch(p)]
     patient = (numbered or below or above[-1:] or [root_name])[0]
     return patient, variant, dose.lower()
