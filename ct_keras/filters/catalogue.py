@@ -18,6 +18,7 @@ from ct_keras.filters import (
     wavelet,
 )
 from ct_keras.filters.registry import Filter
+from ct_keras.registry import Registry
 
 
 class Parameter(NamedTuple):
@@ -178,4 +179,4 @@ _ENTRIES = (
         clip_limit=Parameter(0.01, "share of pixels that one grey value may have"),
     ),
 )
-FILTERS = {entry.name: entry for entry in _ENTRIES}
+FILTERS = Registry("filter", _ENTRIES)

@@ -10,6 +10,7 @@ import numpy as np
 from ct_keras import hu
 from ct_keras.arrays import as_hu
 from ct_keras.errors import CtKerasError
+from ct_keras.registry import Registry
 
 
 @dataclass(frozen=True)
@@ -114,15 +115,7 @@ def get(name: str, /, **parameters: float | None) -> Filter:
     Raises:
         CtKerasError: CTK-E092 for an unknown name, CTK-E000 for an unknown parameter.
     """
-    catalogue = _catalogue()
-    if name not in catalogue:
-        raise CtKerasError(
-            "CTK-E092",
-            "no filter of that name",
-            received=name,
-            expected=", ".join(catalogue),
-        )
-    return catalogue[name].with_parameters(**parameters)
+    return _catalogue().find(name).with_parameters(**parameters)
 
 
 def get_denoiser(name: str, /, **parameters: float | None) -> Filter:
@@ -147,7 +140,8 @@ def require_hu(chosen: Filter) -> Filter:
     return chosen
 
 
-def _catalogue() -> Mapping[str, Filter]:
+def _catalogue() -> Registry[Filter]:
+    # Here, so that names and errors of other rooms do not wait for OpenCV and SciPy.
     from ct_keras.filters.catalogue import FILTERS
 
     return FILTERS

@@ -10,7 +10,6 @@ import logging
 
 import keras
 
-from ct_keras.errors import CtKerasError
 from ct_keras.models import (
     adl,
     pix2pix,
@@ -38,6 +37,7 @@ from ct_keras.models.seo_resnet import DilatedBackprop, SeoAdam, SeoResNet
 from ct_keras.models.sizes import SizeRule, halo_of, size_rule_of
 from ct_keras.models.systems import TrainingSystem, TwoPlayerSystem
 from ct_keras.models.wgan_vgg import WganVgg, WganVggCritic, WganVggGenerator
+from ct_keras.registry import Registry
 
 __all__ = [
     "Adl",
@@ -93,9 +93,9 @@ def _set_keras() -> None:
 _set_keras()
 
 #: Adding a paper: one file in this folder, one line here.
-_SPECS = {
-    spec.name: spec
-    for spec in (
+_SPECS = Registry(
+    "model",
+    (
         red_cnn.SPEC,
         quiet_net.SPEC,
         *red_net.SPECS,
@@ -104,8 +104,8 @@ _SPECS = {
         adl.SPEC,
         adl.SPEC_3D,
         seo_resnet.SPEC,
-    )
-}
+    ),
+)
 
 
 def list_models() -> list[str]:
@@ -119,14 +119,7 @@ def get_spec(name: str) -> ModelSpec:
     Raises:
         CtKerasError: CTK-E092, if there is no network of that name.
     """
-    if name not in _SPECS:
-        raise CtKerasError(
-            "CTK-E092",
-            "no model of that name",
-            received=name,
-            expected=", ".join(_SPECS),
-        )
-    return _SPECS[name]
+    return _SPECS.find(name)
 
 
 def build(name: str, /, **options) -> keras.Model:

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 import keras
 
-from ct_keras.errors import CtKerasError
 from ct_keras.models.recipes import Recipe
 from ct_keras.models.systems import TrainingSystem
+from ct_keras.registry import Registry
 from ct_keras.settings import Settings
 
 
@@ -49,12 +49,5 @@ class ModelSpec:
         Raises:
             CtKerasError: CTK-E084, if there is none of that name.
         """
-        for recipe in self.recipes:
-            if recipe.name == name:
-                return recipe
-        raise CtKerasError(
-            "CTK-E084",
-            f"{self.name} has no such recipe",
-            received=name,
-            expected=", ".join(recipe.name for recipe in self.recipes),
-        )
+        kind = f"recipe of {self.name}"
+        return Registry(kind, self.recipes, code="CTK-E084").find(name)

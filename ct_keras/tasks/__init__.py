@@ -18,6 +18,7 @@ from pathlib import Path
 import keras
 
 from ct_keras.errors import CtKerasError
+from ct_keras.registry import Registry
 from ct_keras.tasks import (
     alexnet,
     applications,
@@ -69,17 +70,17 @@ __all__ = [
 ]
 
 #: Adding a network: one file in this folder, one line here.
-_SPECS = {
-    spec.name: spec
-    for spec in (
+_SPECS = Registry(
+    "task network",
+    (
         fcn8s.SPEC,
         deconvnet.SPEC,
         small_unet.SPEC,
         alexnet.SPEC,
         *applications.SPECS,
         lesion_net.SPEC,
-    )
-}
+    ),
+)
 
 
 def list_tasks(kind: str | None = None) -> list[str]:
@@ -97,14 +98,7 @@ def get_task(name: str) -> TaskSpec:
     Raises:
         CtKerasError: CTK-E092, if there is none of that name.
     """
-    if name not in _SPECS:
-        raise CtKerasError(
-            "CTK-E092",
-            "no task network of that name",
-            received=name,
-            expected=", ".join(_SPECS),
-        )
-    return _SPECS[name]
+    return _SPECS.find(name)
 
 
 def build(name: str, /, **options) -> keras.Model:

@@ -8,7 +8,7 @@ from typing import Literal
 
 import keras
 
-from ct_keras.errors import CtKerasError
+from ct_keras.registry import Registry
 from ct_keras.settings import Settings
 
 #: Soft tissue and bone of the trunk: where the organs differ.
@@ -97,12 +97,5 @@ class TaskSpec:
         Raises:
             CtKerasError: CTK-E084, if there is none of that name.
         """
-        for recipe in self.recipes:
-            if recipe.name == name:
-                return recipe
-        raise CtKerasError(
-            "CTK-E084",
-            f"{self.name} has no such recipe",
-            received=name,
-            expected=", ".join(recipe.name for recipe in self.recipes) or "none at all",
-        )
+        kind = f"recipe of {self.name}"
+        return Registry(kind, self.recipes, code="CTK-E084").find(name)

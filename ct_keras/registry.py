@@ -1,0 +1,47 @@
+"""Named things: looked up by name, and refused with the names that there are."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Protocol, TypeVar
+
+from ct_keras.errors import CtKerasError
+
+
+class Named(Protocol):
+    """Anything with a name."""
+
+    name: str
+
+
+T = TypeVar("T", bound=Named)
+
+
+class Registry(dict[str, T]):
+    """What there is of a kind, by name, in its order.
+
+    Args:
+        kind: What one of them is called in errors, such as "filter".
+        entries: All of them.
+        code: Of the error for an unknown name.
+    """
+
+    def __init__(self, kind: str, entries: Iterable[T], *, code: str = "CTK-E092"):
+        super().__init__({entry.name: entry for entry in entries})
+        self.kind = kind
+        self.code = code
+
+    def find(self, name: str) -> T:
+        """Returns the one of this name.
+
+        Raises:
+            CtKerasError: With the registry's code, if there is none.
+        """
+        if name not in self:
+            raise CtKerasError(
+                self.code,
+                f"no {self.kind} of that name",
+                received=name,
+                expected=", ".join(self) or "none at all",
+            )
+        return self[name]
