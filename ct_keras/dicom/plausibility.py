@@ -1,12 +1,20 @@
-"""Do the values of a stack look like Hounsfield units at all?"""
+"""Are the values of a stack Hounsfield units?
+
+`check_hu` refuses what cannot be: readers and conversion ask it of every stack.
+`unlike_hu` tells what no patient looks like: the guards ask it before denoising.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
+import cv2
 import numpy as np
 
+from ct_keras.dicom.pixels import SlicePixels
 from ct_keras.errors import CtKerasError
+from ct_keras.hu import PADDING_HU
+from ct_keras.metrics.tissues import FAT_TO_SOFT_HU
 
 AIR_BELOW_HU = -500.0
 LOWEST_HU = -3100.0
@@ -14,6 +22,17 @@ HIGHEST_HU = 32767.0
 #: Metal may be denser, but never fills this share of a slice.
 DENSE_HU, MOST_DENSE = 4000.0, 0.25
 _SAMPLES = 3
+AIR_PEAK_HU = (-1100.0, -900.0)
+FEWEST_SOFT = 0.01
+#: A larger share of means below the density of air is no matter of noise or metal.
+MOST_BELOW_AIR = 1e-3
+#: Between lung and fat lie only borders: never so many times more than soft tissue.
+BETWEEN_HU = (-500.0, -200.0)
+MOST_BETWEEN = 2.0
+_BIN_HU = 10.0
+#: Noise alone takes single pixels of air below -1100 HU, but hardly means of 5 x 5.
+_MEAN_PIXELS = 5
+_AIR_HU = -1000.0
 
 
 def check_hu(read: Callable[[int], np.ndarray], count: int) -> None:
@@ -53,8 +72,66 @@ def check_hu(read: Callable[[int], np.ndarray], count: int) -> None:
 def _implausible(low: float, high: float, reason: str) -> CtKerasError:
     return CtKerasError(
         "CTK-E044",
-        f"pixel values are not Hounsfield units (min {low:.0f}, max {high:.0f}, "
+        f"voxel values are not Hounsfield units (min {low:.0f}, max {high:.0f}, "
         f"{reason})",
         fix="check slope and intercept, or accept the values as they are: "
         "force_hu=True (--force-hu of inspect, denoise, simulate and convert)",
     )
+
+
+def unlike_hu(slices: Sequence[SlicePixels]) -> CtKerasError | None:
+    """Says whether values are unlike Hounsfield units, though not impossible.
+
+    Looked at are the peak of air, where there is air, what lies below it, and how much
+    soft tissue there is.
+
+    Returns:
+        The refusal (CTK-E044), None if the values look right.
+    """
+    values = np.concatenate([pixels.hu[~pixels.padding] for pixels in slices])
+    low = values[(values > -1500) & (values < -500)]
+    soft = _share(values, FAT_TO_SOFT_HU)
+    below = _below_air(slices)
+    peak = None
+    if len(low):
+        counts, edges = np.histogram(low, np.arange(-1500, -500 + _BIN_HU, _BIN_HU))
+        peak = float(edges[np.argmax(counts)] + _BIN_HU / 2)
+    air_is_right = peak is not None and AIR_PEAK_HU[0] <= peak <= AIR_PEAK_HU[1]
+    # A field of view inside the body shows lung, or a little gas.
+    little_air = 0 < len(low) < 0.05 * len(values)
+    tissue_is_right = soft >= max(
+        FEWEST_SOFT, _share(values, BETWEEN_HU) / MOST_BETWEEN
+    )
+    air_is_right = air_is_right or little_air or _lung(low)
+    if tissue_is_right and air_is_right and below <= MOST_BELOW_AIR:
+        return None
+    shown = "no air" if peak is None else f"most frequent value of air {peak:.0f}"
+    return CtKerasError(
+        "CTK-E044",
+        "voxel values are not Hounsfield units",
+        received=f"{shown}, {soft:.1%} of the voxels from -150 to 150, {below:.1%} "
+        f"below {PADDING_HU:.0f}",
+        expected="air near -1000 HU, nothing below it, and soft tissue",
+        fix="check the rescale values of the series",
+    )
+
+
+def _share(values: np.ndarray, ends: tuple[float, float]) -> float:
+    inside = np.count_nonzero((values > ends[0]) & (values < ends[1]))
+    return inside / max(1, len(values))
+
+
+def _below_air(slices: list[SlicePixels]) -> float:
+    """The share of pixels around which the mean is below the density of any gas."""
+    size = (_MEAN_PIXELS, _MEAN_PIXELS)
+    below, total = 0, 0
+    for pixels in slices:
+        filled = np.where(pixels.padding, _AIR_HU, pixels.hu).astype(np.float32)
+        thin = cv2.blur(filled, size) < PADDING_HU
+        below += np.count_nonzero(thin & ~pixels.padding)
+        total += np.count_nonzero(~pixels.padding)
+    return below / max(1, total)
+
+
+def _lung(low: np.ndarray) -> bool:
+    return bool(len(low)) and bool(np.mean((low > -950) & (low < -600)) > 0.5)

@@ -10,33 +10,18 @@ import functools
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-import cv2
-import numpy as np
-
 from ct_keras.dicom import Series
 from ct_keras.dicom.pixels import SlicePixels
+from ct_keras.dicom.plausibility import unlike_hu
 from ct_keras.errors import CtKerasError, Finding
-from ct_keras.hu import PADDING_HU
 from ct_keras.image_quality import noise_frequency_per_cm, noise_index_hu
 from ct_keras.image_quality.noise import middle_slices
-from ct_keras.metrics.tissues import FAT_TO_SOFT_HU
 
 #: Estimates and headers this far outside a range still count as inside.
 TOLERANCE = 0.25
 #: A noise index above the range by more than this factor is refused. One far below is
 #: not: the worst that happens to a quiet scan is a little blur.
 REFUSED_FACTOR = 2.0
-AIR_PEAK_HU = (-1100.0, -900.0)
-FEWEST_SOFT = 0.01
-#: A larger share of means below the density of air is no matter of noise or metal.
-MOST_BELOW_AIR = 1e-3
-#: Between lung and fat lie only borders: never so many times more than soft tissue.
-BETWEEN_HU = (-500.0, -200.0)
-MOST_BETWEEN = 2.0
-_BIN_HU = 10.0
-#: Noise alone takes single pixels of air below -1100 HU, but hardly means of 5 x 5.
-_MEAN_PIXELS = 5
-_AIR_HU = -1000.0
 _KERNEL_LETTERS = 16
 
 
@@ -88,7 +73,7 @@ def check_series(
     look = functools.cache(read or series.read)
     indices = sorted({count // 4, count // 2, 3 * count // 4})
     slices = [look(index) for index in indices]
-    refusals = [_not_hounsfield(slices)]
+    refusals = [unlike_hu(slices)]
     spacing_mm = series.spacing_mm[1:]
     middle = (look(index).hu for index in middle_slices(count))
     noise = noise_index_hu(middle, spacing_mm)
@@ -104,57 +89,6 @@ def check_series(
     if refusals and not override:
         raise refusals[0]
     return Entrance(noise, texture, findings, [str(refusal) for refusal in refusals])
-
-
-def _not_hounsfield(slices: list[SlicePixels]) -> CtKerasError | None:
-    """The peak of air, where there is air, nothing below it, and some soft tissue."""
-    values = np.concatenate([pixels.hu[~pixels.padding] for pixels in slices])
-    low = values[(values > -1500) & (values < -500)]
-    soft = _share(values, FAT_TO_SOFT_HU)
-    below = _below_air(slices)
-    peak = None
-    if len(low):
-        counts, edges = np.histogram(low, np.arange(-1500, -500 + _BIN_HU, _BIN_HU))
-        peak = float(edges[np.argmax(counts)] + _BIN_HU / 2)
-    air_is_right = peak is not None and AIR_PEAK_HU[0] <= peak <= AIR_PEAK_HU[1]
-    # A field of view inside the body shows lung, or a little gas.
-    little_air = 0 < len(low) < 0.05 * len(values)
-    tissue_is_right = soft >= max(
-        FEWEST_SOFT, _share(values, BETWEEN_HU) / MOST_BETWEEN
-    )
-    air_is_right = air_is_right or little_air or _lung(low)
-    if tissue_is_right and air_is_right and below <= MOST_BELOW_AIR:
-        return None
-    shown = "no air" if peak is None else f"most frequent value of air {peak:.0f}"
-    return CtKerasError(
-        "CTK-E044",
-        "voxel values are not Hounsfield units",
-        received=f"{shown}, {soft:.1%} of the voxels from -150 to 150, {below:.1%} "
-        f"below {PADDING_HU:.0f}",
-        expected="air near -1000 HU, nothing below it, and soft tissue",
-        fix="check the rescale values of the series",
-    )
-
-
-def _share(values: np.ndarray, ends: tuple[float, float]) -> float:
-    inside = np.count_nonzero((values > ends[0]) & (values < ends[1]))
-    return inside / max(1, len(values))
-
-
-def _below_air(slices: list[SlicePixels]) -> float:
-    """The share of pixels around which the mean is below the density of any gas."""
-    size = (_MEAN_PIXELS, _MEAN_PIXELS)
-    below, total = 0, 0
-    for pixels in slices:
-        filled = np.where(pixels.padding, _AIR_HU, pixels.hu).astype(np.float32)
-        thin = cv2.blur(filled, size) < PADDING_HU
-        below += np.count_nonzero(thin & ~pixels.padding)
-        total += np.count_nonzero(~pixels.padding)
-    return below / max(1, total)
-
-
-def _lung(low: np.ndarray) -> bool:
-    return bool(len(low)) and bool(np.mean((low > -950) & (low < -600)) > 0.5)
 
 
 def _noise_far_off(noise, known, model: str) -> CtKerasError | None:
