@@ -221,7 +221,7 @@ def test_what_is_no_number_is_null_in_the_document(monkeypatch, tmp_path):
             (FULL, LOW, *methods), images[name]
         ),
     )
-    found = judge({"same": blur}, tmp_path / "out", judges=tmp_path)
+    found = judge({"same": blur}, tmp_path / "out", judges=tmp_path / "judges")
     assert found["rows"][0]["dice"]["unseen"] is None
     assert "NaN" not in (tmp_path / "out" / "judge.json").read_text()
     assert found["rows"][1]["dice_lost_ci95"] == [0, 0]
