@@ -53,6 +53,7 @@ setup(
         "numpy>=1.26",
         "pydicom>=3.0.2,<4",
         "opencv-python",
+        "PyWavelets>=1.4",
         "scikit-image>=0.24",
         "scikit-learn",
         "scipy>=1.11",
