@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Container, Iterator, Sequence
 
 from ct_keras.data.reading import SlicePair
-from ct_keras.data.slice_facts import facts_of, series_facts
+from ct_keras.data.slice_facts import facts_of, patient_of, series_facts
 from ct_keras.data.strata import body_part
 from ct_keras.dicom import Series
 from ct_keras.phantoms import Phantom, make_phantom, phantom_scanner
@@ -44,7 +44,8 @@ def simulated_pairs(
         CtKerasError: CTK-E000 for an impossible dose; CTK-E037, if the spacing is
             unknown.
     """
-    patients = list(dict.fromkeys(each.patient_key for each in series))
+    names = [patient_of(each, each.sources[0].study_uid) for each in series]
+    patients = list(dict.fromkeys(names))
     first = 0
     for number, each in enumerate(series, start=1):
         wanted = {
@@ -56,7 +57,7 @@ def simulated_pairs(
         if not wanted:
             continue
         simulator = SeriesSimulator(each, calibrate(each))
-        case = str(1 + patients.index(each.patient_key))
+        case = str(1 + patients.index(names[number - 1]))
         facts = facts_of(series_facts(each, case=case, series=str(number)))
         for index, chosen in wanted.items():
             pixels = each.read(index)

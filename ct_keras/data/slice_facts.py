@@ -6,6 +6,7 @@ attribute is a field of `SliceFacts` and a line of `series_facts`.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, fields
 from typing import NamedTuple
 
@@ -13,6 +14,12 @@ import numpy as np
 
 from ct_keras.data.strata import age_band, body_part, safe_kernel
 from ct_keras.dicom import Series
+
+#: PatientIDs that anonymisers leave behind, without spaces and marks; they name nobody.
+_PLACEHOLDER = re.compile(
+    "(anon(ym|ymous|ymi[sz]ed)?|dei?dentified|unknown|none|null|na|noid|nopatientid|"
+    "removed|redacted|deleted|0*|x*)(patient|patientid|subject|id|name)?"
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,6 +76,18 @@ def series_facts(series: Series, /, **known) -> SliceFacts:
         body_part=body_part(series.body_part),
         **known,
     )
+
+
+def patient_of(series: Series, otherwise: str) -> str:
+    """Returns the PatientID, or `otherwise` where an anonymiser left none.
+
+    Args:
+        series: Of one patient.
+        otherwise: What tells patients apart then: a folder, or the study.
+    """
+    key = series.patient_key.strip()
+    letters = "".join(letter for letter in key.lower() if letter.isalnum())
+    return otherwise if _PLACEHOLDER.fullmatch(letters) else key
 
 
 @dataclass(frozen=True)

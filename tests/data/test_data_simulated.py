@@ -45,6 +45,18 @@ def test_rays_belong_to_the_low_dose(phantoms):
     assert np.abs(other).max() > 0
 
 
+def test_anonymised_patients_are_told_apart_by_their_studies(write_ct, tmp_path):
+    for study in ("one", "two"):
+        for number in range(2):
+            folder = tmp_path / study / str(number)
+            place = {"seed_uid": study, "seed": len(study) + number, "slices": 1}
+            write_ct(folder, patient="ANONYMOUS", kernel="B30f", **place)
+    series = find_series(tmp_path)
+    pairs = list(simulated_pairs(series, [0.5], seed=1))
+    assert [pair.case for pair in pairs] == ["1", "1", "2", "2"]
+    assert [pair.series for pair in pairs] == ["1", "2", "3", "4"]
+
+
 def test_series_are_simulated_as_convert_does_it(phantom_patients):
     series = find_series(phantom_patients / "train")
     pairs = list(simulated_pairs(series, [0.1], seed=1))

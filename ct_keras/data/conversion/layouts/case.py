@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -12,12 +11,6 @@ from ct_keras.data.conversion.pairing import Matches, dose_between, match_slices
 from ct_keras.data.slice_facts import SliceFacts, series_facts
 from ct_keras.dicom import Series, SourceSlice, find_series
 from ct_keras.errors import CtKerasError, Finding
-
-#: PatientIDs that anonymisers leave behind, without spaces and marks; they name nobody.
-_PLACEHOLDER = re.compile(
-    "(anon(ym|ymous|ymi[sz]ed)?|dei?dentified|unknown|none|null|na|noid|nopatientid|"
-    "removed|redacted|deleted|0*|x*)(patient|patientid|subject|id|name)?"
-)
 
 
 @dataclass(frozen=True)
@@ -167,13 +160,6 @@ def series_case(
         unmatched=unmatched,
         findings=tuple([*full.findings, *(low.findings if low else ())]),
     )
-
-
-def patient_of(series: Series, folder: str) -> str:
-    """Returns the PatientID, or the folder where that is a placeholder."""
-    key = series.patient_key.strip()
-    letters = "".join(letter for letter in key.lower() if letter.isalnum())
-    return folder if _PLACEHOLDER.fullmatch(letters) else key
 
 
 def only_series(folder: Path, options: LayoutOptions) -> Series:

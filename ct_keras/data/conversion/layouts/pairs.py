@@ -9,9 +9,9 @@ from ct_keras.data.conversion.layouts.case import (
     Case,
     LayoutOptions,
     only_series,
-    patient_of,
     series_case,
 )
+from ct_keras.data.slice_facts import patient_of
 from ct_keras.errors import CtKerasError, Finding
 
 

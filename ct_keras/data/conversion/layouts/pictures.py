@@ -16,11 +16,10 @@ from ct_keras.data.conversion.layouts.case import (
     Case,
     LayoutOptions,
     Pair,
-    patient_of,
     series_case,
 )
 from ct_keras.data.conversion.pairing import Matches, check_partners
-from ct_keras.data.slice_facts import SliceFacts
+from ct_keras.data.slice_facts import SliceFacts, patient_of
 from ct_keras.dicom import Series, find_series
 from ct_keras.dicom.plausibility import check_hu
 from ct_keras.errors import CtKerasError

@@ -8,9 +8,9 @@ from ct_keras.data.conversion.layouts.case import (
     Case,
     LayoutOptions,
     folder_parts,
-    patient_of,
     series_case,
 )
+from ct_keras.data.slice_facts import patient_of
 from ct_keras.dicom import find_series
 
 

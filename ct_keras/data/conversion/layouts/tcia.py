@@ -17,9 +17,9 @@ from ct_keras.data.conversion.layouts.case import (
     Case,
     LayoutOptions,
     folder_parts,
-    patient_of,
     series_case,
 )
+from ct_keras.data.slice_facts import patient_of
 from ct_keras.dicom import Series, find_series
 from ct_keras.errors import CtKerasError
 from ct_keras.files import read_table
