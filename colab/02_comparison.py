@@ -362,7 +362,7 @@ for title, name in NETWORKS.items():
     run = WORK / "runs" / name
     shutil.rmtree(run, ignore_errors=True)
     results[title] = train(
-        name, WORK / "records", out=run, make_denoiser=ct_keras.Denoiser, recipe="quick",
+        name, WORK / "records", out=run, recipe="quick",
         epochs=EPOCHS, steps=STEPS, validation_slices=4,
     )  # fmt: skip
     best, untreated = results[title].best["val_psnr"], results[title].untreated.psnr

@@ -244,7 +244,7 @@ from ct_keras.training import train
 LENGTH = {"epochs": 30, "steps": 250} if GPU else {"epochs": 5, "steps": 50}
 shutil.rmtree(WORK / "run", ignore_errors=True)
 result = train(
-    "red_cnn", WORK / "records", out=WORK / "run", make_denoiser=ct_keras.Denoiser,
+    "red_cnn", WORK / "records", out=WORK / "run",
     recipe="quick", validation_slices=4, **LENGTH,
 )  # fmt: skip
 print(f"validation: input {result.untreated.psnr:.2f} dB, best {result.best['val_psnr']:.2f} dB")

@@ -60,7 +60,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
             name,
             records,
             out=work / "runs" / name,
-            make_denoiser=ct_keras.Denoiser,
             resume=True,
             **notes["networks"][name]["training"],
         ).run

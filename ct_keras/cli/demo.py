@@ -87,14 +87,13 @@ def _run(folder: Path, source: Path | None) -> dict:
         progress=True,
     )
     note("3/5  training RED-CNN")
-    from ct_keras.denoising import Denoiser, load
+    from ct_keras.denoising import load
     from ct_keras.training import train
 
     train(
         "red_cnn",
         records,
         out=folder / "run",
-        make_denoiser=Denoiser,
         progress=True,
         **RECIPE,
     )

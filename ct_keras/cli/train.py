@@ -45,14 +45,12 @@ def command(
     TensorBoard log. A run that was killed goes on with --resume and ends with the same
     weights as one that was not.
     """
-    from ct_keras.denoising import Denoiser
     from ct_keras.training import train
 
     result = train(
         model,
         records,
         out=out,
-        make_denoiser=Denoiser,
         recipe=recipe,
         epochs=epochs,
         steps=steps,

@@ -17,6 +17,7 @@ from ct_keras.data import (
     training_volumes,
 )
 from ct_keras.data.manifest import MANIFEST, shard_paths
+from ct_keras.denoising.denoiser import Denoiser
 from ct_keras.errors import CtKerasError
 from ct_keras.files import check_output_folder, folder_lock, sha256_of, write_text
 from ct_keras.models import ModelSpec, Recipe, TrainingSystem, get_spec
@@ -70,7 +71,6 @@ def train(
     records: str | Path,
     *,
     out: str | Path,
-    make_denoiser,
     recipe: str = "report",
     epochs: int | None = None,
     steps: int | None = None,
@@ -94,8 +94,6 @@ def train(
         records: A folder of TFRecords with the splits train and val.
         out: The folder of the run: config.json, ranges.json (what the guards compare a
             scan with), history.csv, best.keras, best.json, checkpoints/, tensorboard/.
-        make_denoiser: Turns the network into a callable from HU to HU that has a
-            `model` to save: `ct_keras.Denoiser`.
         recipe: "quick", "report" or "paper".
         epochs: Instead of the recipe's.
         steps: Steps per epoch instead of the recipe's.
@@ -140,7 +138,6 @@ def train(
             chosen,
             config,
             records,
-            make_denoiser,
             resume=resume,
             deterministic=deterministic,
             progress=progress,
@@ -153,7 +150,6 @@ def _trained(
     chosen: Recipe,
     config: dict,
     records: str | Path,
-    make_denoiser,
     *,
     resume: bool,
     deterministic: bool,
@@ -178,7 +174,7 @@ def _trained(
 
     stop = StopOnSignal()
     network = model.network if isinstance(model, TrainingSystem) else model
-    recorder = EpochRecorder(run, make_denoiser(network), pairs, state, stop)
+    recorder = EpochRecorder(run, Denoiser(network), pairs, state, stop)
     _fit(model, chosen, records, seed, state.get("epoch", 0), recorder, progress)
     return TrainingResult(run, recorder.best or {}, untreated, not stop.received)
 

@@ -41,7 +41,6 @@ def _run(capsys, *arguments):
 
 @pytest.fixture(scope="module")
 def run(phantom_records, tmp_path_factory):
-    import ct_keras
     from ct_keras.training import train
 
     out = tmp_path_factory.mktemp("cli") / "RUN"
@@ -49,7 +48,6 @@ def run(phantom_records, tmp_path_factory):
         "red_cnn",
         phantom_records,
         out=out,
-        make_denoiser=ct_keras.Denoiser,
         recipe="quick",
         options={"width": 4},
         epochs=2,

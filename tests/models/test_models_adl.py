@@ -7,7 +7,6 @@ import keras
 import numpy as np
 import pytest
 
-import ct_keras
 from ct_keras import hu, models
 from ct_keras.errors import CtKerasError
 from ct_keras.losses import histogram_loss, pyramidal_textural_loss
@@ -503,7 +502,6 @@ def test_a_run_resumed_in_any_phase_ends_alike(small_recipe, phantom_records, tm
             "adl",
             phantom_records,
             out=out,
-            make_denoiser=ct_keras.Denoiser,
             recipe="quick",
             validation_slices=1,
             seed=5,

@@ -10,7 +10,7 @@ from ct_keras.errors import CtKerasError
 from ct_keras.models.identity_start import TANH_KNOTS_HU
 from ct_keras.models.pix2pix import SPEC, make_system
 from ct_keras.models.recipes import Recipe
-from ct_keras.training import train
+from ct_keras.training import train, trainer
 
 LN2 = 0.693147
 TINY = {"width": 2, "depth": 3}
@@ -354,12 +354,11 @@ def test_any_size_by_padding_inside_the_deployable_model(shape, mode, tmp_path):
     assert np.array_equal(ct_keras.load(tmp_path / "net.keras")(x), denoised)
 
 
-def _train(records, out, make_denoiser=ct_keras.Denoiser, **options):
+def _train(records, out, **options):
     return train(
         "pix2pix",
         records,
         out=out,
-        make_denoiser=make_denoiser,
         recipe="quick",
         options={"width": 2, "depth": 3, "initializer": "gaussian"},
         validation_slices=1,
@@ -392,11 +391,12 @@ class _DiesInTheSecondEpoch(ct_keras.Denoiser):
 
 
 def test_killed_and_resumed_run_equals_the_undisturbed_bit_for_bit(
-    phantom_records, tmp_path
+    phantom_records, tmp_path, monkeypatch
 ):
     _train(phantom_records, tmp_path / "undisturbed")
-    with pytest.raises(_Killed):
-        _train(phantom_records, tmp_path / "killed", _DiesInTheSecondEpoch)
+    with monkeypatch.context() as patched, pytest.raises(_Killed):
+        patched.setattr(trainer, "Denoiser", _DiesInTheSecondEpoch)
+        _train(phantom_records, tmp_path / "killed")
     kept = [path.name for path in (tmp_path / "killed" / "checkpoints").iterdir()]
     assert kept == ["ckpt-00001"]
     assert _train(phantom_records, tmp_path / "killed", resume=True).finished

@@ -6,7 +6,6 @@ import keras
 import numpy as np
 import pytest
 
-import ct_keras
 from ct_keras import models
 from ct_keras.data.noises import DrawnNoise
 from ct_keras.models import DilatedBackprop, SeoAdam, SeoResNet
@@ -238,7 +237,6 @@ def _train(records, out, recipe, **options):
         "seo_resnet",
         records,
         out=out,
-        make_denoiser=ct_keras.Denoiser,
         recipe=recipe,
         **settings | options,
     )

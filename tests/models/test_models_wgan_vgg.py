@@ -11,7 +11,7 @@ import ct_keras
 from ct_keras import models
 from ct_keras.errors import CtKerasError
 from ct_keras.models.wgan_vgg import SPEC
-from ct_keras.training import train
+from ct_keras.training import train, trainer
 from ct_keras.training.checkpoints import training_variables
 
 
@@ -340,13 +340,12 @@ def test_checkpoint_holds_both_optimisers_and_the_seed_but_no_extractor():
     assert not [name for name in names if "bank" in name or "level1" in name]
 
 
-def _train(records, out, make_denoiser=ct_keras.Denoiser, **options):
+def _train(records, out, **options):
     settings = {"epochs": 3, "steps": 2, "seed": 5, "validation_slices": 2}
     return train(
         "wgan_vgg",
         records,
         out=out,
-        make_denoiser=make_denoiser,
         recipe="quick",
         options={"width": 2},
         **settings | options,
@@ -379,8 +378,9 @@ def test_killed_in_the_middle_and_resumed_ends_alike(
             return super().__call__(hu_in, **options)
 
     _train(phantom_records, tmp_path / "undisturbed")
-    with pytest.raises(KeyboardInterrupt):
-        _train(phantom_records, tmp_path / "killed", Dies)
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+        patched.setattr(trainer, "Denoiser", Dies)
+        _train(phantom_records, tmp_path / "killed")
     newest = sorted((tmp_path / "killed" / "checkpoints").iterdir())[-1]
     assert newest.name == "ckpt-00001"
     keras.utils.set_random_seed(99)

@@ -18,7 +18,7 @@ import pytest
 import ct_keras
 from ct_keras.errors import CtKerasError
 from ct_keras.models import RedCNN, get_spec
-from ct_keras.training import train
+from ct_keras.training import train, trainer
 from ct_keras.training.checkpoints import latest_state, restore, save_checkpoint
 from ct_keras.training.trainer import _configuration
 from ct_keras.training.validation import fixed_slices, validate
@@ -28,9 +28,7 @@ SMALL = {"recipe": "quick", "options": {"width": 4}, "validation_slices": 2}
 
 def _train(records, out, **options):
     settings = SMALL | {"epochs": 3, "steps": 4, "seed": 5} | options
-    return train(
-        "red_cnn", records, out=out, make_denoiser=ct_keras.Denoiser, **settings
-    )
+    return train("red_cnn", records, out=out, **settings)
 
 
 def _arrays(run: Path) -> dict[str, np.ndarray]:
@@ -122,8 +120,8 @@ def test_resume_from_an_earlier_checkpoint_ends_alike(
 _TRAIN = """
 import sys, ct_keras
 from ct_keras.training import train
-train("red_cnn", sys.argv[1], out=sys.argv[2], make_denoiser=ct_keras.Denoiser,
-      recipe="quick", options={"width": 4}, validation_slices=2,
+train("red_cnn", sys.argv[1], out=sys.argv[2], recipe="quick",
+      options={"width": 4}, validation_slices=2,
       epochs=3, steps=4, seed=5, resume=True)
 """
 
@@ -183,7 +181,9 @@ def test_a_run_is_not_overwritten(undisturbed, phantom_records):
     assert refusal.value.code == "CTK-E071"
 
 
-def test_divergence_stops_and_keeps_the_last_good_weights(phantom_records, tmp_path):
+def test_divergence_stops_and_keeps_the_last_good_weights(
+    phantom_records, tmp_path, monkeypatch
+):
     class Explodes(ct_keras.Denoiser):
         """Makes the weights infinite after the first validation."""
 
@@ -197,12 +197,12 @@ def test_divergence_stops_and_keeps_the_last_good_weights(phantom_records, tmp_p
                     weight.assign(np.full(weight.shape, np.inf))
             return result
 
+    monkeypatch.setattr(trainer, "Denoiser", Explodes)
     with pytest.raises(CtKerasError) as refusal:
         train(
             "red_cnn",
             phantom_records,
             out=tmp_path / "run",
-            make_denoiser=Explodes,
             **SMALL | {"epochs": 3, "steps": 4},
         )
     assert refusal.value.code == "CTK-E089"

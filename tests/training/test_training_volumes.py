@@ -58,9 +58,7 @@ def registered():
 
 def _train(records, out, **options):
     settings = {"recipe": "quick", "validation_slices": 2, "seed": 5} | options
-    return train(
-        SPEC.name, records, out=out, make_denoiser=ct_keras.Denoiser, **settings
-    )
+    return train(SPEC.name, records, out=out, **settings)
 
 
 @pytest.fixture(scope="module")
