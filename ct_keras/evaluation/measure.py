@@ -67,9 +67,12 @@ def tuned(
         tune: None does so if there is something to fit to.
 
     Raises:
-        CtKerasError: CTK-E000, if `tune` is asked for and there is nothing.
+        CtKerasError: CTK-E000, if `tune` is asked for and there is nothing; for a
+            method of volumes also as `Source.require_volumes`.
     """
     fitted = {label: as_method(method) for label, method in methods.items()}
+    if any(method.dimensions == 3 for method in fitted.values()):
+        source.require_volumes()
     tunable = [label for label, method in fitted.items() if method.tunable]
     if not tunable or tune is False or (tune is None and source.fitting is None):
         return fitted

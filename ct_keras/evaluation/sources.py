@@ -13,6 +13,7 @@ from ct_keras.errors import CtKerasError
 
 if TYPE_CHECKING:  # it needs TensorFlow, `--help` does not
     from ct_keras.data import SlicePair
+    from ct_keras.dicom import Series
 
 #: Slices that filters are fitted to.
 _TUNING_SLICES = 8
@@ -30,6 +31,7 @@ class Source:
         total: How many there are; None if that is unknown.
         fitting: Gives a few pairs of other patients; None if there are none.
         rays: Whether the pairs bring their sinograms.
+        series: The DICOM series that the pairs are read from, if they are.
     """
 
     label: str
@@ -37,6 +39,18 @@ class Source:
     total: int | None = None
     fitting: Callable[[], list[SlicePair]] | None = None
     rays: bool = False
+    series: Sequence[Series] = ()
+
+    def require_volumes(self) -> None:
+        """Refuses series whose slices do not stack, for methods of volumes.
+
+        Raises:
+            CtKerasError: As `ct_keras.dicom.require_volume`.
+        """
+        from ct_keras.dicom import require_volume
+
+        for each in self.series:
+            require_volume(each.sources)
 
 
 def records_source(records: Path, split: str) -> Source:
@@ -76,7 +90,7 @@ def series_source(low: Path | None, full: Path | None) -> Source:
     from ct_keras.dicom import read_series
 
     series = read_series(low), read_series(full)
-    return Source("series", lambda: pair_series(*series))
+    return Source("series", lambda: pair_series(*series), series=series)
 
 
 def scans_source(
@@ -101,6 +115,7 @@ def scans_source(
         len(doses) * sum(map(len, series)),
         fitting,
         rays=True,
+        series=series,
     )
 
 

@@ -13,6 +13,8 @@ from ct_keras.denoising.methods import get_method
 from ct_keras.dicom import create_series, read_series
 from ct_keras.errors import CtKerasError
 from ct_keras.evaluation import QualityPlan, evaluate_models, measure_quality
+from ct_keras.evaluation.measure import measure, tuned
+from ct_keras.evaluation.sources import series_source
 from ct_keras.reader_study.cases import choose_slices, run_methods
 from ct_keras.reconstruction import registry
 from ct_keras.reconstruction.registry import get_reconstruction
@@ -212,3 +214,56 @@ def test_other_axes_than_those_of_an_image_are_refused(shape):
         with pytest.raises(CtKerasError) as refusal:
             method(image)
         assert refusal.value.code == "CTK-E041"
+
+
+# Stacks that are not a volume
+
+
+def _bent(folder, change):
+    """A series of five slices whose headers are changed by `change(header, index)`."""
+    write(body(5, 64), folder)
+    for index, path in enumerate(sorted(folder.glob("*.dcm"))):
+        header = pydicom.dcmread(path)
+        change(header, index)
+        header.save_as(path)
+    return folder
+
+
+def _gap(header, index):
+    x, y, z = header.ImagePositionPatient
+    header.ImagePositionPatient = [x, y, z + 5 * (index > 2)]
+
+
+def _tilt(header, index):
+    x, y, z = header.ImagePositionPatient
+    header.ImagePositionPatient = [x, y + 2 * index, z]
+
+
+def _no_position(header, index):
+    for keyword in ("ImagePositionPatient", "ImageOrientationPatient"):
+        del header[keyword]
+
+
+@pytest.mark.parametrize(
+    ("change", "code"),
+    [(_gap, "CTK-E032"), (_tilt, "CTK-E033"), (_no_position, "CTK-E036")],
+)
+def test_a_method_of_volumes_refuses_slices_that_do_not_stack(tmp_path, change, code):
+    def flat(hu):
+        return hu
+
+    def deep(hu):
+        return hu
+
+    deep.dimensions = 3
+    folder = _bent(tmp_path / "in", change)
+    denoise_series(read_series(folder), tmp_path / "flat", flat)
+    for run in (
+        lambda: denoise_series(read_series(folder), tmp_path / "deep", deep),
+        lambda: measure({"deep": deep}, series_source(folder, folder)),
+        lambda: tuned({"deep": deep}, series_source(folder, folder), None),
+    ):
+        with pytest.raises(CtKerasError) as refusal:
+            run()
+        assert refusal.value.code == code
+    assert not (tmp_path / "deep").exists()
