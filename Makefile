@@ -8,8 +8,9 @@ DEMO ?= demo
 demo: .venv/installed
 	$(BIN)/ct-keras demo --out $(DEMO) --overwrite
 
+# Files of tests go to as many processes as there are cores.
 test: .venv/installed
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n auto --dist loadfile
 
 lint: .venv/installed
 	$(BIN)/ruff check .

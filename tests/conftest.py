@@ -1,11 +1,19 @@
 """Shared fixtures: where real CT lies, and small phantom patients."""
 
 import functools
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+
+if "PYTEST_XDIST_WORKER" in os.environ:
+    # One process for each core: threads of their own would only wait for each other.
+    os.environ.setdefault("TF_NUM_INTRAOP_THREADS", "1")
+    os.environ.setdefault("TF_NUM_INTEROP_THREADS", "1")
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 SHARED_CT = Path(__file__).resolve().parents[2] / "shared" / "ct"
 
