@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import click
 
 from ct_keras.cli.options import numbers
@@ -9,14 +11,10 @@ from ct_keras.cli.output import echo_table, emit_json, public_command, say
 from ct_keras.cli.paths import InputPath, ModelText, OutputFolder
 from ct_keras.cli.paths import command as safe_command
 from ct_keras.errors import CtKerasError
-from ct_keras.evaluation.sources import (
-    Source,
-    phantoms_source,
-    records_source,
-    scans_source,
-    series_source,
-)
 from ct_keras.notice import NOTICE
+
+if TYPE_CHECKING:  # it loads most rooms, `--help` does not
+    from ct_keras.evaluation.sources import Source
 
 
 @safe_command()
@@ -122,6 +120,8 @@ def _source(
     *, records, split, low, full, scans, phantoms, doses, fit_scans, seed
 ) -> Source:
     """The one source that was asked for."""
+    from ct_keras.evaluation import sources
+
     wanted = [records, low or full, scans, phantoms]
     if sum(each is not None for each in wanted) != 1:
         raise CtKerasError(
@@ -130,12 +130,12 @@ def _source(
             expected="one of --records, --low with --full, --scans, --phantoms",
         )
     if records is not None:
-        return records_source(records, split)
+        return sources.records_source(records, split)
     if low or full:
-        return series_source(low, full)
+        return sources.series_source(low, full)
     from ct_keras.simulation import check_dose
 
     doses = tuple(map(check_dose, doses))
     if phantoms is not None:
-        return phantoms_source(phantoms, doses, seed=seed)
-    return scans_source(scans, doses, seed=seed, fit_scans=fit_scans)
+        return sources.phantoms_source(phantoms, doses, seed=seed)
+    return sources.scans_source(scans, doses, seed=seed, fit_scans=fit_scans)

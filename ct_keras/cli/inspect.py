@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import re
-
 import click
 
 from ct_keras.cli.paths import InputPath, ModelText
@@ -25,8 +23,6 @@ _COLUMNS = (
     "noise HU",
     "noise 1/cm",
 )
-#: What a kernel name, which is free text, may not bring to the screen.
-_SAFE = re.compile(r"[^\w+./\\ -]")
 
 
 @safe_command()
@@ -50,9 +46,13 @@ def command(folder, force_hu, model, as_json) -> int:
     """
     from ct_keras.cli.output import echo_findings, emit_json, note
     from ct_keras.dicom import scan_folder
+    from ct_keras.image_quality import describe_series
 
     scan = scan_folder(folder, progress=True, force_hu=force_hu)
-    facts = [_facts(number, series) for number, series in enumerate(scan.series, 1)]
+    facts = [
+        {"series": number} | describe_series(series)
+        for number, series in enumerate(scan.series, 1)
+    ]
     guarded = _guarded(scan.series, facts, model)
     if as_json:
         emit_json(_document(scan, facts))
@@ -73,34 +73,6 @@ def command(folder, force_hu, model, as_json) -> int:
     return ExitCode.PARTIAL if scan.refusals else ExitCode.DONE
 
 
-def _facts(number: int, series) -> dict:
-    from ct_keras.image_quality import noise_frequency_per_cm, noise_level_hu
-
-    slices, rows, columns = series.shape
-    slice_mm, row_mm, column_mm = series.spacing_mm
-    first = series.read(slices // 2)
-    return {
-        "series": number,
-        "slices": slices,
-        "rows": rows,
-        "columns": columns,
-        "spacing_mm": [_rounded(step) for step in (slice_mm, row_mm, column_mm)],
-        "slice_thickness_mm": _rounded(series.slice_thickness_mm),
-        "tilt_degrees": _rounded(series.tilt_degrees),
-        "kernel": _SAFE.sub("?", series.kernel)[:16] if series.kernel else None,
-        "kvp": series.kvp,
-        "tube_current_ma": _rounded(series.tube_current_ma),
-        "exposure_mas": _rounded(series.exposure_mas),
-        "noise_hu": _rounded(noise_level_hu(series)),
-        "noise_frequency_per_cm": _rounded(
-            noise_frequency_per_cm([first.hu], (row_mm, column_mm))
-        ),
-        "padding_share": _rounded(float(first.padding.mean())),
-        "denoised": series.denoised,
-        "findings": [str(finding) for finding in series.findings],
-    }
-
-
 def _guarded(found, facts: list[dict], model: str | None) -> list[list[str]]:
     """What the guards say of each series; they are added to the facts too."""
     if model is None:
@@ -117,11 +89,6 @@ def _guarded(found, facts: list[dict], model: str | None) -> list[list[str]]:
         texts.append([*map(str, entrance.findings), *entrance.overridden])
         fact["guards"] = texts[-1]
     return texts
-
-
-def _rounded(value: float | None) -> float | None:
-    """Four decimals; None for what is unknown, since JSON knows no NaN."""
-    return None if value is None or value != value else round(value, 4)
 
 
 def _document(scan, facts: list[dict]) -> dict:

@@ -2,15 +2,10 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import click
 
 from ct_keras.cli.output import echo_table, emit_json, note, public_command, say
 from ct_keras.cli.paths import InputPath, ModelText, OutputFolder, SafeCommand
-from ct_keras.errors import CtKerasError
-from ct_keras.evaluation.sources import records_source, series_source
-from ct_keras.files import read_table
 from ct_keras.notice import NOTICE
 
 
@@ -75,12 +70,20 @@ def make(
     from them until all answers are in. The slices come from --records, or from one
     pair of DICOM series, --low and --full.
     """
+    from ct_keras.evaluation.sources import records_source, series_source
+
     source = (
         series_source(low, full) if records is None else records_source(records, split)
     )
     from ct_keras.denoising.methods import methods_by_label
     from ct_keras.evaluation.measure import tuned
-    from ct_keras.reader_study import CRITERIA, design_remarks, make_study
+    from ct_keras.reader_study import (
+        CRITERIA,
+        design_remarks,
+        make_study,
+        public_summary,
+        read_slices,
+    )
 
     methods = tuned(methods_by_label(models), source, tune)
     options["criteria"] = options["criteria"] or tuple(CRITERIA)
@@ -89,7 +92,7 @@ def make(
         source.pairs,
         out,
         limit=cases,
-        slices=None if slices is None else _listed(slices),
+        slices=None if slices is None else read_slices(slices),
         command=public_command(),
         progress=True,
         **options,
@@ -97,7 +100,7 @@ def make(
     for remark in design_remarks(key):
         note(remark)
     if as_json:
-        emit_json(_without_secrets(key))
+        emit_json(public_summary(key))
         return
     showings = len(key["readers"][0]["showings"])
     say(
@@ -166,37 +169,3 @@ def score(answers, key, out, seed, allow_incomplete, overwrite, as_json) -> None
     for title, columns, rows in result_tables(document):
         echo_table(title, columns, rows)
     say(f"scores.json, ratings.csv and scores.png are in {out.name}. {NOTICE}")
-
-
-def _without_secrets(key: dict) -> dict:
-    """What can be shown while the study runs: nothing that unblinds."""
-    return {
-        "study": key["study"],
-        "title": key["title"],
-        "notice": key["notice"],
-        "cases": len(key["cases"]),
-        "images_per_case": len(key["arms"]),
-        "criteria": key["criteria"],
-        "pages": [
-            {
-                "reader": entry["reader"],
-                "page": entry["page"],
-                "sha256": entry["sha256"],
-                "screens": len(entry["showings"]),
-            }
-            for entry in key["readers"]
-        ],
-    }
-
-
-def _listed(path: Path) -> list[dict]:
-    """The rows of a list of slices."""
-    rows = read_table(path)
-    if not rows or not {"case", "slice_index"} <= set(rows[0]):
-        raise CtKerasError(
-            "CTK-E000",
-            "a list of slices without slices",
-            received=path.name,
-            expected="a CSV with the columns case and slice_index",
-        )
-    return rows

@@ -14,6 +14,7 @@ from ct_keras.image_quality.cho import (
     hotelling_template,
 )
 from ct_keras.image_quality.cnr import cnr, disc_mask, mean_and_sd
+from ct_keras.image_quality.describe import describe_series
 from ct_keras.image_quality.dose_curves import dose_curves, equivalent_dose
 from ct_keras.image_quality.figures import write_quality
 from ct_keras.image_quality.lcd_ct import (
@@ -60,6 +61,7 @@ __all__ = [
     "auc_of",
     "cho",
     "cnr",
+    "describe_series",
     "difference_of_gaussians",
     "disc_mask",
     "disc_task",

@@ -5,7 +5,12 @@ from ct_keras.reader_study.criteria import CRITERIA, Criterion
 from ct_keras.reader_study.design import Showing, randomize
 from ct_keras.reader_study.results import result_tables, write_results
 from ct_keras.reader_study.scoring import score_study
-from ct_keras.reader_study.study import design_remarks, make_study
+from ct_keras.reader_study.study import (
+    design_remarks,
+    make_study,
+    public_summary,
+    read_slices,
+)
 
 __all__ = [
     "CRITERIA",
@@ -14,9 +19,11 @@ __all__ = [
     "Showing",
     "design_remarks",
     "make_study",
+    "public_summary",
     "randomize",
     "read_answers",
     "read_key",
+    "read_slices",
     "result_tables",
     "score_study",
     "unblind",

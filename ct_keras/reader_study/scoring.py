@@ -26,10 +26,8 @@ from ct_keras.reader_study.criteria import (
     FULL_DOSE,
     SCORES,
 )
-from ct_keras.reader_study.icc import icc, icc_interval
-from ct_keras.reader_study.resampling import by_patient, median_interval
+from ct_keras.reader_study.resampling import by_patient, median_interval, vgc_area
 from ct_keras.reader_study.study import design_remarks, primary_of
-from ct_keras.reader_study.vgc import vgc_area
 
 
 def score_study(key: Mapping, ratings: Ratings, *, seed: int = 0) -> dict:
@@ -220,8 +218,8 @@ def _agreement(ratings: Ratings, weights) -> dict:
         flat = sums.reshape(readers, -1)
         document["icc"] = {
             "panels": int((~np.isnan(flat).any(axis=0)).sum()),
-            "icc": icc(flat),
-            "ci95": icc_interval(sums, weights),
+            "icc": agreement.icc(flat),
+            "ci95": agreement.icc_interval(sums, weights),
         }
     return document
 

@@ -7,12 +7,13 @@ import json
 import os
 import secrets
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
 
 from ct_keras.denoising.method import Method
 from ct_keras.denoising.methods import as_method
 from ct_keras.errors import CtKerasError
 from ct_keras.evaluation.document import describe
-from ct_keras.files import atomic_folder, sha256_of, write_text
+from ct_keras.files import atomic_folder, read_table, sha256_of, write_text
 from ct_keras.metrics.statistics import FEWEST_PATIENTS, smallest_p
 from ct_keras.notice import NOTICE
 from ct_keras.reader_study.cases import (
@@ -153,6 +154,52 @@ def primary_of(key: Mapping) -> dict | None:
     primary = key["primary"]
     asked = primary is not None and primary["criterion"] in key["criteria"]
     return primary if asked else None
+
+
+def public_summary(key: Mapping) -> dict:
+    """Returns what may be shown while a study runs: nothing that unblinds it.
+
+    Args:
+        key: From `make_study`.
+    """
+    return {
+        "study": key["study"],
+        "title": key["title"],
+        "notice": key["notice"],
+        "cases": len(key["cases"]),
+        "images_per_case": len(key["arms"]),
+        "criteria": key["criteria"],
+        "pages": [
+            {
+                "reader": entry["reader"],
+                "page": entry["page"],
+                "sha256": entry["sha256"],
+                "screens": len(entry["showings"]),
+            }
+            for entry in key["readers"]
+        ],
+    }
+
+
+def read_slices(path: str | os.PathLike) -> list[dict[str, str]]:
+    """Reads a list of slices to show, for `make_study`.
+
+    Args:
+        path: A CSV with the columns ``case``, ``slice_index`` and those that
+            `find_slices` takes besides.
+
+    Raises:
+        CtKerasError: CTK-E000, if it lists no slice; CTK-E005, if it cannot be read.
+    """
+    rows = read_table(path)
+    if not rows or not {"case", "slice_index"} <= set(rows[0]):
+        raise CtKerasError(
+            "CTK-E000",
+            "a list of slices without slices",
+            received=Path(path).name,
+            expected="a CSV with the columns case and slice_index",
+        )
+    return rows
 
 
 def design_remarks(key: Mapping, *, readers: int | None = None) -> list[str]:

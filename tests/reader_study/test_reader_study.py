@@ -24,16 +24,16 @@ from ct_keras.reader_study import (
 )
 from ct_keras.reader_study.agreement import (
     alpha_interval,
+    icc,
+    icc_interval,
     kappa_interval,
     krippendorff_alpha,
     weighted_kappa,
 )
 from ct_keras.reader_study.answers import Ratings
 from ct_keras.reader_study.cases import choose_slices, find_slices, run_methods
-from ct_keras.reader_study.icc import icc, icc_interval
 from ct_keras.reader_study.page import unpack_panels
-from ct_keras.reader_study.resampling import by_patient, median_interval
-from ct_keras.reader_study.vgc import vgc_area
+from ct_keras.reader_study.resampling import by_patient, median_interval, vgc_area
 
 METHODS = {"net-of-interest": lambda hu: hu - 3, "filter:other": lambda hu: hu + 5000}
 

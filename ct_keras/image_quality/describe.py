@@ -1,0 +1,48 @@
+"""What is known and measured of a series, without names, ids, dates or paths."""
+
+from __future__ import annotations
+
+import re
+
+from ct_keras.dicom.series import Series
+from ct_keras.image_quality.noise import noise_frequency_per_cm, noise_level_hu
+
+#: What a kernel name, which is free text, may not bring to the screen.
+_SAFE = re.compile(r"[^\w+./\\ -]")
+
+
+def describe_series(series: Series) -> dict:
+    """Describes a series: geometry, exposure, noise and findings, as JSON holds it.
+
+    Args:
+        series: Any CT series; one slice of it and a few for the noise are read.
+
+    Returns:
+        What is not known is None.
+    """
+    slices, rows, columns = series.shape
+    slice_mm, row_mm, column_mm = series.spacing_mm
+    middle = series.read(slices // 2)
+    frequency = noise_frequency_per_cm([middle.hu], (row_mm, column_mm))
+    return {
+        "slices": slices,
+        "rows": rows,
+        "columns": columns,
+        "spacing_mm": [_rounded(step) for step in (slice_mm, row_mm, column_mm)],
+        "slice_thickness_mm": _rounded(series.slice_thickness_mm),
+        "tilt_degrees": _rounded(series.tilt_degrees),
+        "kernel": _SAFE.sub("?", series.kernel)[:16] if series.kernel else None,
+        "kvp": series.kvp,
+        "tube_current_ma": _rounded(series.tube_current_ma),
+        "exposure_mas": _rounded(series.exposure_mas),
+        "noise_hu": _rounded(noise_level_hu(series)),
+        "noise_frequency_per_cm": _rounded(frequency),
+        "padding_share": _rounded(float(middle.padding.mean())),
+        "denoised": series.denoised,
+        "findings": [str(finding) for finding in series.findings],
+    }
+
+
+def _rounded(value: float | None) -> float | None:
+    """Four decimals; None for what is unknown, since JSON knows no NaN."""
+    return None if value is None or value != value else round(value, 4)
