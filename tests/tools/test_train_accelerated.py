@@ -1,0 +1,183 @@
+"""The way of weights that an accelerator trains: packed, trained, adopted."""
+
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from ct_keras import models
+from ct_keras.losses import robust_noise_free_loss
+from ct_keras.simulation import DoseSimulator
+from ct_keras.simulation.photons import MU_WATER_MM, bowtie
+
+TOOLS = Path(__file__).resolve().parents[2] / "tools"
+SIDE = 64
+
+
+@pytest.fixture
+def tools(monkeypatch):
+    """Makes the tools' modules importable, as the scripts see them."""
+    monkeypatch.syspath_prepend(str(TOOLS))
+    before = set(sys.modules)
+    yield
+    for name in set(sys.modules) - before:
+        if getattr(sys.modules[name], "__file__", None) and str(TOOLS) in str(
+            sys.modules[name].__file__
+        ):
+            del sys.modules[name]
+
+
+@pytest.fixture
+def rows(tools):
+    import pack_slices
+
+    rows = [*pack_slices.phantom_rows("train", 3, SIDE)]
+    rows[0]["noise_free"] = False
+    return rows + list(pack_slices.phantom_rows("val", 1, SIDE))
+
+
+@pytest.fixture
+def pack(rows, tmp_path):
+    from packed_slices import BIN_MM, BINS, write_pack
+
+    position_mm = (np.arange(BINS) - BINS // 2) * BIN_MM
+    write_pack(rows, tmp_path / "pack.npz", bowtie=bowtie(position_mm), modulation=0.35)
+    return tmp_path / "pack.npz"
+
+
+def test_packed_slices_come_back_with_their_physics(rows, pack):
+    from packed_slices import BIN_MM, BINS, read_pack
+
+    read = read_pack(pack)
+    assert read["hu"].shape == (4, SIDE, SIDE)
+    for index, row in enumerate(rows):
+        expected = np.clip(row["hu"], -1024, 3071)
+        assert np.abs(read["hu"][index] - expected).max() <= 0.5 * row["step_hu"]
+        frequency = np.fft.rfftfreq(BINS, BIN_MM)
+        response = frequency * row["kernel"].window(frequency)
+        np.testing.assert_allclose(read["response"][index], response, rtol=1e-6)
+        assert read["photons"][index] == pytest.approx(row["photons"])
+    assert read["validation"].tolist() == [False, False, False, True]
+    assert read["noise_free"].tolist() == [False, True, True, True]
+    assert len(read_pack(pack, most=2)["hu"]) == 2
+
+
+def test_drawn_noise_is_that_of_the_simulator(rows, pack):
+    torch = pytest.importorskip("torch", reason="PyTorch is not installed")
+    from accelerated_noise import MU_WATER_MM as MU
+    from accelerated_noise import draw_noise
+    from packed_slices import PHYSICS, read_pack
+
+    assert MU == MU_WATER_MM
+    read = read_pack(pack)
+    physics = {name: torch.as_tensor(read[name][1]) for name in PHYSICS}
+    torch.manual_seed(0)
+    hu = torch.as_tensor(read["hu"][1])
+    quantum, electronic = draw_noise(hu, physics, quantum=8, electronic=2)
+    simulator = DoseSimulator(
+        (SIDE, SIDE),
+        (rows[1]["spacing_mm"],) * 2,
+        kernel=rows[1]["kernel"],
+        photons=rows[1]["photons"],
+        noise_free=True,
+        tube_current_modulation=0.35,
+        electronic_noise=rows[1]["electronic"],
+    )
+    hu = read["hu"][1]
+    body = hu > -900
+    quantum, electronic = (part.float().numpy() for part in (quantum, electronic))
+    power = np.mean(quantum**2, axis=0) + np.mean(electronic**2, axis=0)
+    expected = simulator.noise_sd(hu) ** 2
+    assert np.mean((power / expected)[body]) == pytest.approx(1, abs=0.15)
+    expected = simulator.tuned(electronic_noise=0.0).noise_sd(hu) ** 2
+    power = np.mean(quantum**2, axis=0)
+    assert np.mean((power / expected)[body]) == pytest.approx(1, abs=0.15)
+
+
+def test_batches_hold_the_noise_that_they_say(pack, tools):
+    torch = pytest.importorskip("torch", reason="PyTorch is not installed")
+    from accelerated_data import Bank, draw_batch
+    from packed_slices import read_pack
+
+    read = read_pack(pack)
+    torch.manual_seed(1)
+    bank = Bank(read, patches={16}, quantum=3, electronic=2, device="cpu")
+    batch = draw_batch(bank.arrays, 16, 32)
+    inserted = (batch["low"] - batch["reference"]).numpy()
+    inside = batch["reference"].numpy().min(axis=(1, 2)) > -900
+    np.testing.assert_allclose(
+        np.sqrt(np.mean(inserted**2, axis=(1, 2)))[inside],
+        batch["inserted"].numpy()[inside],
+        rtol=0.05,
+    )
+    share = batch["share"].numpy()
+    assert share.min() == 0 and 0 < share.max() < 0.86
+    before = bank.arrays["quantum"][0].clone()
+    bank.renew()
+    assert bank.renewed == 1
+    assert not torch.equal(bank.arrays["quantum"][0], before)
+
+
+def test_network_and_loss_are_those_of_keras(tools, tmp_path):
+    torch = pytest.importorskip("torch", reason="PyTorch is not installed")
+    import accelerated_network as accelerated
+    from adopt_weights import read_network
+
+    torch.manual_seed(2)
+    network = accelerated.QuietNet(4, (2, 2, 4), "cpu")
+    with torch.no_grad():
+        network.weights["correction"][0].normal_(std=0.2)
+    tensors = network.tensors()
+    network.save(tensors, tmp_path / "weights.npz")
+    twin = read_network(tmp_path / "weights.npz", "quiet_net", 4)
+    assert twin.count_params() == sum(tensor.numel() for tensor in tensors)
+    generator = np.random.default_rng(0)
+    hu = generator.normal(0, 200, (2, 24, 32)).astype(np.float32)
+    output = network(torch.from_numpy(hu), torch.float32).detach()
+    expected = np.asarray(twin(((hu + 1024) / 4096)[..., None]))[..., 0] * 4096 - 1024
+    assert np.abs(expected - hu).max() > 10
+    np.testing.assert_allclose(output.numpy(), expected, atol=0.01)
+
+    reference = generator.normal(0, 200, hu.shape).astype(np.float32)
+    batch = {"low": hu, "reference": reference, "share": np.array([0.0, 0.3])}
+    batch["inserted"] = np.array([20.0, 50.0])
+    plain = {name: torch.as_tensor(values) for name, values in batch.items()}
+    loss = float(accelerated.robust_noise_free_loss(output, plain))
+    assert loss == pytest.approx(
+        float(
+            robust_noise_free_loss(
+                denoised=output.numpy(),
+                low_dose=hu,
+                reference=reference,
+                dose_fraction=batch["share"],
+                scale=batch["inserted"] + 5,
+            )
+        ),
+        rel=1e-4,
+    )
+
+
+def test_a_short_training_ends_in_a_run(pack, tmp_path, phantom_patients, monkeypatch):
+    pytest.importorskip("torch", reason="PyTorch is not installed")
+    import adopt_weights
+    import train_accelerated
+
+    out, run = tmp_path / "out", tmp_path / "run"
+    phases = ["--phases", "bfloat16:16:4:0.5,float32:32:2:0.5"]
+    sizes = ["--width", "4", "--quantum", "3", "--electronic", "2"]
+    command = ["train", str(pack), str(out), "--steps", "80", "--rate", "3e-3"]
+    monkeypatch.setattr(sys, "argv", [*command, *phases, *sizes])
+    train_accelerated.main()
+    said = (out / "log.txt").read_text().splitlines()
+    found = [json.loads(line[line.index("{") :]) for line in said if "phantom" in line]
+    before, after = found[0], found[-1]
+    assert after["phantom 0.05 output"] > before["phantom 0.05 output"]
+    row = {"step": 80, "seconds": 1.0}
+    (out / "log.jsonl").write_text(json.dumps(row) + "\n")
+    files = [out / "quiet_net.npz", out / "log.jsonl", phantom_patients, run]
+    adopt_weights.main([*map(str, files), "--width", "4"])
+    denoiser = models.build("quiet_net", width=4)
+    assert json.loads((run / "config.json").read_text())["recipe"]["epochs"] == 1
+    assert denoiser.name == "quiet_net"

@@ -1,0 +1,129 @@
+"""Makes a run of `ct-keras train`'s form from weights that an accelerator trained.
+
+    python tools/adopt_weights.py WEIGHTS.npz LOG.jsonl CT RUN
+
+WEIGHTS.npz and LOG.jsonl are what `tools/train_accelerated.py` wrote, CT is the folder
+that was packed for it. RUN can be loaded, evaluated, exported and published.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+
+import keras
+import numpy as np
+
+import ct_keras
+from ct_keras.dicom import find_series
+from ct_keras.files import sha256_of
+from ct_keras.image_quality import noise_frequency_per_cm, noise_index_hu
+from ct_keras.models import build
+from ct_keras.simulation import SeriesSimulator, calibrate
+
+_DOSES = (0.03, 0.85)
+_SERIES = 24
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Writes best.keras, best.json, config.json and ranges.json."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("weights", type=Path)
+    parser.add_argument("log", type=Path, help="log.jsonl of the training.")
+    parser.add_argument("ct", type=Path)
+    parser.add_argument("run", type=Path)
+    parser.add_argument("--command", default="python tools/train_accelerated.py")
+    parser.add_argument("--description", default="On one accelerator.")
+    parser.add_argument("--validation-psnr", type=float, default=float("nan"))
+    parser.add_argument("--validation-slices", type=int, default=0)
+    parser.add_argument("--network", default="quiet_net")
+    parser.add_argument("--width", type=int, default=32)
+    given = parser.parse_args(arguments)
+    logging.basicConfig(format="%(message)s", level=logging.INFO)
+    network = read_network(given.weights, given.network, given.width)
+    given.run.mkdir(parents=True, exist_ok=True)
+    ct_keras.Denoiser(network).model.save(given.run / "best.keras")
+    last = json.loads(given.log.read_text().splitlines()[-1])
+    best = {
+        "epoch": 1,
+        "step": last["step"],
+        "val_psnr": given.validation_psnr,
+        "sha256": sha256_of(given.run / "best.keras"),
+    }
+    documents = {
+        "best.json": best,
+        "config.json": _configuration(given, last["step"]),
+        "ranges.json": scan_ranges(given.ct / "train"),
+    }
+    for name, document in documents.items():
+        (given.run / name).write_text(json.dumps(document, indent=1) + "\n")
+
+
+def read_network(weights: Path, name: str, width: int) -> keras.Model:
+    """Builds a network and gives it the weights of an .npz file, layer by layer."""
+    network = build(name, width=width)
+    with np.load(weights) as stored:
+        for layer in network.layers:
+            if layer.weights:
+                parts = (f"{layer.name}/kernel", f"{layer.name}/bias")
+                layer.set_weights([stored[part] for part in parts])
+    return network
+
+
+def scan_ranges(folder: Path) -> dict:
+    """Measures what low-dose slices of some of the series of a folder are like.
+
+    Args:
+        folder: One folder a patient.
+
+    Returns:
+        As `ct_keras.data.ranges.training_ranges`.
+    """
+    found = [
+        series for path in sorted(folder.glob("*")) for series in find_series(path)
+    ]
+    places = np.unique(np.linspace(0, len(found) - 1, _SERIES).round().astype(int))
+    indices, frequencies = [], []
+    for series in (found[place] for place in places):
+        simulator = SeriesSimulator(series, calibrate(series))
+        spacing_mm = series.spacing_mm[1:]
+        for low_hu in simulator.low_doses(len(series) // 2, _DOSES):
+            indices.append(noise_index_hu([low_hu], spacing_mm))
+            frequencies.append(noise_frequency_per_cm([low_hu], spacing_mm))
+    return {
+        "noise_index_hu": _range(indices),
+        "noise_frequency_per_cm": _range(frequencies),
+        "pixel_spacing_mm": _range([s for one in found for s in one.spacing_mm[1:]]),
+        "slice_thickness_mm": _range([one.slice_thickness_mm for one in found]),
+        "kernels": sorted({one.kernel for one in found if one.kernel}),
+    }
+
+
+def _range(values: list) -> list[float] | None:
+    known = [value for value in values if value is not None]
+    return [round(float(end), 3) for end in (min(known), max(known))] if known else None
+
+
+def _configuration(given: argparse.Namespace, steps: int) -> dict:
+    return {
+        "model": given.network,
+        "recipe": {
+            "name": "accelerated",
+            "description": given.description,
+            "options": {"width": given.width},
+            "training": {},
+            "epochs": 1,
+            "steps_per_epoch": steps,
+        },
+        "seed": 0,
+        "validation_slices": given.validation_slices,
+        "command": given.command,
+        "versions": {"ct_keras": ct_keras.__version__, "keras": keras.__version__},
+    }
+
+
+if __name__ == "__main__":
+    main()
