@@ -1,6 +1,6 @@
 """The manifest of a records folder: which shards there are and what they hold.
 
-``manifest.json`` is written last: a folder without it is no records folder, whatever
+``manifest.json`` is written last: a folder without it is not a records folder, whatever
 else lies there. It holds counts, sizes and SHA-256 sums, and no name, identifier, date
 or path of the source.
 """

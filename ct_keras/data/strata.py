@@ -1,7 +1,7 @@
 """What a record may tell about the patient: an age band and a part of the body.
 
 An age in years and the header's own words stay behind. Both come back as one of a few
-fixed texts, so that a record names nobody and results can still be told apart. The name
+fixed texts, so that a record names nobody and results can still be grouped. The name
 of a kernel is kept where it looks like one.
 """
 

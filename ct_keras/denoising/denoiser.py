@@ -168,7 +168,7 @@ class Denoiser(Method):
 def _mean_of_turns(
     denoise: Callable[[np.ndarray], np.ndarray], hu: np.ndarray
 ) -> np.ndarray:
-    """Denoises the 8 turns of a square, turns the results back and takes their mean."""
+    """Test-time augmentation: the mean over 8 flips and quarter turns."""
     # In double precision, where eight equal values have exactly that value as mean.
     total = np.zeros(hu.shape, np.float64)
     for quarters in range(4):

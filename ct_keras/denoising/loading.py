@@ -28,7 +28,7 @@ def load(model: str | Path | None = None) -> Denoiser:
 
     Raises:
         CtKerasError: CTK-E092 for a name without published weights, CTK-E090 if a
-            file is not the one that its manifest lists, CTK-E091 if it is no
+            file is not the one that its manifest lists, CTK-E091 if it is not an
             acceptable model file, CTK-E085 if a run holds no weights yet.
 
     Example:

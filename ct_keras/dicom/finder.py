@@ -287,7 +287,7 @@ def list_files(folder: Path, limits: Limits) -> list[Path]:
 
 
 def _walk(folder: Path, depth: int) -> Iterator[Path]:
-    """Yields the entries that are no folders, sorted, without following links."""
+    """Yields the entries that are not folders, sorted, without following links."""
     with os.scandir(folder) as entries:
         ordered = sorted(entries, key=lambda entry: entry.name)
     for entry in ordered:

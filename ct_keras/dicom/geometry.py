@@ -169,7 +169,7 @@ def _tag_findings(
 
 
 def require_volume(sources: Sequence[SourceSlice], *, allow_tilt: bool = False) -> None:
-    """Refuses a stack that is no regular volume, for 2.5-D and 3-D networks.
+    """Refuses a stack that is not a regular volume, for 2.5-D and 3-D networks.
 
     Args:
         sources: The sorted slices of one series.

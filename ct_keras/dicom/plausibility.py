@@ -24,7 +24,7 @@ DENSE_HU, MOST_DENSE = 4000.0, 0.25
 _SAMPLES = 3
 AIR_PEAK_HU = (-1100.0, -900.0)
 FEWEST_SOFT = 0.01
-#: A larger share of means below the density of air is no matter of noise or metal.
+#: A larger share of means below the density of air is not due to noise or metal.
 MOST_BELOW_AIR = 1e-3
 #: Between lung and fat lie only borders: never so many times more than soft tissue.
 BETWEEN_HU = (-500.0, -200.0)

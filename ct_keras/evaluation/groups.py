@@ -1,4 +1,4 @@
-"""What results are told apart by: anatomy, part of the body, kernel, age, size.
+"""What results are grouped by: anatomy, part of the body, kernel, age, size.
 
 A mean over everything hides a method that fails on large patients or sharp kernels.
 Dose has rows of its own (`by_dose`); these are the groups besides.
@@ -65,7 +65,7 @@ GROUPINGS = (
 
 
 def describe_slice(pair) -> dict[str, str | float | None]:
-    """Finds out what a slice is told apart by.
+    """Finds out which groups a slice belongs to.
 
     Args:
         pair: A `ct_keras.data.SlicePair`, or anything with `full_hu` and what is known

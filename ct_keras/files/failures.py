@@ -1,4 +1,4 @@
-"""Why a write failed, in words; and which failures are no failed writes."""
+"""Why a write failed, in words; and which failures are not failed writes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Local contrast for display. What it gives back are no Hounsfield units."""
+"""Local contrast for display. Its output is not in Hounsfield units."""
 
 from __future__ import annotations
 

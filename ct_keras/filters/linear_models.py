@@ -92,7 +92,7 @@ def _kernels(chosen: Filter) -> Sequence[np.ndarray]:
     if chosen.name not in _KERNELS:
         raise CtKerasError(
             "CTK-E000",
-            f"the {chosen.name} filter is no convolution with a fixed kernel",
+            f"the {chosen.name} filter is not a convolution with a fixed kernel",
             received=chosen.name,
             expected=f"a linear filter: {', '.join(list_linear())}",
         )

@@ -128,11 +128,11 @@ def get_denoiser(name: str, /, **parameters: float | None) -> Filter:
 
 
 def require_hu(chosen: Filter) -> Filter:
-    """Returns the filter, or refuses it where its output is no HU (CTK-E000)."""
+    """Returns the filter, or refuses it where its output is not in HU (CTK-E000)."""
     if not chosen.hu_preserving:
         raise CtKerasError(
             "CTK-E000",
-            f"the {chosen.name} filter is for display only, its output is no HU",
+            f"the {chosen.name} filter is for display only, its output is not in HU",
             received=chosen.name,
             expected=", ".join(list_filters()),
             fix=f'ct_keras.filters.get("{chosen.name}")(hu) gives an image to look at',

@@ -109,7 +109,7 @@ def load_extractor(source: str | os.PathLike | None = None) -> keras.Model:
         A float32 model from images to features.
 
     Raises:
-        CtKerasError: CTK-E005, if the weights are not to be had.
+        CtKerasError: CTK-E005, if the weights are not available.
     """
     if source == FILTER_BANK:
         return filter_bank()
@@ -127,7 +127,7 @@ def vgg19_conv5_4(weights: str | os.PathLike) -> keras.Model:
         (batch, rows/16, columns/16, 512).
 
     Raises:
-        CtKerasError: CTK-E005, if the weights are not to be had.
+        CtKerasError: CTK-E005, if the weights are not available.
     """
     known = weights == IMAGENET
     policy = keras.config.dtype_policy()

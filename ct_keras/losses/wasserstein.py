@@ -3,7 +3,7 @@
 Gulrajani I, Ahmed F, Arjovsky M, Dumoulin V, Courville A. Improved Training of
 Wasserstein GANs. NeurIPS 2017. https://arxiv.org/abs/1704.00028
 
-A critic gives one unbounded score per image; it is no probability. It learns to score
+A critic gives one unbounded score per image, not a probability. It learns to score
 references high and predictions low, and the gap it reaches estimates their distance.
 """
 

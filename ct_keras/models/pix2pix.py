@@ -75,7 +75,8 @@ def Pix2PixGenerator(
 
     Raises:
         CtKerasError: CTK-E000 for a depth out of range, an unknown `norm` or
-            `initializer`, or an identity start without the maps and biases it needs.
+            `initializer`, or an identity `initializer` without the maps and biases
+            that it needs.
 
     Example:
         >>> Pix2PixGenerator(width=64).count_params()
@@ -161,7 +162,7 @@ def _check(width: int, depth: int, bias_before_norm: bool, initializer: str) -> 
         (
             identity and not bias_before_norm,
             "bias_before_norm False",
-            "True for an identity start",
+            "True to start as the identity",
         ),
     ):
         if wrong:
@@ -418,7 +419,7 @@ SPEC = ModelSpec(
         Recipe(
             name="quick",
             description="Minutes on two CPU cores: 4 levels, 16 maps in both networks, "
-            "64x64 patches, batch 16, an identity start, Adam (0.5, 0.999) with a "
+            "64x64 patches, batch 16, starts as the identity, Adam (0.5, 0.999) with a "
             "warm-up to 1e-3 and a cosine to 5e-5, lambda 100.",
             options={"width": 16, "depth": 4, "initializer": "identity"},
             patch_size=64,

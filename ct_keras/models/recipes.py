@@ -43,8 +43,7 @@ class Recipe(Settings):
             onto the full-dose patch instead, for reports that trained so.
         depth: Slices of a sub-volume, for networks of volumes.
         mixed_precision: Keras dtype policy of the network.
-        jit_compile: XLA; off by default, so that CPU and GPU runs are told apart by
-            nothing hidden.
+        jit_compile: XLA; off by default, so that CPU and GPU run the same graph.
 
     Raises:
         CtKerasError: CTK-E000 for a value of another type.

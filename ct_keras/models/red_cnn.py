@@ -139,7 +139,7 @@ SPEC = ModelSpec(
         Recipe(
             name="quick",
             description="Minutes on two CPU cores: 32 maps, 64x64 patches, batch 16, "
-            "an identity start, Adam with a warm-up to 1e-3 and a cosine to 5e-5.",
+            "starts as the identity, Adam with a warm-up to 1e-3 and a cosine to 5e-5.",
             options={"width": 32, "initializer": "identity"},
             patch_size=64,
             batch_size=16,

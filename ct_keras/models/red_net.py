@@ -91,7 +91,7 @@ def RedNet30(
         (batch, rows, columns, 1), network units, any size.
 
     Raises:
-        CtKerasError: CTK-E000, for an identity start without `residual`.
+        CtKerasError: CTK-E000, to start as the identity without `residual`.
 
     Example:
         >>> RedNet30(width=64).count_params()
@@ -229,8 +229,8 @@ def _quick(width: int, **options) -> Recipe:
     return Recipe(
         name="quick",
         description=f"Minutes on two CPU cores: {width} maps, 64x64 patches, batch 16, "
-        "residual learning from an identity start, Adam with a warm-up to 1e-3 and a "
-        "cosine to 5e-5.",
+        "residual learning that starts as the identity, Adam with a warm-up to 1e-3 "
+        "and a cosine to 5e-5.",
         options={"width": width, "initializer": "identity", **options},
         patch_size=64,
         batch_size=16,

@@ -148,7 +148,7 @@ class DilatedBackprop(TrainingSystem):
 
     def compile(self, optimizer, **options):
         """Takes the optimiser of the nine kernels and builds it."""
-        # The gradients are no gradients of a loss that could be scaled.
+        # The gradients are not those of a loss that could be scaled.
         super().compile(optimizer=optimizer, auto_scale_loss=False, **options)
         self.optimizer.build(self.network.trainable_variables)
 
@@ -335,8 +335,8 @@ REPORT = Recipe(
 QUICK = Recipe(
     name="quick",
     description="A minute or two on two CPU cores: the pairs of the records, 64x64 "
-    "patches, batch 16, automatic differentiation from an identity start, Adam with a "
-    "warm-up to 3e-3 and a cosine to 1e-4.",
+    "patches, batch 16, automatic differentiation that starts as the identity, Adam "
+    "with a warm-up to 3e-3 and a cosine to 1e-4.",
     options={"initializer": "identity"},
     patch_size=64,
     batch_size=16,

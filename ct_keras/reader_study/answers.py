@@ -52,7 +52,7 @@ def read_key(path: str | os.PathLike) -> dict:
     """Reads the key of a study.
 
     Raises:
-        CtKerasError: CTK-E005, if it cannot be read; CTK-E080, if it is no key.
+        CtKerasError: CTK-E005, if it cannot be read; CTK-E080, if it is not a key.
     """
     return _read(path, KEY_FORMAT, "key.json of reader-study make")
 

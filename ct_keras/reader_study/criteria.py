@@ -51,8 +51,8 @@ CRITERIA = {
         Criterion(
             "low_contrast",
             "Low-contrast visibility (liver, vessels)",
-            "not to be told apart",
-            "clearly told apart",
+            "cannot be distinguished",
+            "clearly distinguished",
         ),
         Criterion(
             "artefacts",

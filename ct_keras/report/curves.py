@@ -198,7 +198,7 @@ def _series(name: str, curve: Mapping) -> Mapping[str, Sequence]:
     if not isinstance(curve, Mapping) or any(key not in curve for key in keys):
         raise _refusal(name, f"a curve has the keys {', '.join(keys)}")
     if not isinstance(curve["series"], Mapping):
-        raise _refusal(name, "series is no mapping from names to points")
+        raise _refusal(name, "series is not a mapping from names to points")
     return curve["series"]
 
 

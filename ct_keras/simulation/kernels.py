@@ -127,7 +127,7 @@ def kernel_by_name(convolution_kernel: str | None) -> Kernel:
 
     Siemens names hold a number, sharper with the tens: 30 is B30 and 70 is D45, others
     lie between; D45 is itself. For GE and Philips a short table is used. Canon's FC
-    numbers are no scale and, like every unknown name, count as B30.
+    numbers are not a scale and, like every unknown name, count as B30.
     """
     name = (convolution_kernel or "").strip().upper()
     siemens = re.fullmatch(r"[A-Z]{1,2}(\d\d)[A-Z]?(\\\d|\d)?", name)

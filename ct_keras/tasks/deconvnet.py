@@ -45,7 +45,7 @@ def DeconvNet(
         `probabilities`, float32 (batch, rows, columns, classes).
 
     Raises:
-        CtKerasError: CTK-E041, for a size that is no multiple of 32.
+        CtKerasError: CTK-E041, for a size that is not a multiple of 32.
     """
     check_size(name, image_size, 32)
     image, x = image_input(image_size, window_hu, channels)

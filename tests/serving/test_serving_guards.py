@@ -356,7 +356,7 @@ def test_output_that_is_no_number_is_told():
     holed[100, 100:103] = np.nan, np.inf, -np.inf
     result = audit((low, holed))
     (finding,) = result.findings
-    assert str(finding) == "CTK-W064 3 values of the output are no number"
+    assert str(finding) == "CTK-W064 3 values of the output are not numbers"
     assert np.isfinite([*result.peaks, result.noise_left, result.far_share]).all()
     gone = audit((low, np.full_like(low, np.nan)))
     assert gone.not_finite == low.size

@@ -46,7 +46,7 @@ class Image:
     Attributes:
         hu: float32 (rows, columns).
         padding: bool (rows, columns), True where there is no measurement.
-        slope: HU per stored unit; 0 if values are no whole numbers.
+        slope: HU per stored unit; 0 if values are not whole numbers.
         intercept: HU of the stored value 0.
     """
 

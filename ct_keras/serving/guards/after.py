@@ -61,7 +61,7 @@ class AuditResult:
             parts; None where nothing is flat.
         removed_power: Power of what was removed over that of the input in flat parts,
             from the finest band of frequency to the coarsest; None as before.
-        not_finite: Number of values of the output that are no number.
+        not_finite: Number of values of the output that are not numbers.
         worst_slice: Where the highest peak lies.
         worst_place: (row, column) of it, full resolution.
         findings: CTK-W064 and CTK-W065.
@@ -105,7 +105,7 @@ class Audit:
     def look(self, index: int, low_hu: np.ndarray, denoised_hu: np.ndarray) -> None:
         """Takes a slice before and after, (rows, columns) in HU.
 
-        Values of the output that are no number are counted, and otherwise taken as
+        Values of the output that are not numbers are counted, and otherwise taken as
         unchanged.
         """
         finite = np.isfinite(denoised_hu)
@@ -312,6 +312,6 @@ def _sanity(
         )
     if not_finite:
         findings.append(
-            Finding("CTK-W064", f"{not_finite} values of the output are no number")
+            Finding("CTK-W064", f"{not_finite} values of the output are not numbers")
         )
     return findings

@@ -56,7 +56,7 @@ def find_cases(
         )
     if not src.is_dir():
         raise CtKerasError(
-            "CTK-E005", "the source is no folder that can be read", received=src.name
+            "CTK-E005", "the source is not a folder that can be read", received=src.name
         )
     find = LAYOUTS[layout]
     if not by_folder:

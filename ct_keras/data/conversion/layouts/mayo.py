@@ -76,7 +76,7 @@ def _leaves(root: Path) -> list[Path]:
 
 
 def _place(parts: tuple[str, ...], root_name: str) -> tuple[str, str, str] | None:
-    """Returns patient, variant and dose of a folder, None if it is no challenge one."""
+    """Returns patient, variant and dose of a folder of the challenge, or None."""
     matches = [_NAME.fullmatch(part) for part in parts]
     last = max((i for i, match in enumerate(matches) if match), default=None)
     if last is None:
