@@ -35,7 +35,12 @@ from ct_keras.losses import (
     pyramidal_textural_loss,
 )
 from ct_keras.models.identity_start import carry_through_sigmoid
-from ct_keras.models.recipes import Recipe, learning_rate_schedule, make_optimizer
+from ct_keras.models.recipes import (
+    Recipe,
+    learning_rate_schedule,
+    make_optimizer,
+    quick_recipe,
+)
 from ct_keras.models.registry import ModelSpec
 from ct_keras.models.systems import TwoPlayerSystem
 from ct_keras.settings import Settings
@@ -663,20 +668,11 @@ SPEC = ModelSpec(
                 "decay_steps": 50_000,
             },
         ),
-        Recipe(
-            name="quick",
-            description="Minutes on two CPU cores: 16 maps, 48x48 patches, batch 16, "
+        quick_recipe(
+            "Minutes on two CPU cores: 16 maps, 48x48 patches, batch 16, "
             "starts as the identity, Adam with a warm-up to 1e-3 and a cosine to 5e-5.",
             options={"width": 16, "initializer": "identity"},
             patch_size=48,
-            batch_size=16,
-            epochs=10,
-            steps_per_epoch=120,
-            learning_rate=1e-3,
-            final_learning_rate=5e-5,
-            schedule="cosine",
-            warmup_steps=50,
-            epsilon=1e-9,
             training={"phases": (7, 1, 2), "discriminator_width": 8},
         ),
     ),

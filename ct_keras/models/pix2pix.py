@@ -19,7 +19,7 @@ from keras import layers
 from ct_keras.errors import CtKerasError
 from ct_keras.losses import discriminator_cross_entropy, generator_cross_entropy
 from ct_keras.models.identity_start import TANH_KNOTS_HU, carry_through_tanh
-from ct_keras.models.recipes import Recipe, make_optimizer
+from ct_keras.models.recipes import Recipe, make_optimizer, quick_recipe
 from ct_keras.models.registry import ModelSpec
 from ct_keras.models.systems import TwoPlayerSystem
 from ct_keras.settings import Settings
@@ -416,26 +416,18 @@ SPEC = ModelSpec(
                 "discriminator_width": 64,
             },
         ),
-        Recipe(
-            name="quick",
-            description="Minutes on two CPU cores: 4 levels, 16 maps in both networks, "
+        quick_recipe(
+            "Minutes on two CPU cores: 4 levels, 16 maps in both networks, "
             "64x64 patches, batch 16, starts as the identity, Adam (0.5, 0.999) with a "
             "warm-up to 1e-3 and a cosine to 5e-5, lambda 100.",
             options={"width": 16, "depth": 4, "initializer": "identity"},
-            patch_size=64,
-            batch_size=16,
-            epochs=10,
-            steps_per_epoch=120,
-            learning_rate=1e-3,
-            final_learning_rate=5e-5,
-            schedule="cosine",
-            warmup_steps=50,
             betas=(0.5, 0.999),
             training={
                 "lambda_l1": 100.0,
                 "receptive_field": 70,
                 "discriminator_width": 16,
             },
+            epsilon=1e-7,
         ),
     ),
 )

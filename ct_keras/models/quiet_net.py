@@ -16,7 +16,7 @@ import keras
 from keras import layers
 
 from ct_keras.hu import OFFSET_HU, SCALE_HU
-from ct_keras.models.recipes import Recipe
+from ct_keras.models.recipes import Recipe, quick_recipe
 from ct_keras.models.registry import ModelSpec
 
 #: What the layers see is in hundreds of HU: noise and contrasts of organs are about 1.
@@ -166,20 +166,14 @@ SPEC = ModelSpec(
             warmup_steps=1000,
             clip_norm=1.0,
         ),
-        Recipe(
-            name="quick",
-            description="Minutes on two CPU cores: 16 maps, 64x64 patches, batch 16, "
+        quick_recipe(
+            "Minutes on two CPU cores: 16 maps, 64x64 patches, batch 16, "
             "Adam with a warm-up to 1e-3 and a cosine to 5e-5.",
             options={"width": 16},
-            patch_size=64,
-            batch_size=16,
             epochs=12,
             steps_per_epoch=250,
-            learning_rate=1e-3,
-            final_learning_rate=5e-5,
-            schedule="cosine",
-            warmup_steps=50,
             clip_norm=1.0,
+            epsilon=1e-7,
         ),
     ),
 )

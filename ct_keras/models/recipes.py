@@ -81,6 +81,27 @@ class Recipe(Settings):
         )
 
 
+def quick_recipe(description: str, **values) -> Recipe:
+    """A recipe of minutes on two CPU cores: short, with Adam on a cosine.
+
+    Args:
+        description: Of the recipe.
+        **values: Attributes of `Recipe` in which it differs from the other quick ones.
+    """
+    shared = {
+        "patch_size": 64,
+        "batch_size": 16,
+        "epochs": 10,
+        "steps_per_epoch": 120,
+        "learning_rate": 1e-3,
+        "final_learning_rate": 5e-5,
+        "schedule": "cosine",
+        "warmup_steps": 50,
+        "epsilon": 1e-9,
+    }
+    return Recipe(name="quick", description=description, **shared | values)
+
+
 def make_optimizer(
     recipe: Recipe, *, learning_rate=None, updates_per_step: int = 1
 ) -> keras.optimizers.Adam:

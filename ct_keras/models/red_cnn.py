@@ -15,7 +15,7 @@ import keras
 from keras import layers
 
 from ct_keras.models.identity_start import answer_to_differences
-from ct_keras.models.recipes import Recipe
+from ct_keras.models.recipes import Recipe, quick_recipe
 from ct_keras.models.registry import ModelSpec
 
 KERNEL_SIZE = 5
@@ -136,20 +136,12 @@ SPEC = ModelSpec(
             learning_rate=1e-4,
             final_learning_rate=1e-5,
         ),
-        Recipe(
-            name="quick",
-            description="Minutes on two CPU cores: 32 maps, 64x64 patches, batch 16, "
+        quick_recipe(
+            "Minutes on two CPU cores: 32 maps, 64x64 patches, batch 16, "
             "starts as the identity, Adam with a warm-up to 1e-3 and a cosine to 5e-5.",
             options={"width": 32, "initializer": "identity"},
-            patch_size=64,
-            batch_size=16,
             epochs=12,
             steps_per_epoch=250,
-            learning_rate=1e-3,
-            final_learning_rate=5e-5,
-            schedule="cosine",
-            warmup_steps=50,
-            epsilon=1e-9,
         ),
     ),
 )

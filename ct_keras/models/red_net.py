@@ -17,7 +17,7 @@ from keras import layers, ops
 from ct_keras.data.noises import DrawnNoise
 from ct_keras.errors import CtKerasError
 from ct_keras.models.identity_start import answer_to_differences
-from ct_keras.models.recipes import Recipe
+from ct_keras.models.recipes import Recipe, quick_recipe
 from ct_keras.models.registry import ModelSpec
 
 KERNEL_SIZE = 3
@@ -226,21 +226,11 @@ def _recipes(quick: Recipe, **report_options) -> tuple[Recipe, ...]:
 
 
 def _quick(width: int, **options) -> Recipe:
-    return Recipe(
-        name="quick",
-        description=f"Minutes on two CPU cores: {width} maps, 64x64 patches, batch 16, "
+    return quick_recipe(
+        f"Minutes on two CPU cores: {width} maps, 64x64 patches, batch 16, "
         "residual learning that starts as the identity, Adam with a warm-up to 1e-3 "
         "and a cosine to 5e-5.",
         options={"width": width, "initializer": "identity", **options},
-        patch_size=64,
-        batch_size=16,
-        epochs=10,
-        steps_per_epoch=120,
-        learning_rate=1e-3,
-        final_learning_rate=5e-5,
-        schedule="cosine",
-        warmup_steps=50,
-        epsilon=1e-9,
     )
 
 

@@ -22,7 +22,7 @@ from keras import layers, ops
 from ct_keras.data.noises import DrawnNoise
 from ct_keras.errors import CtKerasError
 from ct_keras.models.identity_start import carry_through_shortcuts
-from ct_keras.models.recipes import Recipe, make_optimizer
+from ct_keras.models.recipes import Recipe, make_optimizer, quick_recipe
 from ct_keras.models.registry import ModelSpec
 from ct_keras.models.systems import TrainingSystem
 from ct_keras.settings import Settings
@@ -332,21 +332,13 @@ REPORT = Recipe(
         "optimizer": "seo",
     },
 )
-QUICK = Recipe(
-    name="quick",
-    description="A minute or two on two CPU cores: the pairs of the records, 64x64 "
+QUICK = quick_recipe(
+    "A minute or two on two CPU cores: the pairs of the records, 64x64 "
     "patches, batch 16, automatic differentiation that starts as the identity, Adam "
     "with a warm-up to 3e-3 and a cosine to 1e-4.",
     options={"initializer": "identity"},
-    patch_size=64,
-    batch_size=16,
-    epochs=10,
-    steps_per_epoch=120,
     learning_rate=3e-3,
     final_learning_rate=1e-4,
-    schedule="cosine",
-    warmup_steps=50,
-    epsilon=1e-9,
     training={"algorithm": "autodiff", "optimizer": "adam"},
 )
 

@@ -34,7 +34,7 @@ from ct_keras.models.identity_start import (
     answer_to_differences,
     carry_in_first_channel,
 )
-from ct_keras.models.recipes import Recipe, make_optimizer
+from ct_keras.models.recipes import Recipe, make_optimizer, quick_recipe
 from ct_keras.models.registry import ModelSpec
 from ct_keras.models.systems import TwoPlayerSystem
 from ct_keras.settings import Settings
@@ -484,9 +484,8 @@ SPEC = ModelSpec(
                 "window_hu": (-300.0, 300.0),
             },
         ),
-        Recipe(
-            name="quick",
-            description="Minutes on two CPU cores: 16 maps, a critic of an eighth, "
+        quick_recipe(
+            "Minutes on two CPU cores: 16 maps, a critic of an eighth, "
             "32x32 patches, batch 16, starts that answer to differences, Adam with a "
             "warm-up to 1e-4 and a cosine to 1e-5. A fixed filter bank stands in for "
             "VGG-19, so its weight is not the paper's. There is a pixel term (lambda_2 "
@@ -496,15 +495,10 @@ SPEC = ModelSpec(
             "without a pixel term that rate still ended 2.2 dB above.",
             options={"width": 16, "initializer": "identity"},
             patch_size=32,
-            batch_size=16,
-            epochs=10,
             steps_per_epoch=60,
             learning_rate=1e-4,
             final_learning_rate=1e-5,
-            schedule="cosine",
-            warmup_steps=50,
             betas=(0.5, 0.9),
-            epsilon=1e-9,
             training={
                 "critic_width": 8,
                 "critic_initializer": "differences",
