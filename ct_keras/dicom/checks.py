@@ -20,10 +20,6 @@ ENHANCED_CT = "1.2.840.10008.5.1.4.1.1.2.1"
 LEGACY_ENHANCED_CT = "1.2.840.10008.5.1.4.1.1.2.2"
 CT_CLASSES = frozenset({CT_IMAGE, ENHANCED_CT, LEGACY_ENHANCED_CT})
 READABLE_SYNTAXES = frozenset({ImplicitVRLittleEndian, ExplicitVRLittleEndian})
-#: Lossy JPEG, JPEG-LS and JPEG 2000.
-LOSSY_SYNTAXES = frozenset(
-    f"1.2.840.10008.1.2.4.{code}" for code in ("50", "51", "81", "91")
-)
 #: Modalities and rescale types that messages may name.
 MODALITIES = re.compile(
     "CR|CT|DOC|DX|ECG|ES|IO|IVUS|KO|MG|MR|NM|OCT|OP|OPT|OT|PR|PT|PX|REG|RF|RG|"

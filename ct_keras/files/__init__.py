@@ -20,7 +20,7 @@ from ct_keras.files.atomic import (
 )
 from ct_keras.files.failures import write_errors
 from ct_keras.files.locks import folder_lock
-from ct_keras.files.marker import MARKER, TEMPORARY_PREFIX, is_marked, write_marker
+from ct_keras.files.marker import MARKER, TEMPORARY_PREFIX, write_marker
 from ct_keras.files.paths import (
     check_apart,
     check_output_folder,
@@ -38,7 +38,6 @@ __all__ = [
     "check_output_folder",
     "entries_of",
     "folder_lock",
-    "is_marked",
     "read_table",
     "remove_stale",
     "sha256_of",

@@ -42,11 +42,6 @@ def write_marker(folder: Path, kind: str, files: Iterable[str] | None = None) ->
     (folder / MARKER).write_text(text, encoding="utf-8")
 
 
-def is_marked(folder: Path, kind: str) -> bool:
-    """Whether ct_keras wrote this folder as this kind of output."""
-    return _read(folder).get("kind") == kind
-
-
 def stranger(folder: Path, kind: str, *, ignored: Collection[str] = ()) -> str | None:
     """Why a folder is not ct_keras's own to replace; None if it is.
 
