@@ -13,7 +13,7 @@ from enum import IntEnum
 
 
 class ExitCode(IntEnum):
-    """What a command returns to the shell."""
+    """The exit status of a command."""
 
     DONE = 0
     UNEXPECTED = 1
@@ -56,7 +56,7 @@ _EXIT_CODES = {
 
 
 class CtKerasError(Exception):
-    """A refusal, told in one line.
+    """An input or a request that is refused, with the reason in one line.
 
     Attributes:
         code: ``CTK-E`` and three digits.
@@ -106,7 +106,7 @@ def _rebuild(code, message, received, expected, fix) -> CtKerasError:
 
 @dataclass(frozen=True)
 class Finding:
-    """Something a reader noticed: ``CTK-I`` informs, ``CTK-W`` warns.
+    """Something worth reporting: ``CTK-I`` informs, ``CTK-W`` warns.
 
     Attributes:
         code: ``CTK-I`` or ``CTK-W`` and three digits.

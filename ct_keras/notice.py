@@ -1,3 +1,3 @@
-"""What every output says: in files, on pages, on the terminal."""
+"""The notice on every output: in files, on pages, on the terminal."""
 
 NOTICE = "Research use only. Not for diagnostic use."

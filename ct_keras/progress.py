@@ -1,4 +1,4 @@
-"""Progress bars on standard error, quiet when that is no terminal."""
+"""Progress bars on standard error, quiet when that is not a terminal."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def track(
     total: int | None = None,
     enabled: bool = True,
 ) -> Iterator[T]:
-    """Yields the items and shows how far it has come.
+    """Yields the items and shows the progress.
 
     Args:
         items: Anything that can be iterated once.

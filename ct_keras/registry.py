@@ -18,7 +18,7 @@ T = TypeVar("T", bound=Named)
 
 
 class Registry(dict[str, T]):
-    """What there is of a kind, by name, in its order.
+    """The entries of one kind, by name, in their order.
 
     Args:
         kind: What one of them is called in errors, such as "filter".
@@ -32,7 +32,7 @@ class Registry(dict[str, T]):
         self.code = code
 
     def find(self, name: str) -> T:
-        """Returns the one of this name.
+        """Returns the entry of this name.
 
         Raises:
             CtKerasError: With the registry's code, if there is none.

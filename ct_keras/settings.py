@@ -62,7 +62,7 @@ class Settings:
         if unknown := sorted(set(values) - {setting.name for setting in known}):
             raise cls._refusal(
                 ", ".join(unknown),
-                ", ".join(setting.name for setting in known) or "no settings at all",
+                ", ".join(setting.name for setting in known) or "no settings",
             )
         try:
             return cls(**values)
@@ -109,7 +109,7 @@ def _canonical(value):
 
 
 def _fitted(value, hint):
-    """The value as its hint has it; TypeError or ValueError where it does not fit."""
+    """The value as its hint has it; TypeError or ValueError if it does not fit."""
     origin, parts = typing.get_origin(hint), typing.get_args(hint)
     if origin in (types.UnionType, typing.Union):
         return _first_fit(value, parts)
@@ -153,7 +153,7 @@ def _misfit():
 
 
 def _described(hint) -> str:
-    """A hint for people."""
+    """A type hint in words."""
     if typing.get_origin(hint) is typing.Literal:
         return " or ".join(map(str, typing.get_args(hint)))
     if typing.get_origin(hint) in (types.UnionType, typing.Union):

@@ -19,10 +19,10 @@ _LIST = re.compile(rf"({'|'.join(SPLITS)})=")
 
 
 class _Places(OutputFolder):
-    """[SRC] RECORDS; behind a --split more lists of patients may stand among them."""
+    """[SRC] RECORDS; after --split they may include further lists of patients."""
 
     def convert(self, value, param, ctx) -> str:
-        """The text itself, which may be no path."""
+        """The text itself, which may not be a path."""
         return value
 
     def inputs(self, values, given) -> list[Path]:
@@ -34,7 +34,7 @@ class _Places(OutputFolder):
         return self.sort(values, given)[0][-1:]
 
     def sort(self, values, given) -> tuple[list[Path], list[str]]:
-        """Tells paths from lists: a list stands behind --split and names a split."""
+        """Tells paths from lists: a list follows --split and names a split."""
         lists = [text for text in values if given["split"] and _LIST.match(text)]
         return [Path(text) for text in values if text not in lists], lists
 
@@ -64,24 +64,24 @@ _PLACES = _Places("records", resumable=True)
     multiple=True,
     help="train=A,B val=C test=D | three ratios | folders.  [default: 0.7,0.15,0.15]",
 )
-@click.option("--seed", default=0, show_default=True, help="Of noise and of ratios.")
-@click.option("--variant", "variants", multiple=True, help="Such as 3mm (mayo).")
+@click.option("--seed", default=0, show_default=True, help="Seed of noise and split.")
+@click.option("--variant", "variants", multiple=True, help="For example 3mm (mayo).")
 @click.option("--slope", type=float, help="HU per unit of a picture (images).")
 @click.option("--intercept", type=float, help="HU of a picture's value 0 (images).")
-@click.option("--pixel-spacing", type=float, help="Of pictures, in mm (images).")
+@click.option("--pixel-spacing", type=float, help="Pixel size in mm (images).")
 @click.option("--resample", "resample_mm", type=float, help="Common pixel size in mm.")
-@click.option("--workers", type=click.IntRange(1), help="Processes.")
+@click.option("--workers", type=click.IntRange(1), help="Number of processes.")
 @click.option("--hash-key-file", type=InputPath(), help="Key of the patient hashes.")
-@click.option("--force-hu", is_flag=True, help="Accept values that look unlike HU.")
+@click.option("--force-hu", is_flag=True, help="Accept values that may not be HU.")
 @click.option("--allow-lossy", is_flag=True, help="Accept lossy-compressed images.")
-@click.option("--overwrite", is_flag=True, help="Replace what lies in RECORDS.")
+@click.option("--overwrite", is_flag=True, help="Replace existing RECORDS.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 def command(paths, doses, split, pixel_spacing, as_json, **options) -> None:
     """Converts SRC to TFRecords of whole slice pairs in RECORDS, split by patient.
 
-    SRC may be left out where --low and --full are given. A run that was interrupted
-    goes on when the same command is given again. Patients, series and images are named
-    by keyed hashes; the key lies in the configuration folder of the user.
+    SRC may be left out if --low and --full are given. An interrupted run continues
+    when the same command is given again. Patients, series and images are named
+    by keyed hashes; the key is kept in the user's configuration folder.
     """
     from ct_keras.data import convert
 
@@ -97,7 +97,7 @@ def command(paths, doses, split, pixel_spacing, as_json, **options) -> None:
     elif len(doses) > 1:
         raise CtKerasError(
             "CTK-E000",
-            "this layout has its own low-dose images",
+            "this layout comes with its own low-dose images",
             received=f"{len(doses)} doses",
             expected="at most one --dose: that of the low-dose images",
         )

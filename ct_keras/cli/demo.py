@@ -1,4 +1,4 @@
-"""`ct-keras demo`: the whole way in minutes."""
+"""`ct-keras demo`: the whole workflow in minutes."""
 
 from __future__ import annotations
 
@@ -38,15 +38,15 @@ FILTERS = ("filter:gaussian", "filter:median", "filter:nlm")
     "--input",
     "source",
     type=InputPath(),
-    help="A normal-dose CT series to test on, instead of phantom patients.",
+    help="Normal-dose CT series to test on, instead of phantom patients.",
 )
 @click.option("--overwrite", is_flag=True, help="Replace OUT.")
 @click.option("--json", "as_json", is_flag=True, help="Print metrics.json.")
 def command(out, source, overwrite, as_json) -> None:
-    """Shows the whole way on embedded data, in minutes on two CPU cores.
+    """Runs the whole workflow on built-in data, in minutes on two CPU cores.
 
     Phantom patients as DICOM, a low dose simulated from them, TFRecords, a short
-    training of RED-CNN, evaluation beside classical filters and the published default
+    training of RED-CNN, evaluation against classical filters and the published default
     model on patients that training never saw, and a denoised DICOM series. Open
     OUT/report.html at the end.
     """
@@ -98,7 +98,7 @@ def _run(folder: Path, source: Path | None) -> dict:
         **RECIPE,
     )
     denoiser = load(folder / "run")
-    note("4/5  evaluation beside filters and published weights")
+    note("4/5  evaluation against filters and published weights")
     document = _evaluate(folder, records, denoiser)
     note("5/5  a low-dose DICOM series and its denoised version")
     _denoise(folder, denoiser)

@@ -24,16 +24,16 @@ from ct_keras.notice import NOTICE
     help="Published weights, a run, a .keras file, filter:NAME, recon:NAME or input "
     "(an unchanged copy).",
 )
-@click.option("--strength", default=1.0, show_default=True, help="0 (input) to 1.")
-@click.option("--series", "wanted", help="Only this one: its number or UID.")
+@click.option("--strength", default=1.0, show_default=True, help="From 0 (input) to 1.")
+@click.option("--series", "wanted", help="Only this series: number or UID.")
 @click.option("--device", help="For example CPU, CPU:0 or GPU:0.")
-@click.option("--allow-repeat", is_flag=True, help="Denoise a denoised series again.")
+@click.option("--allow-repeat", is_flag=True, help="Accept a denoised series.")
 @click.option(
     "--qc",
     type=OutputFolder("quality control"),
-    help="A folder for qc.json and qc.png: what was removed, and what the guards saw.",
+    help="Folder for qc.json and qc.png: what was removed, and what the guards found.",
 )
-@click.option("--force-hu", is_flag=True, help="Accept values that look unlike HU.")
+@click.option("--force-hu", is_flag=True, help="Accept values that may not be HU.")
 @click.option(
     "--override-guards", is_flag=True, help="Denoise what the guards refuse; recorded."
 )
@@ -112,7 +112,7 @@ def command(
 
 @contextlib.contextmanager
 def _parts(out: Path | None, kind: str, several: bool, overwrite: bool):
-    """Where the parts of OUT go: several replace what is there together, at the end."""
+    """The folder for the parts of OUT; several replace it together, at the end."""
     if several and overwrite and out is not None and out.is_dir() and entries_of(out):
         with atomic_folder(out, overwrite=True, kind=kind) as folder:
             yield folder
@@ -138,7 +138,7 @@ def _on_device(device: str | None):
     if not tf.config.list_logical_devices(kind):
         raise CtKerasError(
             "CTK-E000",
-            "no such device on this machine",
+            "this machine does not have that device",
             received=device,
             expected=", ".join(d.name for d in tf.config.list_logical_devices()),
         )

@@ -19,13 +19,13 @@ if TYPE_CHECKING:  # it loads most rooms, `--help` does not
 
 @safe_command()
 @click.argument("models", metavar="MODEL...", nargs=-1, required=True, type=ModelText())
-@click.option("--records", type=InputPath(), help="A records folder.")
-@click.option("--split", default="test", show_default=True, help="Of the records.")
+@click.option("--records", type=InputPath(), help="Folder of records.")
+@click.option("--split", default="test", show_default=True, help="Split of records.")
 @click.option("--low", type=InputPath(), help="Low-dose series.")
-@click.option("--full", type=InputPath(), help="Its reference.")
+@click.option("--full", type=InputPath(), help="Reference of --low.")
 @click.option("--scans", type=InputPath(), help="Normal-dose series, to be simulated.")
 @click.option(
-    "--phantoms", type=click.IntRange(min=1), help="So many phantom patients."
+    "--phantoms", type=click.IntRange(min=1), help="Number of phantom patients."
 )
 @click.option(
     "--dose",
@@ -33,37 +33,37 @@ if TYPE_CHECKING:  # it loads most rooms, `--help` does not
     callback=numbers,
     default="0.25",
     show_default=True,
-    help="Doses to simulate (scans, phantoms), as 0.1,0.25.",
+    help="Doses to simulate (scans, phantoms), such as 0.1,0.25.",
 )
 @click.option(
     "--fit-scans",
     type=InputPath(),
-    help="Normal-dose series of others; the filters are fitted to them (scans).",
+    help="Normal-dose series of other patients, to fit the filters to (scans).",
 )
 @click.option("--out", required=True, type=OutputFolder("evaluation"))
 @click.option(
     "--tune/--no-tune",
     default=None,
-    help="Fit the filters to other patients first: the split val, further phantoms or "
-    "--fit-scans [default: where there are some].",
+    help="Fit the filters to other patients first: the split val, more phantoms or "
+    "--fit-scans [default: if available].",
 )
 @click.option(
     "--quality",
     type=InputPath(),
-    help="quality.json of `ct-keras quality`; the page shows its curves too.",
+    help="quality.json of `ct-keras quality`, whose curves the page adds.",
 )
 @click.option(
     "--baseline",
     metavar="MODEL",
-    help="The others are tested against it besides the input "
-    "[default: filter:gaussian, where it is measured].",
+    help="Model to test the others against, in addition to the input "
+    "[default: filter:gaussian, if measured].",
 )
 @click.option(
     "--seed",
     type=click.IntRange(min=0),
     default=0,
     show_default=True,
-    help="Of the bootstrap and of simulated noise.",
+    help="Seed of the bootstrap and simulated noise.",
 )
 @click.option("--overwrite", is_flag=True, help="Replace OUT.")
 @click.option("--json", "as_json", is_flag=True, help="Print metrics.json.")
@@ -74,9 +74,9 @@ def command(models, out, tune, quality, baseline, seed, overwrite, as_json, **wh
     recon:NAME (sinogram, adaptive, sart, tv: baselines of the projection domain) or
     input.
     OUT gets metrics.json, slices.csv and report.html. The pairs come from --records,
-    from one pair of DICOM series (--low and --full), or the low dose is simulated on
-    the way, from --scans or --phantoms; only then recon:NAME knows the sinogram and its
-    noise, and does not estimate them from the image.
+    from one pair of DICOM series (--low and --full), or are simulated on the fly from
+    --scans or --phantoms. Only then does recon:NAME know the sinogram and its noise;
+    otherwise it estimates them from the image.
     """
     curves = None
     if quality is not None:
@@ -90,7 +90,7 @@ def command(models, out, tune, quality, baseline, seed, overwrite, as_json, **wh
     if baseline is not None and baseline not in methods:
         raise CtKerasError(
             "CTK-E000",
-            "the baseline is not among the models that are measured",
+            "the baseline is not one of the measured models",
             received=baseline,
             expected=" or ".join(methods),
         )
@@ -119,14 +119,14 @@ def command(models, out, tune, quality, baseline, seed, overwrite, as_json, **wh
 def _source(
     *, records, split, low, full, scans, phantoms, doses, fit_scans, seed
 ) -> Source:
-    """The one source that was asked for."""
+    """The one source that the options name."""
     from ct_keras.evaluation import sources
 
     wanted = [records, low or full, scans, phantoms]
     if sum(each is not None for each in wanted) != 1:
         raise CtKerasError(
             "CTK-E000",
-            "evaluate needs slice pairs from one place",
+            "evaluate needs exactly one source of slice pairs",
             expected="one of --records, --low with --full, --scans, --phantoms",
         )
     if records is not None:

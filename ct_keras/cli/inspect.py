@@ -1,4 +1,4 @@
-"""`ct-keras inspect`: which CT series lie in a folder, and what is odd about them."""
+"""`ct-keras inspect`: the CT series in a folder, and what is unusual about them."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _COLUMNS = (
 
 @safe_command()
 @click.argument("folder", type=InputPath())
-@click.option("--force-hu", is_flag=True, help="Accept values that look unlike HU.")
+@click.option("--force-hu", is_flag=True, help="Accept values that may not be HU.")
 @click.option(
     "--model",
     type=ModelText(),
@@ -39,7 +39,7 @@ def command(folder, force_hu, model, as_json) -> int:
 
     Noise is the global noise index in HU and the mean frequency of its power spectrum
     over the plane, in 1/cm, as in model cards; quality.json has another mean, over the
-    radial spectrum. With --model, the guards of `denoise` say what they would say.
+    radial spectrum. With --model, the guards of `denoise` report in advance.
 
     Findings (CTK-I, CTK-W) and refusals (CTK-E) go to standard error. Names, ids, dates
     and paths are never printed. Ends with 8 if some series are refused and others not.
@@ -74,7 +74,7 @@ def command(folder, force_hu, model, as_json) -> int:
 
 
 def _guarded(found, facts: list[dict], model: str | None) -> list[list[str]]:
-    """What the guards say of each series; they are added to the facts too."""
+    """The findings of the guards for each series; they are added to the facts too."""
     if model is None:
         return [[] for _ in found]
     from ct_keras.denoising import load

@@ -17,25 +17,25 @@ from ct_keras.notice import NOTICE
 @click.option(
     "--judges",
     type=OutputFolder("judges", resumable=True),
-    help="A folder that keeps the trained judges for the next call with this seed.",
+    help="Folder that keeps the trained networks for the next call with this seed.",
 )
 @click.option(
     "--seed",
     type=click.IntRange(min=0),
     default=0,
     show_default=True,
-    help="Of training and bootstrap.",
+    help="Seed of training and bootstrap.",
 )
 @click.option("--overwrite", is_flag=True, help="Replace OUT.")
 @click.option("--json", "as_json", is_flag=True, help="Print judge.json.")
 def command(models, out, dose, judges, seed, overwrite, as_json) -> None:
-    """Measures what can still be done with images that each MODEL denoised.
+    """Measures what images denoised by each MODEL can still be used for.
 
     A network that segments organs and one that finds faint lesions judge phantom
     patients at full dose, at a low dose, and at the low dose after each MODEL. MODEL is
-    the name of published weights, a run, a .keras file or filter:NAME. The judges are
-    trained first, about six minutes on two CPU cores. The share that came back is
-    given where the dose surely took something. OUT gets judge.json and judge.png.
+    the name of published weights, a run, a .keras file or filter:NAME. The two networks
+    are trained first, about six minutes on two CPU cores. The share that came back is
+    given where the low dose clearly lost something. OUT gets judge.json and judge.png.
     """
     from ct_keras.denoising.methods import methods_by_label
     from ct_keras.tasks.judge import judge
@@ -65,7 +65,7 @@ def command(models, out, dose, judges, seed, overwrite, as_json) -> None:
         ]
         for row in document["rows"]
     ]
-    echo_table("What the dose took and what came back", columns, rows)
+    echo_table("What the low dose lost and what came back", columns, rows)
     say(f"judge.json and judge.png are in {out.name}. {NOTICE}")
 
 

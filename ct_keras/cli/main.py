@@ -17,18 +17,18 @@ from ct_keras.errors import CtKerasError, ExitCode
 
 #: Command -> one line of help, so that listing them imports none.
 _COMMANDS = {
-    "demo": "The whole way on a phantom patient, in minutes.",
-    "inspect": "Which CT series lie in a folder, and what is odd about them.",
-    "simulate": "A low-dose DICOM series from a normal-dose one.",
-    "convert": "DICOM to TFRecords, split by patient.",
+    "demo": "The whole workflow on phantom patients, in minutes.",
+    "inspect": "List the CT series in a folder, and what is unusual about them.",
+    "simulate": "Simulate a low-dose DICOM series from a normal-dose one.",
+    "convert": "Convert DICOM to TFRecords, split by patient.",
     "train": "Train a network of the zoo on TFRecords.",
-    "evaluate": "One table of all metrics for networks and filters.",
-    "quality": "Noise, sharpness and detectability on phantoms, at several doses.",
-    "judge": "Organs and lesions found by networks before and after denoising.",
-    "reader-study": "Blinded pages for readers, and the scoring of their answers.",
-    "denoise": "Every CT series of a folder to a denoised DICOM series.",
-    "export": "A denoiser as SavedModel: HU in, HU out.",
-    "models": "The zoo: networks, costs and published weights.",
+    "evaluate": "Compare networks and filters by all metrics in one table.",
+    "quality": "Measure noise, sharpness and detectability on phantoms.",
+    "judge": "Have networks find organs and lesions before and after denoising.",
+    "reader-study": "Make blinded pages for readers, and score their answers.",
+    "denoise": "Denoise every CT series in a folder.",
+    "export": "Export a denoiser as a SavedModel: HU in, HU out.",
+    "models": "List the zoo: networks, costs and published weights.",
 }
 
 

@@ -47,7 +47,7 @@ def command(as_json) -> None:
             for card in published
         ],
     )
-    say(f"GMAC for one 512x512 slice; in 3-D for as many voxels, 64x64x64. {NOTICE}")
+    say(f"GMAC for one 512x512 slice; in 3-D for a volume of 64x64x64. {NOTICE}")
 
 
 def _networks() -> list[dict]:

@@ -1,4 +1,4 @@
-"""Option values that several commands read alike."""
+"""Option values that several commands parse alike."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ import click
 
 
 def numbers(_context, _option, text: str) -> tuple[float, ...]:
-    """Callback of an option that takes numbers with commas between them."""
+    """Callback of an option that takes numbers separated by commas."""
     try:
         return tuple(float(part) for part in text.split(",") if part)
     except ValueError as error:
-        raise click.BadParameter("expected numbers with commas between them") from error
+        raise click.BadParameter("expected numbers separated by commas") from error

@@ -1,4 +1,4 @@
-"""What every command shares in talking to a person or to a program.
+"""What all commands print, for a person or for a program.
 
 Results go to standard output, everything else (findings, progress, log lines) to
 standard error. With `--json` standard output holds one JSON document and nothing else.
@@ -24,12 +24,12 @@ def emit_json(document: object) -> None:
 
 
 def say(text: str) -> None:
-    """Prints a line of result for a person to standard output."""
+    """Prints a line of the result for a person to standard output."""
     click.echo(shown_on(sys.stdout, text))
 
 
 def note(text: str) -> None:
-    """Prints a line beside the result to standard error."""
+    """Prints a line that is not part of the result to standard error."""
     click.echo(shown_on(sys.stderr, text), err=True)
 
 
@@ -63,7 +63,7 @@ def echo_table(title: str, columns: Sequence[str], rows: Sequence[Sequence]) -> 
 
 
 def public_command() -> str:
-    """The command for files that travel: paths by their last part."""
+    """The command line for files that may be shared: only the last part of paths."""
     context = click.get_current_context(silent=True)
     given = context and context.find_root().obj
     words = sys.argv[1:] if given is None else given

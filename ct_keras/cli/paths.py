@@ -82,7 +82,7 @@ class ModelText(DeclaredPath):
 
 
 class SafeCommand(click.Command):
-    """A command that refuses outputs which could harm something, first of all."""
+    """A command that first refuses outputs which could damage something."""
 
     def invoke(self, ctx: click.Context) -> object:
         """Checks the paths, then runs the command."""
@@ -120,7 +120,7 @@ class SafeCommand(click.Command):
 
 
 def _label(param: click.Parameter) -> str:
-    """What help calls a parameter: --qc, or OUT."""
+    """The name of a parameter in help: --qc, or OUT."""
     if isinstance(param, click.Option):
         return max(param.opts, key=len)
     return param.human_readable_name.removesuffix("...")

@@ -1,4 +1,4 @@
-"""What the console script arranges in its own process before a command runs."""
+"""What the console script sets up in its own process before a command runs."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from ct_keras.errors import CtKerasError
 
 
 class Stopped(BaseException):
-    """The system asked the process to end.
+    """The system asked the process to stop.
 
     Attributes:
         number: The signal.
@@ -27,7 +27,7 @@ class Stopped(BaseException):
 
     def __str__(self) -> str:
         name = signal.Signals(self.number).name
-        return f"stopped by {name}; nothing half-written was left"
+        return f"stopped by {name}; no partial output was left"
 
     @property
     def exit_code(self) -> int:
@@ -36,7 +36,7 @@ class Stopped(BaseException):
 
 
 def stop_on_signals() -> None:
-    """Lets SIGTERM and SIGHUP raise `Stopped`, so that unfinished output goes.
+    """Lets SIGTERM and SIGHUP raise `Stopped`, so that partial output is removed.
 
     What was set to be ignored (nohup) stays ignored. A process that is forked from
     this one, and does not clean up for it, ends as usual.
@@ -86,7 +86,7 @@ def choose_backend() -> None:
             "CTK-E093",
             "the backend of Keras is not available",
             received=f"KERAS_BACKEND={backend}",
-            expected="tensorflow, or one of jax and torch that is installed",
+            expected="tensorflow, or jax or torch if installed",
             fix="set KERAS_BACKEND=tensorflow",
         )
 

@@ -18,7 +18,7 @@ from ct_keras.notice import NOTICE
     "--dose",
     default="0.1,0.25,1",
     show_default=True,
-    help="Fractions of full dose, with commas between.",
+    help="Fractions of full dose, separated by commas.",
 )
 @click.option("--repeats", default=20, show_default=True, help="Scans of each phantom.")
 @click.option("--size", default=256, show_default=True, help="Rows and columns.")
@@ -26,14 +26,14 @@ from ct_keras.notice import NOTICE
     "--spacing",
     default=0.7,
     show_default=True,
-    help="Of pixels, in mm; times the size, about 170 mm or more.",
+    help="Pixel size in mm; times --size, about 170 mm or more.",
 )
 @click.option("--kernel", default="b30", show_default=True, help="b30, d45 or ramp.")
 @click.option(
     "--noise",
     default=12.0,
     show_default=True,
-    help="SD in the middle of the water at full dose, in HU.",
+    help="SD in the centre of the water at full dose, in HU.",
 )
 @click.option(
     "--lcd",
@@ -45,7 +45,7 @@ from ct_keras.notice import NOTICE
     type=click.IntRange(min=0),
     default=0,
     show_default=True,
-    help="Of the noise and of the bootstrap.",
+    help="Seed of noise and bootstrap.",
 )
 @click.option("--overwrite", is_flag=True, help="Replace OUT.")
 @click.option("--json", "as_json", is_flag=True, help="Print quality.json.")
@@ -103,5 +103,5 @@ def _doses(text: str) -> tuple[float, ...]:
             "CTK-E000",
             "the doses cannot be read",
             received=text,
-            expected="numbers with commas between, for instance 0.1,0.25,1",
+            expected="numbers separated by commas, such as 0.1,0.25,1",
         ) from error

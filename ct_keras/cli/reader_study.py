@@ -20,18 +20,18 @@ def command() -> None:
 
 @command.command(cls=SafeCommand)
 @click.argument("models", metavar="MODEL...", nargs=-1, required=True, type=ModelText())
-@click.option("--records", type=InputPath(), help="A records folder.")
+@click.option("--records", type=InputPath(), help="Folder of records.")
 @click.option("--split", default="test", show_default=True)
 @click.option("--low", type=InputPath(), help="Low-dose series.")
-@click.option("--full", type=InputPath(), help="Its reference.")
+@click.option("--full", type=InputPath(), help="Reference of --low.")
 @click.option("--out", required=True, type=OutputFolder("reader study"))
-@click.option("--readers", default=3, show_default=True, help="How many pages.")
-@click.option("--cases", type=int, help="At most so many; default: every patient.")
+@click.option("--readers", default=3, show_default=True, help="Number of pages.")
+@click.option("--cases", type=int, help="Upper limit; default: every patient.")
 @click.option("--per-patient", default=1, show_default=True, help="Slices of each.")
 @click.option(
     "--slices",
     type=InputPath(),
-    help="A CSV with case and slice_index (as slices.csv): show these instead.",
+    help="CSV with case and slice_index (such as slices.csv): show these instead.",
 )
 @click.option(
     "--repeats",
@@ -44,7 +44,7 @@ def command() -> None:
     "--criterion",
     "criteria",
     multiple=True,
-    help="Ask only this (may be given again); default: all seven.",
+    help="Ask only this (can be repeated); default: all seven.",
 )
 @click.option("--title", default="Reader study", show_default=True)
 @click.option(
@@ -58,7 +58,7 @@ def command() -> None:
     help="Fit the filters to the split val first (default: if there is one).",
 )
 @click.option("--overwrite", is_flag=True, help="Replace OUT.")
-@click.option("--json", "as_json", is_flag=True, help="Print what was made.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 def make(
     models, records, split, low, full, out, cases, slices, tune, as_json, **options
 ) -> None:
@@ -127,10 +127,10 @@ def make(
     type=click.IntRange(min=0),
     default=0,
     show_default=True,
-    help="Of the bootstrap.",
+    help="Seed of the bootstrap.",
 )
 @click.option(
-    "--allow-incomplete", is_flag=True, help="Leave out cases not fully answered."
+    "--allow-incomplete", is_flag=True, help="Leave out cases with missing answers."
 )
 @click.option("--overwrite", is_flag=True, help="Replace OUT.")
 @click.option("--json", "as_json", is_flag=True, help="Print scores.json.")
@@ -157,7 +157,7 @@ def score(answers, key, out, seed, allow_incomplete, overwrite, as_json) -> None
     document = score_study(secret, ratings, seed=seed)
     write_results(document, secret, ratings, out, overwrite=overwrite)
     if ratings.missing:
-        note(f"Cases left out, not fully answered: {len(ratings.missing)}.")
+        note(f"Cases left out for missing answers: {len(ratings.missing)}.")
     absent = len(secret["readers"]) - len(ratings.readers)
     if absent:
         note(f"Readers without answers: {absent} of {len(secret['readers'])}.")

@@ -13,13 +13,13 @@ from ct_keras.notice import NOTICE
 @safe_command()
 @click.argument("source", metavar="IN", type=InputPath())
 @click.argument("out", type=OutputFolder("series"))
-@click.option("--dose", type=float, required=True, help="Fraction, 0.25 for a quarter.")
-@click.option("--seed", default=0, show_default=True, help="Decides the noise.")
+@click.option("--dose", type=float, required=True, help="Fraction, such as 0.25.")
+@click.option("--seed", default=0, show_default=True, help="Seed of the noise.")
 @click.option(
-    "--series", "wanted", help="Which one, if IN holds several: number or UID."
+    "--series", "wanted", help="Which series, if IN holds several: number or UID."
 )
 @click.option(
-    "--kernel", default="auto", show_default=True, help="auto, b30, d45, ramp."
+    "--kernel", default="auto", show_default=True, help="auto, b30, d45 or ramp."
 )
 @click.option(
     "--photons", type=float, help="Incident photons per ray at full dose. [measured]"
@@ -35,7 +35,7 @@ from ct_keras.notice import NOTICE
 @click.option(
     "--electronic-noise", type=float, help="SD per ray in photons.  [default: 0.5]"
 )
-@click.option("--force-hu", is_flag=True, help="Accept values that look unlike HU.")
+@click.option("--force-hu", is_flag=True, help="Accept values that may not be HU.")
 @click.option("--overwrite", is_flag=True, help="Replace OUT.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 def command(
@@ -107,7 +107,7 @@ def _report(series, found, dose, seed) -> dict:
 def _tell(report: dict) -> None:
     say(f"{report['slices']} slices at {report['dose'] * 100:g} % dose written")
     if report["noise_free"]:
-        say("the source holds no noise: the whole noise of the dose was added")
+        say("the source is free of noise: the full noise of the dose was added")
     elif report["noise_hu"] is not None:
         say(f"noise of the source in soft tissue: {report['noise_hu']:.1f} HU")
     say(f"kernel {report['kernel']} (from {report['kernel_from']})")

@@ -17,12 +17,12 @@ from ct_keras.notice import NOTICE
 @click.argument("model")
 @click.argument("records", type=InputPath())
 @click.option(
-    "--out", required=True, type=OutputFolder("run", resumable=True), help="The run."
+    "--out", required=True, type=OutputFolder("run", resumable=True), help="Run folder."
 )
 @click.option(
-    "--recipe", default="report", show_default=True, help="quick|report|paper"
+    "--recipe", default="report", show_default=True, help="quick, report or paper."
 )
-@click.option("--epochs", type=click.IntRange(1), help="Instead of the recipe's.")
+@click.option("--epochs", type=click.IntRange(1), help="Number of epochs.")
 @click.option("--steps", type=click.IntRange(1), help="Steps per epoch.")
 @click.option("--width", type=click.IntRange(1), help="Feature maps of the network.")
 @click.option(
@@ -33,8 +33,8 @@ from ct_keras.notice import NOTICE
     help="A setting of the network's own training algorithm, such as "
     "lambda_l1=1 or feature_extractor=vgg19.h5; can be repeated.",
 )
-@click.option("--seed", default=0, show_default=True, help="Of weights and patches.")
-@click.option("--resume", is_flag=True, help="Go on where a run in --out stopped.")
+@click.option("--seed", default=0, show_default=True, help="Seed of the run.")
+@click.option("--resume", is_flag=True, help="Continue the run in --out.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 def command(
     model, records, out, recipe, epochs, steps, width, settings, seed, resume, as_json
@@ -42,8 +42,8 @@ def command(
     """Trains MODEL on RECORDS and keeps its best weights.
 
     The run folder holds config.json, history.csv, best.keras, checkpoints and a
-    TensorBoard log. A run that was killed goes on with --resume and ends with the same
-    weights as one that was not.
+    TensorBoard log. A killed run continues with --resume and ends with the same weights
+    as an uninterrupted one.
     """
     from ct_keras.training import train
 
@@ -61,7 +61,7 @@ def command(
         progress=True,
     )
     if not result.finished:
-        note("stopped by a signal; go on with --resume")
+        note("stopped by a signal; continue with --resume")
         return ExitCode.INTERRUPTED
     document = {
         "run": out.name,

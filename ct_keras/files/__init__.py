@@ -1,4 +1,4 @@
-"""Files and folders that appear whole or not at all, and never at another's cost.
+"""Files and folders that appear whole or not at all, and never damage anything else.
 
 - `paths`: an output is refused where it could harm an input or another output;
 - `marker`: which folders ct_keras wrote, and may replace when it is told to;

@@ -20,7 +20,7 @@ _FORBIDDEN = {errno.EACCES, errno.EPERM, errno.EROFS}
 
 
 def full_reason(error: BaseException | None) -> str | None:
-    """Tells whether a disk without room is behind an error, and how it is full.
+    """Tells whether a full disk caused an error, and in what way it is full.
 
     Libraries wrap the system's error or keep no more than its text, so causes and texts
     are searched too.
@@ -39,7 +39,7 @@ def full_reason(error: BaseException | None) -> str | None:
 
 
 def cannot_write(target: Path, error: BaseException) -> CtKerasError:
-    """The refusal that tells of a failed write: CTK-E073."""
+    """The error that reports a failed write: CTK-E073."""
     reason = full_reason(error)
     fix = "free space or choose another output path"
     if reason is None:

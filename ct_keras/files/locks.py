@@ -22,7 +22,7 @@ _BUSY = {errno.EWOULDBLOCK, errno.EAGAIN, errno.EACCES}
 
 
 class LocksUnsupportedError(Exception):
-    """This file system, or this operating system, has no locks."""
+    """This file system or operating system does not support locks."""
 
 
 def lock_file(path: Path, *, create: bool = True) -> int | None:

@@ -15,7 +15,7 @@ _FIX = "choose another folder, or replace this one with overwrite=True (--overwr
 
 
 def entries_of(folder: Path) -> list[Path]:
-    """What somebody put into a folder: neither temporaries nor the system's clutter."""
+    """The files that a user has in a folder, without temporary and system files."""
     return sorted(
         entry
         for entry in folder.iterdir()
@@ -66,7 +66,7 @@ def _relation(output: Path, other: Path) -> str | None:
 
 
 def _holds(folder: Path, path: Path) -> bool:
-    """Whether a path is a folder or lies in it, whatever names lead there."""
+    """Whether a path is a folder or lies in it, by any name."""
     folder, path = folder.resolve(), path.resolve()
     if path.is_relative_to(folder):
         return True
@@ -132,7 +132,7 @@ def check_output_folder(
 
 
 def _check_writable(path: Path) -> None:
-    """Refuses at once what would fail when the work is done."""
+    """Refuses at once an output that could not be written in the end."""
     there = path.resolve()
     while not os.path.lexists(there):
         there = there.parent
@@ -149,7 +149,7 @@ def _check_writable(path: Path) -> None:
     if there != path.resolve():
         raise CtKerasError(
             "CTK-E071",
-            "a file stands where a folder above the output is needed",
+            "a file is in the way of a folder above the output",
             received=path.name,
             fix="choose a folder elsewhere",
         )
@@ -181,7 +181,7 @@ def check_replaceable(
     if problem := stranger(folder, kind, ignored=_CLUTTER):
         raise CtKerasError(
             "CTK-E071",
-            f"the output folder is not replaced: {problem}",
+            f"the output folder cannot be replaced: {problem}",
             received=name or folder.name,
             expected=f"an empty folder, or one that ct_keras wrote as {kind}",
             fix="choose another folder, or move or remove the files yourself",

@@ -1,4 +1,4 @@
-"""How a finished folder takes its place: in one step where the system can."""
+"""Moves a finished folder into place, in one step where the system can."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def _is_mount_point(folder: Path) -> bool:
 def swap_in(workspace: Workspace, target: Path, kind: str, *, overwrite: bool) -> None:
     """Puts what is in a workspace in the place of `target`.
 
-    What is there is looked at again: only an empty folder gives way, or, with
+    The place is checked again: only an empty folder is replaced, or, with
     `overwrite`, one of the same kind that ct_keras wrote.
 
     Raises:
@@ -129,7 +129,7 @@ def _move(source: Path, goal: Path, undo: contextlib.ExitStack) -> None:
 def _filled_meanwhile(target: Path) -> CtKerasError:
     return CtKerasError(
         "CTK-E071",
-        "something was put into the output folder while the work was done",
+        "the output folder was changed while the output was made",
         received=target.name,
         fix="choose another folder",
     )

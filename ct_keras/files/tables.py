@@ -1,4 +1,4 @@
-"""Tables that people and other programs wrote."""
+"""Tables written by people or other programs."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ct_keras.errors import CtKerasError
 
 
 def read_table(path: str | os.PathLike) -> list[dict[str, str]]:
-    """Reads a CSV with a head line in UTF-8, UTF-16 or Latin-1.
+    """Reads a CSV with a header line in UTF-8, UTF-16 or Latin-1.
 
     Raises:
         CtKerasError: CTK-E005, if it cannot be read or is not text.

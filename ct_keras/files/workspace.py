@@ -56,7 +56,7 @@ class Workspace:
         return self.path.parent / name if name else None
 
     def recover(self) -> None:
-        """Ends what a killed process left half done, and empties the workspace."""
+        """Finishes what a killed process left half done, and empties the workspace."""
         target = self.target
         if self.filling.exists():
             move_entries(self.new, self.path.parent)
@@ -81,7 +81,7 @@ class Workspace:
 def open_workspace(
     target: Path, *, inside: bool = False, shared: bool = False
 ) -> Workspace:
-    """Makes the workspace of an output; first ends what killed runs left beside it.
+    """Makes the workspace of an output; finishes what killed runs left there.
 
     Args:
         target: What will be made.
@@ -139,7 +139,7 @@ def _own(path: Path) -> int | None:
 
 
 def remove_stale(folder: str | os.PathLike) -> None:
-    """Ends what killed runs left in a folder; what a living process uses stays."""
+    """Finishes what killed runs left in a folder; what a live process uses stays."""
     try:
         with os.scandir(folder) as entries:
             paths = [
@@ -175,5 +175,5 @@ def move_entries(source: Path, target: Path) -> None:
     for entry in sorted(source.iterdir()):
         goal = target / entry.name
         if os.path.lexists(goal):
-            raise FileExistsError(f"{entry.name} is there already")
+            raise FileExistsError(f"{entry.name} already exists")
         os.rename(entry, goal)

@@ -51,7 +51,7 @@ def histogram_counts(
     if kernel not in KERNELS:
         raise CtKerasError(
             "CTK-E000",
-            "no histogram kernel of that name",
+            "unknown histogram kernel",
             received=kernel,
             expected=", ".join(KERNELS),
         )

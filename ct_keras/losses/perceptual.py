@@ -22,7 +22,7 @@ IMAGENET = "imagenet"
 FILTER_BANK = "filter_bank"
 #: The 16th convolution of VGG-19, its ReLU included.
 VGG_LAYER = "block5_conv4"
-#: Means that the Keras weights of VGG-19 expect to be taken off, blue first.
+#: Means that the Keras weights of VGG-19 expect to be subtracted, blue first.
 VGG_MEANS = (103.939, 116.779, 123.68)
 #: What the filter bank counts as one: its features are tens of HU.
 BANK_UNIT_HU = 10.0
@@ -64,7 +64,7 @@ def feature_network(
 
     Returns:
         From (batch, rows, columns, 1), float32 network units, to the features. Its
-        weights are for reading: nothing trains them.
+        weights are frozen.
 
     Raises:
         CtKerasError: CTK-E000 for another number of channels; CTK-E005 as
@@ -76,7 +76,7 @@ def feature_network(
     if len(shape) != 4 or shape[-1] not in (1, 3):
         raise CtKerasError(
             "CTK-E000",
-            "the feature extractor takes no image of one or three channels",
+            "the feature extractor does not take images of one or three channels",
             received=f"input {shape}",
             expected="(batch, rows, columns, 1) or (batch, rows, columns, 3)",
         )
@@ -143,7 +143,7 @@ def vgg19_conv5_4(weights: str | os.PathLike) -> keras.Model:
     except Exception as error:  # Keras raises bare Exception for a failed download
         raise CtKerasError(
             "CTK-E005",
-            f"the perceptual loss has no weights of VGG-19 ({type(error).__name__})",
+            f"the weights of VGG-19 are not available ({type(error).__name__})",
             received=IMAGENET if known else Path(weights).name,
             expected='"imagenet" and a connection for the first download, or a file '
             "with weights of VGG-19 without its top",
@@ -161,7 +161,7 @@ def vgg19_conv5_4(weights: str | os.PathLike) -> keras.Model:
 
 
 def filter_bank() -> keras.Model:
-    """A fixed two-level bank of derivative filters, a stand-in that needs no download.
+    """A fixed two-level bank of derivative filters, which needs no download.
 
     Six Gaussian derivatives (order 0 to 2) and their negatives, ReLU, average over
     2x2, and the same six on each of the twelve responses, ReLU: how strong edges and

@@ -74,7 +74,7 @@ __all__ = [
 
 
 def _set_keras() -> None:
-    """Every builder and every loss has channels last, and HU need 32 bits."""
+    """Sets channels last and float32: builders and losses need both."""
     settings = keras.config
     for found, needed, choose in (
         (settings.image_data_format(), "channels_last", settings.set_image_data_format),
@@ -114,7 +114,7 @@ def list_models() -> list[str]:
 
 
 def get_spec(name: str) -> ModelSpec:
-    """Returns what the zoo knows about a network.
+    """Returns the zoo's entry for a network.
 
     Raises:
         CtKerasError: CTK-E092, if there is no network of that name.

@@ -206,7 +206,7 @@ def _input(name: str, dimensions: int):
     if dimensions not in _CONVOLUTIONS:
         raise CtKerasError(
             "CTK-E000",
-            "ADL is made for images and for volumes",
+            "ADL denoises images or volumes",
             received=f"{dimensions} dimensions",
             expected="2 or 3",
         )
@@ -357,24 +357,24 @@ class AdlSettings(Settings):
     decay_steps: int = 50_000
 
     def check(self) -> None:
-        """Wants phases that train the denoiser, and a decay that falls."""
+        """Refuses phases that never train the denoiser, and a decay without a rate."""
         for wrong, received, expected in (
             (
                 min(self.phases) < 0 or self.phases[0] + self.phases[2] <= 0,
                 f"phases {self.phases}",
-                "three shares of the epochs that train the denoiser at all",
+                "three shares >= 0, with the first or the third above 0",
             ),
             (
                 self.decay != 1.0 and self.joint_learning_rate is None,
                 f"decay {self.decay}",
-                "a joint_learning_rate beside a decay",
+                "a joint_learning_rate to go with the decay",
             ),
             (self.decay_steps < 1, f"decay_steps {self.decay_steps}", "1 or more"),
         ):
             if wrong:
                 raise CtKerasError(
                     "CTK-E000",
-                    "ADL cannot be trained so",
+                    "ADL cannot be trained with these settings",
                     received=received,
                     expected=expected,
                 )
@@ -386,7 +386,7 @@ class AdlSettings(Settings):
         return tuple(round(epochs * share) for share in shares)
 
     def phase(self, epoch: int, epochs: int) -> str:
-        """The phase of an epoch, counted from 0, in a run of so many."""
+        """The phase of an epoch, counted from 0, in a run of that length."""
         ended = sum(epoch >= end for end in self.phase_ends(epochs))
         return PHASES[min(ended, len(PHASES) - 1)]
 
@@ -535,7 +535,7 @@ class Adl(TwoPlayerSystem):
 
 
 def make_system(recipe: Recipe, *, dimensions: int = 2) -> Adl:
-    """Builds and compiles what a recipe trains.
+    """Builds and compiles the system that a recipe trains.
 
     Args:
         recipe: `options` of `AdlDenoiser`; `training` of `AdlSettings`.
@@ -609,7 +609,7 @@ class PhasedRate(keras.optimizers.schedules.LearningRateSchedule):
         return ops.where(ops.cast(step, "int64") < self.start, first, then)
 
     def get_config(self) -> dict:
-        """What `from_config` takes."""
+        """The arguments of `from_config`."""
         rates = {"first": self.first, "then": self.then}
         serialized = keras.saving.serialize_keras_object
         return {name: serialized(rate) for name, rate in rates.items()} | {
@@ -652,7 +652,7 @@ SPEC = ModelSpec(
             description="The public configuration: 512x512, batch 4, clean images with "
             "Gaussian noise of 0 to 55/255 of the scale (blind), 50 epochs for each "
             "phase (of 1,000 steps here), Adam 1e-4, then 5e-5, times 0.8 every 50,000 "
-            "steps. Flips and quarter turns stand in for its flips.",
+            "steps. Flips and quarter turns replace its flips.",
             patch_size=512,
             patches_per_slice=1,
             batch_size=4,

@@ -1,4 +1,4 @@
-"""Starts at which an untrained network returns its input, for every paper's network.
+"""Initial weights with which an untrained network returns its input.
 
 Noise is a hundredth of the network's scale. A plain start has to learn the identity to
 a thousandth of it before any noise can be removed, and kernels that see the image
@@ -34,7 +34,7 @@ CONTRAST_KERNELS = ("encoder1_conv1", "decoder3_conv1", "t1_block1_conv1")
 
 
 def answer_to_differences(*kernels, gain: float = CONTRAST_GAIN) -> None:
-    """Takes the mean from initial kernels, and gives them more amplitude.
+    """Removes the mean of initial kernels and raises their amplitude.
 
     Args:
         *kernels: Variables (..., inputs, outputs), changed in place.

@@ -168,7 +168,7 @@ def _check(width: int, depth: int, bias_before_norm: bool, initializer: str) -> 
         if wrong:
             raise CtKerasError(
                 "CTK-E000",
-                "pix2pix cannot be built so",
+                "pix2pix cannot be built with these options",
                 received=received,
                 expected=expected,
             )
@@ -210,7 +210,7 @@ def PatchGAN(
     if receptive_field not in RECEPTIVE_FIELDS:
         raise CtKerasError(
             "CTK-E000",
-            "no discriminator of that receptive field",
+            "there is no discriminator with this receptive field",
             received=receptive_field,
             expected=", ".join(map(str, RECEPTIVE_FIELDS)),
         )
@@ -249,7 +249,7 @@ def PatchGAN(
 
 
 def gaussian(mean: float = 0.0) -> keras.initializers.Initializer:
-    """The paper's initial values; a new one per layer, as one repeats its draw."""
+    """The paper's initial values; one object per layer, since one repeats its draws."""
     return keras.initializers.RandomNormal(mean, INITIAL_STD)
 
 
@@ -269,7 +269,7 @@ def normalisation(norm: str, name: str, **options) -> keras.layers.Layer:
     if norm == "instance":
         return layers.GroupNormalization(groups=-1, **options)
     raise CtKerasError(
-        "CTK-E000", "no such normalisation", received=norm, expected="batch, instance"
+        "CTK-E000", "unknown normalisation", received=norm, expected="batch, instance"
     )
 
 
@@ -348,7 +348,7 @@ class Pix2PixSettings(Settings):
 
 
 def make_system(recipe: Recipe) -> Pix2Pix:
-    """Builds and compiles what a recipe trains.
+    """Builds and compiles the system that a recipe trains.
 
     Args:
         recipe: `options` of `Pix2PixGenerator`; `training` of `Pix2PixSettings`.

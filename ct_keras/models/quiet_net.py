@@ -91,7 +91,7 @@ def _down(x, width: int, *, size: int, name: str, dtype: str | None = None):
 
 
 def _up(x, width: int, shortcut, *, name: str):
-    """Doubles the resolution and adds what the way down had there."""
+    """Doubles the resolution and adds the features of the way down."""
     x = layers.Conv2DTranspose(
         width,
         2,
@@ -138,7 +138,7 @@ SPEC = ModelSpec(
     recipes=(
         Recipe(
             name="report",
-            description="The comparison report has no such network. A night on two CPU "
+            description="Not in the comparison report. A night on two CPU "
             "cores: 96x96 patches, batch 16, Adam with a warm-up to 1e-3 and a cosine "
             "to 1e-5, gradients clipped to 1.",
             patch_size=96,

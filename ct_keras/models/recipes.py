@@ -40,7 +40,7 @@ class Recipe(Settings):
         training: Settings of that algorithm (weights of losses, updates of a critic).
         augment: Flips and quarter turns of the patches.
         noise: None to train on the pairs of the records; else the noise that is drawn
-            onto the full-dose patch instead, for reports that trained so.
+            onto the full-dose patch instead, as some reports did.
         depth: Slices of a sub-volume, for networks of volumes.
         mixed_precision: Keras dtype policy of the network.
         jit_compile: XLA; off by default, so that CPU and GPU run the same graph.
@@ -73,7 +73,7 @@ class Recipe(Settings):
     jit_compile: bool = False
 
     def with_length(self, epochs: int | None, steps: int | None) -> Recipe:
-        """The same recipe with other numbers of epochs and steps, where given."""
+        """The same recipe with other numbers of epochs and steps, if given."""
         return replace(
             self,
             epochs=epochs or self.epochs,

@@ -95,7 +95,7 @@ def RedCNN(
 
 
 def _kernel_initializer(name: str, *, last: bool = False):
-    """One for each layer: an object that is used twice draws the same numbers twice."""
+    """One object per layer: used twice, it would draw the same numbers twice."""
     if name == "gaussian":
         return keras.initializers.RandomNormal(stddev=PAPER_INITIAL_STD)
     if name == "identity":
@@ -127,7 +127,7 @@ SPEC = ModelSpec(
             name="paper",
             description="Chen et al. 2017: 55x55 patches, batch 128, Adam 1e-4 falling "
             "geometrically to 1e-5, weights from N(0, 0.01^2). Flips and quarter turns "
-            "stand in for its turns by 45 degrees and its scaling.",
+            "replace its rotations by 45 degrees and its scaling.",
             options={"initializer": "gaussian"},
             patch_size=55,
             batch_size=128,

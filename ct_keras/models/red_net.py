@@ -210,8 +210,8 @@ def _recipes(quick: Recipe, **report_options) -> tuple[Recipe, ...]:
             "1e-4, one blind model for the levels 10, 30, 50 and 70 of the grey values "
             "0..255. Here a level is that share of the network's scale (10 is 161 HU) "
             "and falls on full-dose CT instead of natural images. Batch and length are "
-            "not stated: 16 patches and 100,000 steps. Tested with the mean over eight "
-            "turns: Denoiser(network, self_ensemble=True).",
+            "not stated: 16 patches and 100,000 steps. Tested with test-time "
+            "augmentation: Denoiser(network, self_ensemble=True).",
             patch_size=50,
             batch_size=16,
             epochs=100,

@@ -22,11 +22,11 @@ class ModelSpec:
         builder: Returns an untrained `keras.Model` in network units.
         title: What it is, in a few words.
         paper: Citation with DOI.
-        file: Where all of the paper lies in this project.
+        file: The file of this project that implements the paper.
         receptive_field: Side of the square of input pixels that one output pixel sees;
             None if it sees the whole image.
         recipes: Named training recipes.
-        make_system: For a network with a training algorithm of its own: builds it from
+        make_system: For a network with its own training algorithm: builds it from
             a recipe, compiled. None: `fit` with the recipe's loss.
         settings: What `Recipe.training` holds for that algorithm, by name.
         dimensions: 2, or 3 for a network of volumes.

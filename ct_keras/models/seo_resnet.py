@@ -278,11 +278,11 @@ class SeoSettings(Settings):
     decay: float | None = None
 
     def check(self) -> None:
-        """Wants no values that nothing would read."""
+        """Refuses settings that would have no effect."""
         if self.algorithm == "autodiff" and self.dilation():
             raise CtKerasError(
                 "CTK-E000",
-                "automatic differentiation has no such setting",
+                "automatic differentiation does not take this setting",
                 received=", ".join(self.dilation()),
                 fix="algorithm=dilated",
             )
@@ -313,7 +313,7 @@ def _make_system(recipe: Recipe) -> TrainingSystem:
 REPORT = Recipe(
     name="report",
     description="The article: whole slices of 512x512 (records of larger slices give "
-    "crops, of smaller ones a refusal), batch 10, 22 steps or 220 slices an epoch, 100 "
+    "crops; smaller ones are refused), batch 10, 22 steps or 220 slices an epoch, 100 "
     "epochs, dilated back-propagation with rho = 1000 / (1 + 0.08 epoch), its own Adam "
     "with 1e-4, noise x U(0, 2.5) as in its code, in network units.",
     patch_size=512,

@@ -66,7 +66,7 @@ def size_rule_of(network: keras.Model) -> SizeRule:
     sides = range(1, _LARGEST_SIDE + 1)
     multiple = next((side for side in sides if _fits(network, side * _PRIME)), None)
     if multiple is None:
-        raise _refusal("an output of another size than the input")
+        raise _refusal("an output that differs in size from the input")
     counts = range(1, _LARGEST_SIDE // multiple + 1)
     smaller = bisect_left(
         counts, True, key=lambda count: _fits(network, count * multiple)
@@ -97,7 +97,7 @@ class _SeesAll(Exception):
 
 
 def _check_ends(network: keras.Model) -> None:
-    """Refuses what does not lead from one image to one image."""
+    """Refuses a network that does not map one image to one image."""
     if not network.built or not hasattr(network, "inputs"):
         raise _refusal("a network without a defined input")
     ends = network.inputs, network.outputs
@@ -118,7 +118,7 @@ def _refusal(received: str) -> CtKerasError:
         "the network does not denoise images of any size",
         received=received,
         expected="one image or volume of one channel in, one of the same size out, "
-        "as keras.Input((None, None, 1)) gives it",
+        "as from keras.Input((None, None, 1))",
     )
 
 
@@ -158,17 +158,17 @@ def _size(layer):
 
 
 def _joined(layer: layers.Concatenate, images: list):
-    """As Keras infers it, which does not compare the other axes at this place."""
+    """The shape that Keras infers; it does not compare the other axes here."""
     shapes = [list(image.shape) for image in images]
     for shape in shapes:
         del shape[layer.axis]
         if not _agree(shape, shapes[0]):
-            raise ValueError(f"{layer.name} joins images of several sizes")
+            raise ValueError(f"{layer.name} joins images of different sizes")
     return layer.compute_output_spec(images)
 
 
 def _agree(some, others) -> bool:
-    """Whether two shapes can be one; what is only known at run time is believed."""
+    """Whether two shapes can be equal; axes known only at run time always match."""
     pairs = zip(some, others, strict=True)
     return all(None in pair or pair[0] == pair[1] for pair in pairs)
 

@@ -10,7 +10,7 @@ from ct_keras.errors import CtKerasError
 
 
 class TrainingSystem(keras.Model):
-    """A denoising network and an algorithm of its own that trains it by `fit`.
+    """A denoising network with its own training algorithm, run by `fit`.
 
     Subclasses override `compile` (which builds every optimiser, so that a checkpoint
     holds all of their state) and `train_step`. Only `network` is the product: it is
@@ -68,7 +68,7 @@ class TrainingSystem(keras.Model):
 
 
 class TwoPlayerSystem(TrainingSystem):
-    """A denoising network and an opponent that learns to tell what it makes from real.
+    """A denoising network and an opponent that learns to tell its output from real.
 
     Each has an optimiser. Subclasses write the losses of both and call `update`.
 
@@ -112,7 +112,7 @@ class TwoPlayerSystem(TrainingSystem):
         if optimizer is opponent_optimizer:
             raise CtKerasError(
                 "CTK-E000",
-                "a network and its opponent need an optimiser each",
+                "a network and its opponent need separate optimisers",
                 received="the same object for both",
             )
         # Keras would scale one of the two, and only in its own `train_step`.

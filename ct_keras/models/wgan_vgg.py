@@ -116,7 +116,7 @@ def WganVggCritic(
 ) -> keras.Model:
     """Builds the critic: six convolutions and two dense layers, no normalisation.
 
-    Its score is unbounded and no probability, whatever the comparison report says. It
+    Its score is unbounded, not a probability as the comparison report says. It
     is float32 under any policy.
 
     Args:
@@ -164,7 +164,7 @@ def _leaky_relu(layer: str) -> layers.Layer:
 
 @dataclass(frozen=True)
 class WganVggLosses(Settings):
-    """What generator and critic minimise.
+    """The losses that generator and critic minimise.
 
     Attributes:
         perceptual_weight: lambda_1. 0 trains without, and needs no extractor.
@@ -193,7 +193,7 @@ class WganVggLosses(Settings):
     critic_steps: int = 4
 
     def check(self) -> None:
-        """Wants a critic that learns."""
+        """Refuses a critic that never learns."""
         if self.critic_steps < 1:
             raise CtKerasError(
                 "CTK-E000",
@@ -319,7 +319,7 @@ class WganVgg(TwoPlayerSystem):
         if received != expected:
             raise CtKerasError(
                 "CTK-E086",
-                "the critic was built for patches of another size",
+                "the critic was built for a different patch size",
                 received="{}x{}".format(*received),
                 expected="{}x{}".format(*expected),
                 fix="training_patches(patch_size=...), or a critic of another "
@@ -486,8 +486,8 @@ SPEC = ModelSpec(
         ),
         quick_recipe(
             "Minutes on two CPU cores: 16 maps, a critic of an eighth, "
-            "32x32 patches, batch 16, starts that answer to differences, Adam with a "
-            "warm-up to 1e-4 and a cosine to 1e-5. A fixed filter bank stands in for "
+            "32x32 patches, batch 16, a start that responds to differences, Adam "
+            "with a warm-up to 1e-4 and a cosine to 1e-5. A fixed filter bank replaces "
             "VGG-19, so its weight is not the paper's. There is a pixel term (lambda_2 "
             "of WGAN-MSE; squared errors are 1e-4 in network units, so 100 is little). "
             "On real slices at 10 and 25 % of the dose the best epoch was 3.0 dB above "

@@ -1,6 +1,6 @@
 """Networks that judge images: organs segmented, lesions found.
 
-A denoised image is worth what can be done with it. These networks are trained on
+They show what a denoised image can still be used for. These networks are trained on
 phantoms, whose labels are exact, and measured on phantom patients that they never saw:
 at full dose, at a low dose, and at a low dose after denoising.
 

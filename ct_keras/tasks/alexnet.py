@@ -64,7 +64,7 @@ def AlexNet(
     if min(image_size) < _SMALLEST:
         raise CtKerasError(
             "CTK-E041",
-            "alexnet cannot be built for this image size",
+            "AlexNet cannot be built for this image size",
             received=image_size,
             expected=f"{_SMALLEST} pixels or more",
         )

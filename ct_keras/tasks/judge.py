@@ -1,4 +1,4 @@
-"""Does the nodule come back? Task networks judge what a denoiser is worth.
+"""Does the nodule come back? Task networks judge denoised images.
 
 A segmentation network and a classifier of faint lesions are trained on phantoms without
 any denoiser, and measured on phantom patients that they never saw: at full dose, at a
@@ -129,7 +129,7 @@ def _recipe(name: str):
 
 
 def _kept(folder: Path | None, recipe, seed: int):
-    """The network in a folder, or None; refused, if it was trained otherwise."""
+    """The network in a folder, or None; refused if trained with other settings."""
     from ct_keras.denoising.model_files import load_keras
 
     if folder is None or not (folder / "network.keras").is_file():
@@ -140,7 +140,7 @@ def _kept(folder: Path | None, recipe, seed: int):
     except (OSError, ValueError, LookupError, TypeError) as error:
         raise CtKerasError(
             "CTK-E005",
-            "what a kept judge was trained with cannot be read",
+            "the settings of a saved judge network cannot be read",
             received=f"{folder.name}/measures.json",
         ) from error
     wanted = {"seed": seed} | json.loads(json.dumps(recipe.to_plain()))
@@ -149,10 +149,10 @@ def _kept(folder: Path | None, recipe, seed: int):
     if other:
         raise CtKerasError(
             "CTK-E000",
-            f"the judge {folder.name} that is kept was trained otherwise",
+            f"the saved network {folder.name} was trained with other settings",
             received=", ".join(f"{key} {found.get(key)}" for key in other),
             expected=", ".join(f"{key} {wanted[key]}" for key in other),
-            fix="keep these judges in another folder",
+            fix="choose another folder for these networks",
         )
     return load_keras(folder / "network.keras")
 
@@ -216,7 +216,7 @@ def _measured(network, images, seed: int) -> tuple[dict, dict[str, np.ndarray]]:
 
 
 def _interval(values: np.ndarray) -> tuple[float, float] | None:
-    """None where there are no resamples, as of one patient alone."""
+    """None without resamples, as for a single patient."""
     return percentile_interval(values, patients=len(values))
 
 
@@ -231,7 +231,7 @@ def _lost(rows: list[dict], samples: dict[str, dict]) -> dict:
 
 
 def _recovered(row: dict, rows: list[dict], samples: dict[str, dict]) -> dict:
-    """Shares of the loss with intervals; None where nothing is known to be lost."""
+    """Shares of the loss with intervals; None if no loss is established."""
     shares = {}
     low = rows[1]
     for key, name in _MEASURES.items():

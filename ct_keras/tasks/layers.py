@@ -1,4 +1,4 @@
-"""Layers that Keras does not have: pooling that remembers where, and its inverse."""
+"""Layers that Keras lacks: pooling that keeps the places, and its inverse."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A small classifier that finds faint lesions: the quick way to judge a dose.
+"""A small classifier that finds faint lesions: a quick way to judge a dose.
 
 No paper: 3x3 convolutions with BatchNorm, three poolings, the mean over the image and
 one decision, sized for pieces of 32x32 pixels.

@@ -1,4 +1,4 @@
-"""A small U-Net, the quick way to segment organs.
+"""A small U-Net, a quick way to segment organs.
 
 Ronneberger O, Fischer P, Brox T. U-Net: Convolutional Networks for Biomedical Image
 Segmentation. MICCAI 2015. https://doi.org/10.1007/978-3-319-24574-4_28

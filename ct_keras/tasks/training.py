@@ -225,7 +225,7 @@ def _check_disjoint(train_patients: np.ndarray, test_patients: np.ndarray) -> No
     if len(shared):
         raise CtKerasError(
             "CTK-E083",
-            "a patient is in training and in test data",
+            "a patient is in both training and test data",
             received=f"patient seeds {', '.join(map(str, shared[:5]))}",
         )
 

@@ -91,7 +91,7 @@ def start_from_vgg16(network: keras.Model, vgg16: keras.Model) -> list[str]:
             if kernel.shape != tuple(layer.kernel.shape):
                 raise CtKerasError(
                     "CTK-E087",
-                    f"{layer.name} of the network has another shape than VGG-16's",
+                    f"{layer.name} of the network does not have the shape of VGG-16's",
                     received=kernel.shape,
                     expected=tuple(layer.kernel.shape),
                     fix="build the network with width=64",

@@ -1,4 +1,4 @@
-"""What happens around a training step and at the end of an epoch."""
+"""Callbacks around training steps and at the end of an epoch."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ class StopOnSignal(keras.callbacks.Callback):
                 return
 
     def on_train_end(self, logs=None):
-        """Gives the signals back."""
+        """Restores the previous handlers."""
         for number, handler in self._previous.items():
             signal.signal(number, handler)
 
@@ -107,7 +107,7 @@ class EpochRecorder(keras.callbacks.Callback):
         self._started = time.monotonic()
 
     def on_epoch_end(self, epoch, logs=None):
-        """Records a whole epoch; one that a signal cut short leaves no trace."""
+        """Records a whole epoch; one cut short by a signal is not recorded."""
         if self.stop.received:
             return
         seconds = time.monotonic() - self._started

@@ -1,4 +1,4 @@
-"""Checkpoints that are whole or absent, and hold everything that training needs.
+"""Checkpoints that are complete or absent, with everything that training needs.
 
 A checkpoint is a folder ``ckpt-00012`` with ``arrays.npz`` (every variable of the model
 and of its optimisers) and ``state.json`` (epoch, history, best value, SHA-256 of the
@@ -107,9 +107,9 @@ def restore(checkpoint: Path, model: keras.Model) -> None:
         if not same:
             raise CtKerasError(
                 "CTK-E087",
-                "the checkpoint belongs to another network or optimiser",
+                "the checkpoint belongs to a different network or optimiser",
                 received=f"{len(arrays.files)} arrays",
-                expected=f"{len(variables)} arrays of the same names and shapes",
+                expected=f"{len(variables)} arrays with the same names and shapes",
             )
         for name, variable in variables.items():
             variable.assign(arrays[name])

@@ -1,4 +1,4 @@
-"""Runs a recipe on records, from nothing or from where a kill left it."""
+"""Runs a recipe on records, from the start or from the last checkpoint."""
 
 from __future__ import annotations
 
@@ -231,7 +231,7 @@ def _examples(recipe: Recipe, records: str | Path, **options):
 def _compiled_model(
     spec: ModelSpec, recipe: Recipe, seed: int, deterministic: bool
 ) -> keras.Model:
-    """What `fit` trains, compiled; its optimisers are built, to be restored."""
+    """The compiled system that `fit` trains, optimisers built for a restore."""
     if deterministic and keras.backend.backend() == "tensorflow":
         import tensorflow as tf
 
@@ -305,7 +305,7 @@ def _can_resume(run: Path, config: dict) -> bool:
     if different:
         raise CtKerasError(
             "CTK-E087",
-            "the run to resume was started with other settings",
+            "the run to resume was started with different settings",
             received=", ".join(different),
             fix="repeat the options and records of the first call, or train into a new "
             "folder",
@@ -314,7 +314,7 @@ def _can_resume(run: Path, config: dict) -> bool:
 
 
 def _settings(config: dict) -> dict:
-    """What decides the result, flat ("recipe.epochs"); prose does not."""
+    """What decides the result, flat ("recipe.epochs"), without descriptions."""
     recipe = {f"recipe.{key}": value for key, value in config["recipe"].items()}
     del recipe["recipe.description"]
     return {key: value for key, value in config.items() if key != "recipe"} | recipe

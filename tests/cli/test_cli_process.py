@@ -45,7 +45,7 @@ def test_a_signal_removes_what_is_unfinished(tmp_path, name):
     run.send_signal(number)
     _, error = run.communicate(timeout=30)
     assert run.returncode == 128 + number
-    assert error.decode() == f"stopped by {name}; nothing half-written was left\n"
+    assert error.decode() == f"stopped by {name}; no partial output was left\n"
     assert list(tmp_path.iterdir()) == []
 
 
