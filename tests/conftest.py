@@ -8,12 +8,14 @@ from pathlib import Path
 
 import pytest
 
+THREADS = (
+    *("TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS"),
+    *("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"),
+)
 if "PYTEST_XDIST_WORKER" in os.environ:
     # One process for each core: threads of their own would only wait for each other.
-    os.environ.setdefault("TF_NUM_INTRAOP_THREADS", "1")
-    os.environ.setdefault("TF_NUM_INTEROP_THREADS", "1")
-    os.environ.setdefault("OMP_NUM_THREADS", "1")
-    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+    for variable in THREADS:
+        os.environ.setdefault(variable, "1")
 
 SHARED_CT = Path(__file__).resolve().parents[2] / "shared" / "ct"
 
@@ -28,6 +30,13 @@ def hash_key(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv(KEY_FILE_VARIABLE, str(path))
         yield
+
+
+@pytest.fixture
+def all_cores(monkeypatch) -> None:
+    """For the longest tests: when they are the last ones, no core waits."""
+    for variable in THREADS:
+        monkeypatch.delenv(variable, raising=False)
 
 
 @pytest.fixture(scope="session")

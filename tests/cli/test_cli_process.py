@@ -32,7 +32,11 @@ def started(tmp_path, before=""):
     """A denoise that has begun to write tmp_path / "OUT", and then sleeps."""
     line = [sys.executable, "-c", before + _SCRIPT, "denoise", tmp_path / "in"]
     run = subprocess.Popen(
-        [*line, tmp_path / "OUT"], stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        [*line, tmp_path / "OUT"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        # Under nohup the tests themselves ignore it.
+        preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_DFL),
     )
     assert run.stdout.readline() == b"at work\n"
     return run
