@@ -163,7 +163,7 @@ def test_overwrite_leaves_what_a_person_wrote(capsys, study):
     notes.parent.mkdir()
     notes.write_text("of a person")
     denoise = ("denoise", study / "IN", notes.parent, "--model", "filter:gaussian")
-    assert "not replaced" in refused(capsys, study, *denoise, "--overwrite")
+    assert "cannot be replaced" in refused(capsys, study, *denoise, "--overwrite")
 
 
 def test_several_series_replace_one_and_one_several(capsys, phantom_patients, tmp_path):

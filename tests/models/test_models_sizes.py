@@ -140,7 +140,7 @@ def _classifier():
 @pytest.mark.parametrize(
     ("network", "received"),
     [
-        (lambda: models.WganVggGenerator(width=2, padding="valid"), "another size"),
+        (lambda: models.WganVggGenerator(width=2, padding="valid"), "differs in size"),
         (_three_channels, "3 channels"),
         (_classifier, "(None, 2)"),
         (lambda: models.AdlDenoiser(width=2, all_scales=True), "and"),
