@@ -196,7 +196,7 @@ def test_refusals(capsys, study, tmp_path):
     assert not out.exists()
     status, _, notes = _run(capsys, "reader-study", *score, "--allow-incomplete")
     assert status == 0
-    assert "not fully answered: 1." in notes
+    assert "missing answers: 1." in notes
     assert "Readers without answers: 1 of 2." in notes
 
 
