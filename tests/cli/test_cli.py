@@ -246,7 +246,7 @@ def test_evaluate_tests_against_a_chosen_baseline(capsys, phantom_records, tmp_p
         capsys, *models, *source, "--overwrite", "--baseline", "filter:nlm"
     )
     assert status == 3
-    assert "CTK-E000 the baseline is not among" in error
+    assert "CTK-E000 the baseline is not one of the measured models" in error
 
 
 def test_evaluate_of_phantoms_knows_the_sinogram(capsys, monkeypatch, tmp_path):
@@ -298,7 +298,7 @@ def test_evaluate_of_normal_dose_scans(capsys, phantom_patients, tmp_path):
     status, _, error = _run(capsys, *again, "--tune")
     assert status == 3 and "CTK-E000 there is nothing to fit the filters to" in error
     status, _, error = _run(capsys, *again, "--phantoms", "1")
-    assert status == 3 and "CTK-E000 evaluate needs slice pairs from one" in error
+    assert status == 3 and "CTK-E000 evaluate needs exactly one source of slice pairs" in error
 
 
 def test_export_and_its_refusals(capsys, run, tmp_path):
