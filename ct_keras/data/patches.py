@@ -21,7 +21,7 @@ _TRIES = 4
 class Stream(IntEnum):
     """What a random number is for; each purpose has a stream of its own."""
 
-    CASES = 0
+    PATIENTS = 0
     SLICES = 1
     PLACES = 2
     MIX = 3
@@ -44,7 +44,7 @@ class RecordTable:
     Attributes:
         shard: For each record the number of its file in `files`.
         record: For each record its number in the file.
-        case: For each record the number of its patient.
+        patient: For each record the number of its patient.
         sizes: For each patient the number of records.
     """
 
@@ -53,12 +53,12 @@ class RecordTable:
         shards = manifest.of_split(split)
         order = sorted(range(len(shards)), key=lambda i: (shards[i].case, i))
         counts = np.array([shards[i].records for i in order])
-        cases = np.array([shards[i].case for i in order])
-        names, numbers = np.unique(cases, return_inverse=True)
+        hashes = np.array([shards[i].case for i in order])
+        names, numbers = np.unique(hashes, return_inverse=True)
         self.files = [str(path) for path in paths]
         self.shard = np.repeat(np.array(order, np.int64), counts)
         self.record = np.concatenate([np.arange(n, dtype=np.int64) for n in counts])
-        self.case = np.repeat(numbers, counts).astype(np.float64)
+        self.patient = np.repeat(numbers, counts).astype(np.float64)
         sizes = np.bincount(numbers, weights=counts, minlength=len(names))
         self.sizes = sizes.astype(np.int64)
         self.offsets = np.cumsum(self.sizes) - self.sizes
@@ -104,16 +104,18 @@ class RecordTable:
 
     def plan(self, seeds: tf.Tensor, draws: int) -> tf.Tensor:
         """Returns the numbers of the `draws` records of an epoch."""
-        cases, total = len(self.sizes), len(self.shard)
-        rounds = -(-draws // cases)
-        turns = tf.random.stateless_uniform([rounds, cases], fold(seeds, Stream.CASES))
-        case = tf.reshape(tf.argsort(turns, axis=1), [-1])[:draws]
+        patients, total = len(self.sizes), len(self.shard)
+        rounds = -(-draws // patients)
+        turns = tf.random.stateless_uniform(
+            [rounds, patients], fold(seeds, Stream.PATIENTS)
+        )
+        patient = tf.reshape(tf.argsort(turns, axis=1), [-1])[:draws]
         within = tf.random.stateless_uniform(
             [total], fold(seeds, Stream.SLICES), dtype=tf.float64
         )
-        shuffled = tf.argsort(self.case + within, stable=True)
-        turn = tf.range(draws, dtype=tf.int64) // cases
-        place = tf.gather(self.offsets, case) + turn % tf.gather(self.sizes, case)
+        shuffled = tf.argsort(self.patient + within, stable=True)
+        turn = tf.range(draws, dtype=tf.int64) // patients
+        place = tf.gather(self.offsets, patient) + turn % tf.gather(self.sizes, patient)
         return tf.gather(shuffled, place)
 
 

@@ -57,8 +57,8 @@ def simulated_pairs(
         if not wanted:
             continue
         simulator = SeriesSimulator(each, calibrate(each))
-        case = str(1 + patients.index(names[number - 1]))
-        facts = facts_of(series_facts(each, case=case, series=str(number)))
+        patient = str(1 + patients.index(names[number - 1]))
+        facts = facts_of(series_facts(each, case=patient, series=str(number)))
         for index, chosen in wanted.items():
             pixels = each.read(index)
             own = {"seed": seed + number, "pixels": pixels}

@@ -113,7 +113,7 @@ class Place(NamedTuple):
     """Where a slice lies.
 
     Attributes:
-        case: Hash of the patient.
+        patient: Hash of the patient.
         series: Hash of the normal-dose series.
         dose_fraction: Dose of the low-dose slice; None is unknown.
         rows: Rows of both slices.
@@ -121,7 +121,7 @@ class Place(NamedTuple):
         slice_index: Number in the series, from the feet.
     """
 
-    case: str
+    patient: str
     series: str
     dose_fraction: float | None
     rows: int

@@ -40,7 +40,7 @@ class VolumeTable(RecordTable):
     Attributes:
         shard: For each sub-volume and slice the number of its file in `files`.
         record: For each sub-volume and slice its number in the file.
-        case: For each sub-volume the number of its patient.
+        patient: For each sub-volume the number of its patient.
         sizes: For each patient the number of sub-volumes.
         disjoint: How many sub-volumes without a common slice there are.
 
@@ -58,8 +58,8 @@ class VolumeTable(RecordTable):
         windows = np.lib.stride_tricks.sliding_window_view
         records = np.concatenate([windows(run, depth) for run in long])
         self.shard, self.record = self.shard[records], self.record[records]
-        _, numbers = np.unique(self.case[records[:, 0]], return_inverse=True)
-        self.case = numbers.astype(np.float64)
+        _, numbers = np.unique(self.patient[records[:, 0]], return_inverse=True)
+        self.patient = numbers.astype(np.float64)
         self.sizes = np.bincount(numbers).astype(np.int64)
         self.offsets = np.cumsum(self.sizes) - self.sizes
         self.disjoint = sum(len(run) // depth for run in long)

@@ -248,10 +248,10 @@ def _patients(by_model: Mapping[str, Sequence[Mapping]]) -> list[dict]:
     rows = []
     for model, records in by_model.items():
         means = {key: _means(records, key) for key in (*MAIN_METRICS, "bias_hu")}
-        for case in dict.fromkeys(record["case"] for record in records):
-            count = sum(1 for record in records if record["case"] == case)
-            row = {"model": model, "case": case, "slices": count}
-            rows.append(row | {key: means[key].get(case) for key in means})
+        for patient in dict.fromkeys(record["case"] for record in records):
+            count = sum(1 for record in records if record["case"] == patient)
+            row = {"model": model, "case": patient, "slices": count}
+            rows.append(row | {key: means[key].get(patient) for key in means})
     return rows
 
 

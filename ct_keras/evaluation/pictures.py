@@ -25,8 +25,8 @@ class Picture:
     """One slice in all versions, rounded to whole HU.
 
     Attributes:
-        case: The patient.
-        series: The series within the case.
+        patient: Hash or number, as in the records.
+        series: Of this patient.
         slice_index: Position in the series, from 0.
         dose_fraction: Dose of the input, or None where it is unknown.
         spacing_mm: (row, column); square where it is unknown.
@@ -34,7 +34,7 @@ class Picture:
         reference: int16 (rows, columns), HU.
     """
 
-    case: str
+    patient: str
     series: str
     slice_index: int
     dose_fraction: float | None
@@ -45,7 +45,7 @@ class Picture:
 
 @dataclass
 class _Group:
-    case: str
+    patient: str
     dose: float | None
     scores: list[float] = field(default_factory=list)
     candidates: list[tuple[float, int, Picture]] = field(default_factory=list)
@@ -115,11 +115,14 @@ class PictureChooser:
         waiting = list(self._groups.values())
         taken: list[_Group] = []
         while waiting and len(taken) < self._limit:
-            cases = [group.case for group in taken]
+            patients = [group.patient for group in taken]
             doses = [group.dose for group in taken]
             best = min(
                 waiting,
-                key=lambda group: (cases.count(group.case), doses.count(group.dose)),
+                key=lambda group: (
+                    patients.count(group.patient),
+                    doses.count(group.dose),
+                ),
             )
             waiting.remove(best)
             taken.append(best)
@@ -205,7 +208,7 @@ def _pictures_of(group: _Group, count: int) -> list[Picture]:
 
 def _picture(pair, outputs: Mapping[str, np.ndarray]) -> Picture:
     return Picture(
-        case=str(pair.case),
+        patient=str(pair.case),
         series=str(pair.series),
         slice_index=int(pair.slice_index),
         dose_fraction=dose_of(pair),

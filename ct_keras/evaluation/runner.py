@@ -101,7 +101,7 @@ def evaluate_models(
     )
     document["pictures"] = [
         {
-            "case": picture.case,
+            "case": picture.patient,
             "series": picture.series,
             "slice_index": picture.slice_index,
             "dose_fraction": picture.dose_fraction,

@@ -32,8 +32,8 @@ class StudyCase:
     """A slice as readers see it: every arm cut to the body of the reference.
 
     Attributes:
-        case: The patient, as in the records; only the key holds it.
-        series: The series within the case.
+        patient: As in the records; only the key holds it.
+        series: Of this patient, as in the records.
         slice_index: Position in the series, from 0.
         dose_fraction: Dose of the input, or None where it is unknown.
         spacing_mm: (row, column); 1 where it is unknown.
@@ -41,7 +41,7 @@ class StudyCase:
         images: Name of the arm -> int16 (rows, columns), whole HU.
     """
 
-    case: str
+    patient: str
     series: str
     slice_index: int
     dose_fraction: float | None
@@ -72,7 +72,7 @@ def choose_slices(
         if not body_mask(pair.full_hu).any():
             continue
         place = place_of(pair)
-        known = drawn.setdefault(place.case, [])
+        known = drawn.setdefault(place.patient, [])
         known.append((_lot(seed, *place), place))
         known.sort()
         del known[per_patient:]
@@ -82,8 +82,8 @@ def choose_slices(
             "there is no slice for a reader study",
             fix="check the split's name",
         )
-    patients = sorted(drawn, key=lambda case: _lot(seed, case))
-    rounds = itertools.zip_longest(*(drawn[case] for case in patients))
+    patients = sorted(drawn, key=lambda patient: _lot(seed, patient))
+    rounds = itertools.zip_longest(*(drawn[patient] for patient in patients))
     order = [entry[1] for each in rounds for entry in each if entry is not None]
     return set(order[:limit])
 
@@ -189,7 +189,7 @@ def place_of(pair) -> Place:
 def _fits(place: Place, row: Mapping[str, object]) -> bool:
     dose = row.get("dose_fraction")
     return (
-        place.case == str(row.get("case"))
+        place.patient == str(row.get("case"))
         and _is_number(row.get("slice_index"), place.slice_index)
         and str(row.get("series") or place.series) == place.series
         and (dose in (None, "") or _is_number(dose, place.dose_fraction))
@@ -210,7 +210,7 @@ def _lot(seed: int, *what) -> str:
 
 
 def _order(case: StudyCase) -> tuple:
-    return case.case, case.series, case.slice_index, case.dose_fraction or 0
+    return case.patient, case.series, case.slice_index, case.dose_fraction or 0
 
 
 def _with_neighbours(
@@ -240,7 +240,7 @@ def _cut(pair, images: Mapping[str, np.ndarray]) -> StudyCase:
     bottom = min(top + height + 2 * MARGIN_PIXELS, rows)
     right = min(left + width + 2 * MARGIN_PIXELS, columns)
     return StudyCase(
-        case=str(pair.case),
+        patient=str(pair.case),
         series=str(pair.series),
         slice_index=int(pair.slice_index),
         dose_fraction=dose_of(pair),

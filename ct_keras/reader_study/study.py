@@ -268,7 +268,7 @@ def _describe_arm(name: str, method: Method | None) -> dict:
 
 def _describe_case(case: StudyCase) -> dict:
     return {
-        "case": case.case,
+        "case": case.patient,
         "series": case.series,
         "slice_index": case.slice_index,
         "dose_fraction": case.dose_fraction,

@@ -165,7 +165,7 @@ def pieces_of(
 
 
 def _groups(records: Sequence[Mapping]) -> dict[tuple, list[tuple]]:
-    """(case, dose) -> its slices in order: (series, index) and PSNR by model."""
+    """(patient, dose) -> its slices in order: (series, index) and PSNR by model."""
     groups: dict[tuple, dict[tuple, dict[str, float]]] = {}
     for record in records:
         group = groups.setdefault((record["case"], record["dose_fraction"]), {})
@@ -178,7 +178,7 @@ def _groups(records: Sequence[Mapping]) -> dict[tuple, list[tuple]]:
 
 
 def _facet(head, group, models, left, width, y_of) -> Facet:
-    case, dose = head
+    patient, dose = head
     step = width / max(len(group) - 1, 1)
     start = left if len(group) > 1 else left + width / 2
     lines = []
@@ -198,7 +198,7 @@ def _facet(head, group, models, left, width, y_of) -> Facet:
         lines.append(Line(index, model, pieces_of(points, texts), dots))
     slices = [where[1] for where, _ in group]
     return Facet(
-        label=f"{short_name(case)}, {dose_label(dose)}",
+        label=f"{short_name(patient)}, {dose_label(dose)}",
         left=round(left, 1),
         width=round(width, 1),
         first=str(slices[0]),

@@ -176,7 +176,7 @@ def embed_pictures(
         low_dose = picture.images[INPUT][top:bottom, left:right]
         shown.append(
             {
-                "label": f"{tables.short_name(picture.case)}, "
+                "label": f"{tables.short_name(picture.patient)}, "
                 f"slice {picture.slice_index}, "
                 + tables.dose_label(picture.dose_fraction),
                 "rows": bottom - top,
@@ -224,7 +224,7 @@ def _metrics_of(picture: Picture, records: Sequence[Mapping]) -> dict[str, list[
             for key in MAIN_METRICS
         ]
         for record in records
-        if record["case"] == picture.case
+        if record["case"] == picture.patient
         and record["series"] == picture.series
         and record["slice_index"] == picture.slice_index
         and record["dose_fraction"] == picture.dose_fraction

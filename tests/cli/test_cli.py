@@ -298,7 +298,10 @@ def test_evaluate_of_normal_dose_scans(capsys, phantom_patients, tmp_path):
     status, _, error = _run(capsys, *again, "--tune")
     assert status == 3 and "CTK-E000 there is nothing to fit the filters to" in error
     status, _, error = _run(capsys, *again, "--phantoms", "1")
-    assert status == 3 and "CTK-E000 evaluate needs exactly one source of slice pairs" in error
+    assert (
+        status == 3
+        and "CTK-E000 evaluate needs exactly one source of slice pairs" in error
+    )
 
 
 def test_export_and_its_refusals(capsys, run, tmp_path):

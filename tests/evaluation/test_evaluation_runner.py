@@ -246,5 +246,5 @@ def test_patients_come_before_doses():
     for case in "ab":
         for dose in (0.1, 0.25):
             offer(chooser, case, dose, 30.0)
-    shown = [(picture.case, picture.dose_fraction) for picture in chooser.chosen()]
+    shown = [(picture.patient, picture.dose_fraction) for picture in chooser.chosen()]
     assert shown == [("a", 0.1), ("a", 0.25), ("b", 0.25)]

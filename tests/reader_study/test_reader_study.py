@@ -141,21 +141,21 @@ def test_any_share_of_repeats_can_be_had(share):
 
 def test_slices_are_spread_over_patients_whatever_their_order():
     chosen = choose_slices(PAIRS, seed=1)
-    assert sorted(place.case for place in chosen) == [
+    assert sorted(place.patient for place in chosen) == [
         f"patienthash{n}" for n in range(4)
     ]
     assert choose_slices(PAIRS[::-1], seed=1) == chosen
     assert any(choose_slices(PAIRS, seed=seed) != chosen for seed in (2, 3, 4))
     assert len(choose_slices(PAIRS, seed=1, limit=3)) == 3
     six = choose_slices(PAIRS, seed=1, limit=6, per_patient=2)
-    per_patient = [sum(p.case == f"patienthash{n}" for p in six) for n in range(4)]
+    per_patient = [sum(p.patient == f"patienthash{n}" for p in six) for n in range(4)]
     assert sorted(per_patient) == [1, 1, 2, 2]
 
 
 def test_slices_of_air_are_not_read():
     air = make_pair(9)
     air.full_hu[:] = -1000
-    assert {place.case for place in choose_slices([air, PAIRS[0]], seed=0)} == {
+    assert {place.patient for place in choose_slices([air, PAIRS[0]], seed=0)} == {
         "patienthash0"
     }
     with pytest.raises(CtKerasError, match="CTK-E084"):
@@ -166,7 +166,7 @@ def test_listed_slices_are_found():
     pairs = [*PAIRS, *(make_pair(0, n, dose=0.1) for n in range(3))]
     row = {"case": "patienthash0", "slice_index": "2"}
     (place,) = find_slices(pairs, [row, row], seed=0)
-    assert (place.case, place.slice_index) == ("patienthash0", 2)
+    assert (place.patient, place.slice_index) == ("patienthash0", 2)
     for dose in (0.1, 0.25):
         wanted = row | {"dose_fraction": str(dose), "series": "serieshash"}
         (place,) = find_slices(pairs, [wanted], seed=0)
@@ -210,7 +210,7 @@ def test_a_method_of_volumes_gets_the_neighbours():
     cases = run_methods({"volume": Mean3d()}, PAIRS, chosen)
     assert len(cases) == 4
     for case in cases:
-        group = [pair for pair in PAIRS if pair.case == case.case]
+        group = [pair for pair in PAIRS if pair.case == case.patient]
         mean = np.mean([pair.low_hu for pair in group], axis=0)
         top, left = case.offset
         rows, columns = case.images["volume"].shape

@@ -160,10 +160,10 @@ def test_wide_sheets_hold_every_protocol():
 
 def offered(limit, counts, score=lambda place: float(place)):
     chooser = PictureChooser(limit)
-    for case, count in counts.items():
+    for patient, count in counts.items():
         for place in range(count):
             pair = SimpleNamespace(
-                case=case,
+                case=patient,
                 series="1",
                 slice_index=place,
                 dose_fraction=None,
@@ -171,7 +171,7 @@ def offered(limit, counts, score=lambda place: float(place)):
                 full_hu=np.zeros((2, 2), np.float32),
             )
             chooser.offer(pair, {"input": pair.full_hu}, score(place))
-    return [(picture.case, picture.slice_index) for picture in chooser.chosen()]
+    return [(picture.patient, picture.slice_index) for picture in chooser.chosen()]
 
 
 def test_slices_of_one_series_are_spread():

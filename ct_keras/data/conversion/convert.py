@@ -17,8 +17,12 @@ import numpy as np
 import ct_keras
 from ct_keras.data.conversion import splits
 from ct_keras.data.conversion.keys import Hasher, load_key
-from ct_keras.data.conversion.layouts import Case, LayoutOptions, find_cases
-from ct_keras.data.conversion.plan import Plan, make_plan, split_of_cases
+from ct_keras.data.conversion.layouts import (
+    LayoutOptions,
+    SeriesPair,
+    find_series_pairs,
+)
+from ct_keras.data.conversion.plan import Plan, make_plan, split_of_patients
 from ct_keras.data.conversion.work import Recipe, freeze
 from ct_keras.data.conversion.writing import JobMaker, write_shards
 from ct_keras.data.manifest import (
@@ -100,9 +104,11 @@ def convert(
     check_output_folder(out, inputs=inputs, resumable=True)
     hasher = Hasher(load_key(hash_key_file))
     by_folder = chosen_split == splits.FOLDERS
-    cases, findings = find_cases(src, layout, options, by_folder=by_folder)
-    patients, notes = split_of_cases(cases, chosen_split, seed)
-    used = [case for case in cases if case.patient in patients]
+    series_pairs, findings = find_series_pairs(
+        src, layout, options, by_folder=by_folder
+    )
+    patients, notes = split_of_patients(series_pairs, chosen_split, seed)
+    used = [each for each in series_pairs if each.patient in patients]
     _check_sources(used, allow_lossy=allow_lossy)
     plan = make_plan(
         used, patients, recipe, dataset=layout, hasher=hasher, progress=progress
@@ -135,9 +141,11 @@ def _layout_options(src: Path, values: dict) -> LayoutOptions:
         ) from error
 
 
-def _check_sources(cases: Sequence[Case], *, allow_lossy: bool) -> None:
+def _check_sources(series_pairs: Sequence[SeriesPair], *, allow_lossy: bool) -> None:
     """Refuses what must not teach a network: lossy and already denoised images."""
-    images = [image for case in cases for pair in case.pairs for image in pair.images]
+    images = [
+        image for each in series_pairs for pair in each.pairs for image in pair.images
+    ]
     lossy = sum(getattr(image, "lossy", False) for image in images)
     if lossy and not allow_lossy:
         raise CtKerasError(

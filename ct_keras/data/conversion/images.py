@@ -1,4 +1,4 @@
-"""One image of a case, whatever file it lies in, and how a pair becomes int16."""
+"""Reads one source image of any file type; stores a pair of images as int16."""
 
 from __future__ import annotations
 

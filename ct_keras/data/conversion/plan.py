@@ -14,7 +14,7 @@ from pathlib import Path
 import ct_keras
 from ct_keras.data.conversion import splits
 from ct_keras.data.conversion.keys import Hasher
-from ct_keras.data.conversion.layouts import Case, Pair
+from ct_keras.data.conversion.layouts import SeriesPair, SourcePair
 from ct_keras.data.conversion.work import Recipe
 from ct_keras.data.manifest import SCHEMA_VERSION, SPLITS
 from ct_keras.data.shards import Shard
@@ -22,7 +22,7 @@ from ct_keras.errors import CtKerasError, Finding
 from ct_keras.files import sha256_of
 from ct_keras.progress import track
 
-#: The size that shards of long cases stay below.
+#: The size that every shard stays below.
 SHARD_BYTES = 150e6
 
 
@@ -32,11 +32,11 @@ class PlannedShard:
 
     Attributes:
         entry: What the manifest will say of it, but for what only its file tells.
-        items: The slices with their cases, in the order of the records.
+        items: The slices, each with its series pair, in the order of the records.
     """
 
     entry: Shard
-    items: tuple[tuple[Case, Pair], ...]
+    items: tuple[tuple[SeriesPair, SourcePair], ...]
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ class Plan:
     Attributes:
         shards: In the order in which they are written.
         configuration: Sum over everything that decides the content.
-        findings: What was noticed about the cases.
+        findings: What was noticed while the series were read and paired.
     """
 
     shards: tuple[PlannedShard, ...]
@@ -54,13 +54,13 @@ class Plan:
     findings: tuple[Finding, ...]
 
 
-def split_of_cases(
-    cases: Sequence[Case], split, seed: int
+def split_of_patients(
+    series_pairs: Sequence[SeriesPair], split, seed: int
 ) -> tuple[dict[str, str], list[Finding]]:
     """Decides the split of each patient.
 
     Args:
-        cases: All cases of the source.
+        series_pairs: All series pairs of the source.
         split: What `splits.parse_split` returned.
         seed: Of a draw by ratio.
 
@@ -72,19 +72,19 @@ def split_of_cases(
     """
     if split == splits.FOLDERS:
         chosen: dict[str, str] = {}
-        for case in cases:
-            if chosen.setdefault(case.patient, case.split) != case.split:
+        for each in series_pairs:
+            if chosen.setdefault(each.patient, each.split) != each.split:
                 raise CtKerasError(
                     "CTK-E083",
                     "a patient is in two splits",
-                    received=f"the folders {chosen[case.patient]} and {case.split}",
+                    received=f"the folders {chosen[each.patient]} and {each.split}",
                     expected="every patient in one split",
                     fix="move all series of the patient into one folder",
                 )
         return chosen, []
     names: dict[str, set[str]] = defaultdict(set)
-    for case in cases:
-        names[case.patient] |= case.names
+    for each in series_pairs:
+        names[each.patient] |= each.names
     chosen = splits.assign(split, names.items(), seed)
     left_out = len(names) - len(chosen)
     findings = []
@@ -95,7 +95,7 @@ def split_of_cases(
 
 
 def make_plan(
-    cases: Sequence[Case],
+    series_pairs: Sequence[SeriesPair],
     chosen: dict[str, str],
     recipe: Recipe,
     *,
@@ -104,10 +104,10 @@ def make_plan(
     shard_bytes: float = SHARD_BYTES,
     progress: bool = False,
 ) -> Plan:
-    """Lays out the shards: one patient each, a long case in several.
+    """Lays out the shards: each holds one patient, or a part of one.
 
     Args:
-        cases: All cases of the source.
+        series_pairs: All series pairs of the source.
         chosen: Patient to split.
         recipe: How images are made and stored.
         dataset: Begins every file name.
@@ -118,11 +118,11 @@ def make_plan(
     Raises:
         CtKerasError: CTK-E005, if a source cannot be read.
     """
-    patients: dict[str, list[Case]] = defaultdict(list)
-    for case in cases:
-        if case.patient in chosen:
-            patients[case.patient].append(case)
-    used = [case for group in patients.values() for case in group]
+    patients: dict[str, list[SeriesPair]] = defaultdict(list)
+    for each in series_pairs:
+        if each.patient in chosen:
+            patients[each.patient].append(each)
+    used = [each for group in patients.values() for each in group]
     digests = _digests(used, progress=progress)
     planned: list[PlannedShard] = []
     for split in SPLITS:
@@ -150,25 +150,27 @@ def make_plan(
     )
 
 
-def _parts(cases, recipe, shard_bytes):
+def _parts(series_pairs, recipe, shard_bytes):
     """Yields the slices of a patient in groups of equal size below the limit."""
-    items = [(case, pair) for case in cases for pair in case.pairs]
-    sizes = [_record_bytes(case, pair, recipe) for case, pair in items]
+    items = [(each, pair) for each in series_pairs for pair in each.pairs]
+    sizes = [_record_bytes(each, pair, recipe) for each, pair in items]
     count = max(1, min(len(items), -(-int(sum(sizes)) // int(shard_bytes))))
     edges = [round(number * len(items) / count) for number in range(count + 1)]
     for start, stop in itertools.pairwise(edges):
         yield tuple(items[start:stop])
 
 
-def _record_bytes(case: Case, pair: Pair, recipe: Recipe) -> int:
+def _record_bytes(series_pair: SeriesPair, pair: SourcePair, recipe: Recipe) -> int:
     rows, columns = (getattr(pair.full, name, 512) for name in ("rows", "columns"))
     doses = len(recipe.doses) if pair.low is None else 1
     return 4 * rows * columns * doses + 1000
 
 
-def _digests(cases: Sequence[Case], *, progress: bool) -> dict[Path, str]:
+def _digests(series_pairs: Sequence[SeriesPair], *, progress: bool) -> dict[Path, str]:
     """The content of every source file: what changed is noticed whatever its size."""
-    images = [image for case in cases for pair in case.pairs for image in pair.images]
+    images = [
+        image for each in series_pairs for pair in each.pairs for image in pair.images
+    ]
     files = list(dict.fromkeys(image.path for image in images))
     with ThreadPoolExecutor() as pool:
         sums = pool.map(sha256_of, files)
@@ -183,7 +185,7 @@ def _source_sum(items, recipe: Recipe, hasher: Hasher, digests) -> str:
     sums = hashlib.sha256()
     sums.update(json.dumps([SCHEMA_VERSION, ct_keras.__version__]).encode())
     sums.update(json.dumps(asdict(recipe), sort_keys=True, default=str).encode())
-    for case, pair in items:
+    for each, pair in items:
         facts = [
             [
                 hasher("image", image.sop_instance_uid),
@@ -193,7 +195,7 @@ def _source_sum(items, recipe: Recipe, hasher: Hasher, digests) -> str:
             ]
             for image in pair.images
         ]
-        facts += [asdict(case.facts), pair.slice_index]
+        facts += [asdict(each.facts), pair.slice_index]
         sums.update(json.dumps(facts).encode())
     return sums.hexdigest()
 
@@ -207,19 +209,19 @@ def _configuration(planned: Sequence[PlannedShard], hasher: Hasher) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def _findings(cases: Sequence[Case]) -> tuple[Finding, ...]:
+def _findings(series_pairs: Sequence[SeriesPair]) -> tuple[Finding, ...]:
     """What the reader and pairing noticed, each once with its number of series."""
     counts = Counter(
         finding
-        for case in cases
-        for finding in set(case.findings)
+        for each in series_pairs
+        for finding in set(each.findings)
         if finding.code != "CTK-I030"  # several series are what is expected here
     )
     found = [
-        Finding(finding.code, f"{finding.text} ({count} of {len(cases)} series)")
+        Finding(finding.code, f"{finding.text} ({count} of {len(series_pairs)} series)")
         for finding, count in sorted(counts.items(), key=lambda item: str(item[0]))
     ]
-    unmatched = sum(case.unmatched for case in cases)
+    unmatched = sum(each.unmatched for each in series_pairs)
     if unmatched:
         text = f"{unmatched} slices have no partner and were left out"
         found.insert(0, Finding("CTK-W039", text))

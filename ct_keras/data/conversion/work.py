@@ -1,4 +1,4 @@
-"""What is done to a few slices of a case: one pure function, in any process.
+"""The work on a few slices of one series: a pure function, run in any process.
 
 TensorFlow is not needed here, so that a process that only does this starts quickly.
 """
@@ -17,7 +17,7 @@ from ct_keras.data.conversion.images import (
     read_image,
     resample,
 )
-from ct_keras.data.conversion.layouts.case import Pair
+from ct_keras.data.conversion.layouts.series_pair import SourcePair
 from ct_keras.data.slice_facts import Record, SliceFacts, facts_of
 from ct_keras.errors import CtKerasError
 from ct_keras.simulation.calibration import Calibration
@@ -25,7 +25,7 @@ from ct_keras.simulation.calibration import Calibration
 
 @dataclass(frozen=True)
 class Recipe:
-    """How the low dose is made and how images are stored, the same for all cases.
+    """How the low dose is made and how images are stored, the same for all series.
 
     Attributes:
         doses: Dose fractions to simulate.
@@ -42,7 +42,7 @@ class Recipe:
 
 @dataclass(frozen=True)
 class Job:
-    """A few slices of one case.
+    """A few slices of one series.
 
     Attributes:
         pairs: The slices and, for each, the hash of its UID.
@@ -52,7 +52,7 @@ class Job:
         recipe: What is the same for all jobs.
     """
 
-    pairs: tuple[tuple[Pair, str], ...]
+    pairs: tuple[tuple[SourcePair, str], ...]
     facts: SliceFacts
     seed: int
     calibration: Calibration | None

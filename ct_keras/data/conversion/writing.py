@@ -41,9 +41,9 @@ class JobMaker:
     def calibrate(self, shards: Sequence[PlannedShard], workers: Workers, progress):
         """Measures every series whose low dose will be simulated, once."""
         series = {
-            case.series_key: case.series
+            series_pair.series_key: series_pair.series
             for shard in shards
-            for case, pair in shard.items
+            for series_pair, pair in shard.items
             if pair.low is None
         }
         measure = functools.partial(calibrate, **dict(self.recipe.simulation))
@@ -66,19 +66,19 @@ class JobMaker:
         return jobs
 
     def _job(self, shard: PlannedShard, items) -> Job:
-        case = items[0][0]
+        series_pair = items[0][0]
         return Job(
             pairs=tuple(
                 (pair, self.hasher("image", pair.full.sop_instance_uid))
                 for _, pair in items
             ),
             facts=replace(
-                case.facts,
+                series_pair.facts,
                 case=shard.entry.case,
-                series=self.hasher("series", case.series_key),
+                series=self.hasher("series", series_pair.series_key),
             ),
-            seed=series_seed(self.recipe.seed, case.series_key),
-            calibration=self.calibrations.get(case.series_key),
+            seed=series_seed(self.recipe.seed, series_pair.series_key),
+            calibration=self.calibrations.get(series_pair.series_key),
             recipe=self.recipe,
         )
 

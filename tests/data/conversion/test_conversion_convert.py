@@ -14,8 +14,8 @@ from ct_keras.data import (
     verify,
 )
 from ct_keras.data.conversion.images import read_image
-from ct_keras.data.conversion.layouts import LayoutOptions, find_cases
-from ct_keras.data.conversion.plan import make_plan, split_of_cases
+from ct_keras.data.conversion.layouts import LayoutOptions, find_series_pairs
+from ct_keras.data.conversion.plan import make_plan, split_of_patients
 from ct_keras.data.conversion.work import Recipe
 from ct_keras.data.manifest import MANIFEST
 from ct_keras.dicom import find_series, read_series
@@ -118,14 +118,14 @@ def test_processes_write_the_same(convert_pairs, monkeypatch):
     assert content(one.folder) == content(two.folder)
 
 
-def test_long_cases_fill_several_shards(pairs_source, key_file):
+def test_large_patients_fill_several_shards(pairs_source, key_file):
     from ct_keras.data.conversion.keys import Hasher
 
     options = LayoutOptions(low=pairs_source / "low", full=pairs_source / "full")
-    cases, _ = find_cases(pairs_source, "pairs", options)
-    patients, _ = split_of_cases(cases, {"train": ["*"]}, 0)
+    series_pairs, _ = find_series_pairs(pairs_source, "pairs", options)
+    patients, _ = split_of_patients(series_pairs, {"train": ["*"]}, 0)
     plan = make_plan(
-        cases,
+        series_pairs,
         patients,
         Recipe((0.25,)),
         dataset="pairs",
@@ -135,7 +135,7 @@ def test_long_cases_fill_several_shards(pairs_source, key_file):
     assert [len(shard.items) for shard in plan.shards] == [2, 1, 2] * 3
     assert plan.shards[8].entry.file == "pairs-train.tfrecord-00008-of-00009"
     for shard in plan.shards:
-        assert len({case.patient for case, _ in shard.items}) == 1
+        assert len({each.patient for each, _ in shard.items}) == 1
 
 
 def test_single_simulates_each_dose(write_ct, key_file, tmp_path):

@@ -6,18 +6,18 @@ import pytest
 
 from ct_keras.data import LAYOUTS
 from ct_keras.data.conversion.images import Picture, read_image
-from ct_keras.data.conversion.layouts import LayoutOptions, find_cases
+from ct_keras.data.conversion.layouts import LayoutOptions, find_series_pairs
 from ct_keras.errors import CtKerasError
 
 
-def cases(src, layout, **options):
-    return find_cases(src, layout, LayoutOptions(**options))[0]
+def find(src, layout, **options):
+    return find_series_pairs(src, layout, LayoutOptions(**options))[0]
 
 
 def test_names(tmp_path):
     assert sorted(LAYOUTS) == ["images", "mayo", "pairs", "single", "tcia"]
     with pytest.raises(CtKerasError, match=r"CTK-E000.*mayo"):
-        cases(tmp_path, "nothing")
+        find(tmp_path, "nothing")
 
 
 MAYO_TREES = {
@@ -25,7 +25,7 @@ MAYO_TREES = {
     "dose first": "{dose}_{variant}/{patient}",
     "as downloaded": "3mm B30/{dose}_{variant}/{patient}/{dose}_{variant}",
     "with a folder below": "{patient}/{dose}_{variant}/DICOM",
-    "in another case": "{dose}_{variant}/{patient}",
+    "in upper or lower case": "{dose}_{variant}/{patient}",
 }
 
 
@@ -37,7 +37,7 @@ def test_mayo(write_ct, tmp_path, tree):
                 place = MAYO_TREES[tree].format(
                     patient=patient, dose=dose, variant=variant
                 )
-                if tree == "in another case":
+                if tree == "in upper or lower case":
                     place = place.lower() if dose == "full" else place.upper()
                 write_ct(
                     tmp_path / place,
@@ -46,29 +46,29 @@ def test_mayo(write_ct, tmp_path, tree):
                     description=f"{dose} {variant}",
                     kernel="B30f" if variant == "3mm" else "D45f",
                 )
-    found = cases(tmp_path, "mayo")
-    assert [case.patient for case in found] == ["L067", "L067", "L096", "L096"]
-    assert [case.facts.kernel for case in found] == ["D45f", "B30f"] * 2
-    assert {case.facts.dose_fraction for case in found} == {0.25}
-    for case in found:
-        assert len(case.pairs) == 2
-        assert all("quarter" in str(pair.low.path).lower() for pair in case.pairs)
-        assert all("full" in str(pair.full.path) for pair in case.pairs)
-    chosen = cases(tmp_path, "mayo", variants=("3mm",))
-    assert [case.facts.kernel for case in chosen] == ["B30f", "B30f"]
+    found = find(tmp_path, "mayo")
+    assert [each.patient for each in found] == ["L067", "L067", "L096", "L096"]
+    assert [each.facts.kernel for each in found] == ["D45f", "B30f"] * 2
+    assert {each.facts.dose_fraction for each in found} == {0.25}
+    for each in found:
+        assert len(each.pairs) == 2
+        assert all("quarter" in str(pair.low.path).lower() for pair in each.pairs)
+        assert all("full" in str(pair.full.path) for pair in each.pairs)
+    chosen = find(tmp_path, "mayo", variants=("3mm",))
+    assert [each.facts.kernel for each in chosen] == ["B30f", "B30f"]
 
 
 def test_mayo_needs_both_doses(write_ct, tmp_path):
     write_ct(tmp_path / "L067" / "full_3mm")
     with pytest.raises(CtKerasError, match=r"CTK-E001.*one dose only"):
-        cases(tmp_path, "mayo")
+        find(tmp_path, "mayo")
 
 
 def test_mayo_of_one_patient(write_ct, tmp_path):
     for dose in ("full", "quarter"):
         write_ct(tmp_path / "someone" / f"{dose}_1mm", description=dose)
-    (case,) = cases(tmp_path / "someone", "mayo")
-    assert case.patient == "someone"
+    (series_pair,) = find(tmp_path / "someone", "mayo")
+    assert series_pair.patient == "someone"
 
 
 def test_tcia_goes_by_header_not_by_folder(write_ct, tmp_path):
@@ -81,14 +81,14 @@ def test_tcia_goes_by_header_not_by_folder(write_ct, tmp_path):
                 description=description,
                 seed=ord(folder),
             )
-    found = cases(tmp_path, "tcia")
-    assert [(case.patient, case.facts.dose_fraction) for case in found] == [
+    found = find(tmp_path, "tcia")
+    assert [(each.patient, each.facts.dose_fraction) for each in found] == [
         ("C030", 0.1),
         ("L012", 0.25),
     ]
-    for case in found:
-        assert all(pair.low.path.parent.name.endswith("-b") for pair in case.pairs)
-        assert all(pair.full.path.parent.name.endswith("-a") for pair in case.pairs)
+    for each in found:
+        assert all(pair.low.path.parent.name.endswith("-b") for pair in each.pairs)
+        assert all(pair.full.path.parent.name.endswith("-a") for pair in each.pairs)
 
 
 @pytest.mark.parametrize(
@@ -108,11 +108,11 @@ def test_tcia_goes_by_uid_where_a_list_says_it(write_ct, tmp_path, encoding, hea
         uid = read_series(tmp_path / folder).series_uid
         lines.append(f"{uid},N005,{description},Köln")
     with pytest.raises(CtKerasError, match="CTK-E001"):
-        cases(tmp_path, "tcia")
+        find(tmp_path, "tcia")
     (tmp_path / "metadata.csv").write_bytes("\n".join(lines).encode(encoding))
-    (case,) = cases(tmp_path, "tcia")
-    assert case.patient == "N005"
-    assert case.pairs[0].low.path.parent.name == "y"
+    (series_pair,) = find(tmp_path, "tcia")
+    assert series_pair.patient == "N005"
+    assert series_pair.pairs[0].low.path.parent.name == "y"
 
 
 @pytest.mark.parametrize("content", [b"\xff\xfe\x00", b"a,b\n\x00\x01,2\n"])
@@ -120,31 +120,31 @@ def test_tcia_list_that_is_no_text_is_refused(write_ct, tmp_path, content):
     write_ct(tmp_path / "a", description="Full Dose Images")
     (tmp_path / "metadata.csv").write_bytes(content)
     with pytest.raises(CtKerasError, match="CTK-E005"):
-        cases(tmp_path, "tcia")
+        find(tmp_path, "tcia")
 
 
 def test_tcia_one_dose_only(write_ct, tmp_path):
     write_ct(tmp_path / "a", description="Full Dose Images")
     with pytest.raises(CtKerasError, match=r"CTK-E001.*full dose"):
-        cases(tmp_path, "tcia")
+        find(tmp_path, "tcia")
 
 
 def test_pairs(write_ct, tmp_path):
-    for case in ("one", "two"):
+    for patient in ("one", "two"):
         for name in ("low", "full"):
-            write_ct(tmp_path / name / case, patient=case, seed=name == "low")
+            write_ct(tmp_path / name / patient, patient=patient, seed=name == "low")
     write_ct(tmp_path / "low" / "three", patient="three")
     sorted((tmp_path / "low" / "two").glob("*.dcm"))[0].unlink()
     options = {"low": tmp_path / "low", "full": tmp_path / "full", "dose": 0.5}
-    found = cases(tmp_path, "pairs", **options)
-    assert [len(case.pairs) for case in found] == [4, 3]
-    assert [case.unmatched for case in found] == [0, 1]
-    assert {case.facts.dose_fraction for case in found} == {0.5}
-    assert any("CTK-W039" in str(f) for case in found for f in case.findings)
+    found = find(tmp_path, "pairs", **options)
+    assert [len(each.pairs) for each in found] == [4, 3]
+    assert [each.unmatched for each in found] == [0, 1]
+    assert {each.facts.dose_fraction for each in found} == {0.5}
+    assert any("CTK-W039" in str(f) for each in found for f in each.findings)
     with pytest.raises(CtKerasError, match=r"CTK-E000.*two folders"):
-        cases(tmp_path, "pairs", low=tmp_path)
+        find(tmp_path, "pairs", low=tmp_path)
     with pytest.raises(CtKerasError, match="CTK-E005"):
-        cases(tmp_path, "pairs", low=tmp_path / "nothing", full=tmp_path)
+        find(tmp_path, "pairs", low=tmp_path / "nothing", full=tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -172,27 +172,27 @@ def test_anonymous_patients_are_their_folders(write_ct, tmp_path, layout, name):
             )
     options = {"low": tmp_path / "low", "full": tmp_path / "full"}
     source = tmp_path / "full"
-    found = cases(source, layout, **(options if layout != "single" else {}))
-    assert [case.patient for case in found] == ["one", "two"]
-    assert [len(case.pairs) for case in found] == [2, 2]
+    found = find(source, layout, **(options if layout != "single" else {}))
+    assert [each.patient for each in found] == ["one", "two"]
+    assert [len(each.pairs) for each in found] == [2, 2]
 
 
 def test_pseudonyms_tell_patients_apart(write_ct, tmp_path):
     for number, patient in enumerate(("ANON1", "ANON2")):
         write_ct(tmp_path / "all" / str(number), patient=patient, seed=number)
-    found = cases(tmp_path, "single")
-    assert [case.patient for case in found] == ["ANON1", "ANON2"]
+    found = find(tmp_path, "single")
+    assert [each.patient for each in found] == ["ANON1", "ANON2"]
 
 
 def test_single_takes_every_series(write_ct, tmp_path):
     for seed in range(2):
         write_ct(tmp_path / "A" / f"scan{seed}", patient="P1", seed=seed)
     write_ct(tmp_path / "B", patient="P2", seed=5)
-    found = cases(tmp_path, "single")
-    assert [case.patient for case in found] == ["P1", "P1", "P2"]
-    assert len({case.series_key for case in found}) == 3
+    found = find(tmp_path, "single")
+    assert [each.patient for each in found] == ["P1", "P1", "P2"]
+    assert len({each.series_key for each in found}) == 3
     assert "A" in found[0].names
-    assert all(pair.low is None for case in found for pair in case.pairs)
+    assert all(pair.low is None for each in found for pair in each.pairs)
 
 
 def write_picture(path, values):
@@ -210,10 +210,10 @@ def test_images(tmp_path, suffix):
     write_picture(tmp_path / "noisy" / "p1" / f"alone.{suffix}", values)
     options = {"low": tmp_path / "noisy", "full": tmp_path / "clean"}
     with pytest.raises(CtKerasError, match=r"CTK-E040.*--slope"):
-        cases(tmp_path, "images", **options)
-    found = cases(tmp_path, "images", slope=1.0, intercept=-1024.0, **options)
-    assert [(case.patient, len(case.pairs)) for case in found] == [("p1", 2), ("p2", 2)]
-    assert sum(case.unmatched for case in found) == 1
+        find(tmp_path, "images", **options)
+    found = find(tmp_path, "images", slope=1.0, intercept=-1024.0, **options)
+    assert [(each.patient, len(each.pairs)) for each in found] == [("p1", 2), ("p2", 2)]
+    assert sum(each.unmatched for each in found) == 1
     pair = found[0].pairs[0]
     np.testing.assert_array_equal(read_image(pair.full).hu, values - 1024.0)
     np.testing.assert_array_equal(read_image(pair.low).hu, values - 1019.0)
@@ -248,25 +248,25 @@ def test_names_of_pictures_may_hold_dots(tmp_path):
     for number in range(4):
         options = write_both(tmp_path, f"1.2.840.{number}.png", raw(number))
     write_both(tmp_path, "1.2.840.9.TIF", raw(9))
-    (case,) = cases(tmp_path, "images", **options)
-    found = [read_image(pair.full).hu[0, 0] + 1024 for pair in case.pairs]
+    (series_pair,) = find(tmp_path, "images", **options)
+    found = [read_image(pair.full).hu[0, 0] + 1024 for pair in series_pair.pairs]
     assert found == [0, 1, 2, 3, 9]
 
 
 def test_pictures_lie_in_the_order_of_their_numbers(tmp_path):
     for number in (1, 2, 10, 11):
         options = write_both(tmp_path, f"p/slice{number}.png", raw(number))
-    (case,) = cases(tmp_path, "images", **options)
-    found = [read_image(pair.low).hu[0, 0] + 1024 for pair in case.pairs]
+    (series_pair,) = find(tmp_path, "images", **options)
+    found = [read_image(pair.low).hu[0, 0] + 1024 for pair in series_pair.pairs]
     assert found == [1, 2, 10, 11]
-    assert [pair.slice_index for pair in case.pairs] == [0, 1, 2, 3]
+    assert [pair.slice_index for pair in series_pair.pairs] == [0, 1, 2, 3]
 
 
 def test_two_pictures_of_one_name_are_refused(tmp_path):
     options = write_both(tmp_path, "p/a.png", raw(1))
     write_both(tmp_path, "p/a.tif", raw(2))
     with pytest.raises(CtKerasError, match="CTK-E030"):
-        cases(tmp_path, "images", **options)
+        find(tmp_path, "images", **options)
 
 
 def test_pages_of_a_tiff_are_slices(tmp_path):
@@ -277,18 +277,18 @@ def test_pages_of_a_tiff_are_slices(tmp_path):
             path = tmp_path / folder / "p" / f"{name}.tif"
             assert cv2.imwritemulti(str(path), pages)
     options = write_both(tmp_path, "p/single.png", raw(7))
-    found = cases(tmp_path, "images", **options)
-    assert [len(case.pairs) for case in found] == [1, 3, 3]
+    found = find(tmp_path, "images", **options)
+    assert [len(each.pairs) for each in found] == [1, 3, 3]
     # Pages of two files are two series: no volume goes across them.
-    assert len({case.series_key for case in found}) == 3
-    assert {case.patient for case in found} == {"p"}
+    assert len({each.series_key for each in found}) == 3
+    assert {each.patient for each in found} == {"p"}
     pages = [read_image(pair.full).hu[0, 0] + 1024 for pair in found[1].pairs]
     assert pages == [0, 1, 2]
     assert len({pair.full.sop_instance_uid for pair in found[1].pairs}) == 3
     path = tmp_path / "noisy" / "p" / "a.tif"
     assert cv2.imwritemulti(str(path), [raw(0), raw(1)])
     with pytest.raises(CtKerasError, match=r"CTK-E039.*pages"):
-        cases(tmp_path, "images", **options)
+        find(tmp_path, "images", **options)
 
 
 @pytest.mark.parametrize(
@@ -303,7 +303,7 @@ def test_pages_of_a_tiff_are_slices(tmp_path):
 def test_pictures_that_hold_something_else_are_refused(tmp_path, values, code):
     options = write_both(tmp_path, "p/a.png", values)
     with pytest.raises(CtKerasError, match=code):
-        cases(tmp_path, "images", **options)
+        find(tmp_path, "images", **options)
 
 
 @pytest.mark.parametrize(
@@ -328,8 +328,8 @@ def test_pictures_that_are_not_hu_are_refused(tmp_path, values, slope, intercept
     options = write_both(tmp_path, "p/a.tif", values(disc()))
     options |= {"slope": slope, "intercept": intercept}
     with pytest.raises(CtKerasError, match="CTK-E044"):
-        cases(tmp_path, "images", **options)
-    assert len(cases(tmp_path, "images", **options, force_hu=True)) == 1
+        find(tmp_path, "images", **options)
+    assert len(find(tmp_path, "images", **options, force_hu=True)) == 1
 
 
 def test_float_pictures_are_hu(tmp_path):
@@ -344,15 +344,15 @@ def test_images_may_be_dicom(write_ct, tmp_path):
     for name in ("noisy", "clean"):
         write_ct(tmp_path / name, patient="P1", seed=name == "noisy")
     options = {"low": tmp_path / "noisy", "full": tmp_path / "clean"}
-    (case,) = cases(tmp_path, "images", **options)
-    assert len(case.pairs) == 4
-    assert all(p.low.path.name == p.full.path.name for p in case.pairs)
+    (series_pair,) = find(tmp_path, "images", **options)
+    assert len(series_pair.pairs) == 4
+    assert all(p.low.path.name == p.full.path.name for p in series_pair.pairs)
     files = sorted((tmp_path / "noisy").glob("*.dcm"))
     files[0].rename(tmp_path / "swap")
     files[1].rename(files[0])
     (tmp_path / "swap").rename(files[1])
     with pytest.raises(CtKerasError, match="CTK-E039"):
-        cases(tmp_path, "images", **options)
+        find(tmp_path, "images", **options)
 
 
 def test_positions_order_the_dicom_files_of_images(write_ct, tmp_path):
@@ -364,15 +364,15 @@ def test_positions_order_the_dicom_files_of_images(write_ct, tmp_path):
         for file, name in zip(files, ("9.5", "9.1", "x.2", "x.3", "a.4"), strict=True):
             file.rename(file.with_name(name))
     options = {"low": tmp_path / "noisy", "full": tmp_path / "clean"}
-    found = cases(tmp_path, "images", **options)
-    assert sorted(len(case.pairs) for case in found) == [3, 5]
-    for case in found:
-        assert [pair.slice_index for pair in case.pairs] == list(range(len(case.pairs)))
-        heights = [pair.full.position[2] for pair in case.pairs]
+    found = find(tmp_path, "images", **options)
+    assert sorted(len(each.pairs) for each in found) == [3, 5]
+    for each in found:
+        assert [pair.slice_index for pair in each.pairs] == list(range(len(each.pairs)))
+        heights = [pair.full.position[2] for pair in each.pairs]
         assert heights == sorted(heights)
-        for pair in case.pairs:
+        for pair in each.pairs:
             assert pair.low.path.name == pair.full.path.name
-    assert len({case.series_key for case in found}) == 2
+    assert len({each.series_key for each in found}) == 2
 
 
 def test_other_files_of_images_are_told(write_ct, tmp_path):
@@ -387,14 +387,14 @@ def test_other_files_of_images_are_told(write_ct, tmp_path):
             edit=lambda dataset, index: setattr(dataset, "NumberOfFrames", 5),
         )
     options = {"low": tmp_path / "noisy", "full": tmp_path / "clean"}
-    (case,) = cases(tmp_path, "images", **options)
-    assert any("CTK-E048" in str(finding) for finding in case.findings)
+    (series_pair,) = find(tmp_path, "images", **options)
+    assert any("CTK-E048" in str(finding) for finding in series_pair.findings)
 
 
 def test_nothing_there(tmp_path, write_ct):
     with pytest.raises(CtKerasError, match="CTK-E005"):
-        cases(tmp_path / "missing", "single")
+        find(tmp_path / "missing", "single")
     with pytest.raises(CtKerasError, match="CTK-E001"):
-        cases(tmp_path, "single")
+        find(tmp_path, "single")
     with pytest.raises(CtKerasError, match=r"CTK-E084.*sub-folder"):
-        find_cases(tmp_path, "single", LayoutOptions(), by_folder=True)
+        find_series_pairs(tmp_path, "single", LayoutOptions(), by_folder=True)

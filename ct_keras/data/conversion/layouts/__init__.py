@@ -1,23 +1,27 @@
-"""Layouts of known data sets: where the cases lie and which images belong together.
+"""Layouts of known data sets: where the series are and which images form a pair.
 
-A layout is a function of a folder and `LayoutOptions` that returns `Case` descriptions.
-Only headers are read; pixels are read when the cases are converted.
+A layout is a function of a folder and `LayoutOptions` that returns a list of
+`SeriesPair`. It reads headers only; pixels are read during the conversion.
 """
 
 from __future__ import annotations
 
 from pathlib import Path
 
-from ct_keras.data.conversion.layouts.case import Case, LayoutOptions, Pair
 from ct_keras.data.conversion.layouts.mayo import mayo
 from ct_keras.data.conversion.layouts.pairs import pairs
 from ct_keras.data.conversion.layouts.pictures import images
+from ct_keras.data.conversion.layouts.series_pair import (
+    LayoutOptions,
+    SeriesPair,
+    SourcePair,
+)
 from ct_keras.data.conversion.layouts.single import single
 from ct_keras.data.conversion.layouts.tcia import tcia
 from ct_keras.data.manifest import SPLITS
 from ct_keras.errors import CtKerasError, Finding
 
-#: Layout name -> the function that finds its cases.
+#: Layout name -> the function that finds its series pairs.
 LAYOUTS = {
     "images": images,
     "mayo": mayo,
@@ -26,13 +30,13 @@ LAYOUTS = {
     "tcia": tcia,
 }
 
-__all__ = ["LAYOUTS", "Case", "LayoutOptions", "Pair", "find_cases"]
+__all__ = ["LAYOUTS", "SeriesPair", "LayoutOptions", "SourcePair", "find_series_pairs"]
 
 
-def find_cases(
+def find_series_pairs(
     src: Path, layout: str, options: LayoutOptions, *, by_folder: bool = False
-) -> tuple[list[Case], list[Finding]]:
-    """Finds the cases of a source.
+) -> tuple[list[SeriesPair], list[Finding]]:
+    """Finds the series pairs of a source.
 
     Args:
         src: The source folder.
@@ -41,7 +45,7 @@ def find_cases(
         by_folder: Whether the sub-folders train, val and test are the splits.
 
     Returns:
-        The cases in a fixed order and what was noticed beside them.
+        The series pairs in a fixed order, and what was noticed on the way.
 
     Raises:
         CtKerasError: CTK-E000, unknown layout; CTK-E001, nothing found; CTK-E005, no
@@ -66,13 +70,13 @@ def find_cases(
     if not found:
         raise CtKerasError(
             "CTK-E001",
-            f"no case of the layout {layout} was found",
+            f"no series of the layout {layout} was found",
             fix="ct-keras inspect shows which CT series lie there",
         )
-    return sorted(found, key=lambda case: (case.patient, case.order)), findings
+    return sorted(found, key=lambda each: (each.patient, each.order)), findings
 
 
-def _by_folder(src: Path, find, options) -> tuple[list[Case], list[Finding]]:
+def _by_folder(src: Path, find, options) -> tuple[list[SeriesPair], list[Finding]]:
     root = options.full or src
     present = [split for split in SPLITS if (root / split).is_dir()]
     if not present:
@@ -81,13 +85,13 @@ def _by_folder(src: Path, find, options) -> tuple[list[Case], list[Finding]]:
             "the source has no sub-folder named like a split",
             expected="train, val or test",
         )
-    cases = []
+    found = []
     for split in present:
         part = options.below(split)
-        cases += [case.in_split(split) for case in find(src / split, part)]
+        found += [each.in_split(split) for each in find(src / split, part)]
     others = sum(p.is_dir() and p.name not in SPLITS for p in root.iterdir())
     findings = []
     if others:
         text = f"{others} folders beside train, val and test were left out"
         findings.append(Finding("CTK-I084", text))
-    return cases, findings
+    return found, findings

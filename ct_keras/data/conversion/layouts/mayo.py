@@ -14,11 +14,11 @@ import re
 from collections import defaultdict
 from pathlib import Path
 
-from ct_keras.data.conversion.layouts.case import (
-    Case,
+from ct_keras.data.conversion.layouts.series_pair import (
     LayoutOptions,
+    SeriesPair,
+    make_series_pair,
     only_series,
-    series_case,
 )
 from ct_keras.errors import CtKerasError
 from ct_keras.files import MARKER
@@ -28,7 +28,7 @@ _PATIENT = re.compile(r"[A-Z]\d{3}", re.IGNORECASE)
 QUARTER = 0.25
 
 
-def mayo(root: Path, options: LayoutOptions) -> list[Case]:
+def mayo(root: Path, options: LayoutOptions) -> list[SeriesPair]:
     """Finds the patients of a grand challenge tree and their reconstructions.
 
     Args:
@@ -45,7 +45,7 @@ def mayo(root: Path, options: LayoutOptions) -> list[Case]:
         if place and (not options.variants or place[1] in options.variants):
             patient, variant, dose = place
             found[patient, variant][dose] = folder
-    cases = []
+    series_pairs = []
     for (patient, variant), folders in sorted(found.items()):
         if set(folders) != {"full", "quarter"}:
             raise CtKerasError(
@@ -62,8 +62,8 @@ def mayo(root: Path, options: LayoutOptions) -> list[Case]:
             "dose": options.dose or QUARTER,
             "variant": variant,
         }
-        cases.append(series_case(full, low, **options_of))
-    return cases
+        series_pairs.append(make_series_pair(full, low, **options_of))
+    return series_pairs
 
 
 def _leaves(root: Path) -> list[Path]:

@@ -12,11 +12,11 @@ import re
 from pathlib import Path
 
 from ct_keras.data.conversion.images import Picture, count_pages, read_image
-from ct_keras.data.conversion.layouts.case import (
-    Case,
+from ct_keras.data.conversion.layouts.series_pair import (
     LayoutOptions,
-    Pair,
-    series_case,
+    SeriesPair,
+    SourcePair,
+    make_series_pair,
 )
 from ct_keras.data.conversion.pairing import Matches, check_partners
 from ct_keras.data.slice_facts import SliceFacts, patient_of
@@ -30,7 +30,7 @@ _DICOM = (".dcm", ".dicom", ".ima")
 _DIGITS = re.compile(r"(\d+)")
 
 
-def images(root: Path, options: LayoutOptions) -> list[Case]:
+def images(root: Path, options: LayoutOptions) -> list[SeriesPair]:
     """Finds the pictures that both folders hold.
 
     Args:
@@ -46,7 +46,7 @@ def images(root: Path, options: LayoutOptions) -> list[Case]:
     low, full = options.both_folders()
     files = [_pictures(folder) for folder in (low, full)]
     if not files[0] and not files[1]:
-        return _dicom_cases(low, full, options)
+        return _dicom_pairs(low, full, options)
     common = sorted(set(files[0]) & set(files[1]), key=_natural)
     if not common:
         raise _nothing_common()
@@ -57,7 +57,7 @@ def images(root: Path, options: LayoutOptions) -> list[Case]:
             fix="give slope and intercept, HU = value * slope + intercept (--slope and "
             "--intercept of convert)",
         )
-    stacks: dict[tuple[str, str], list[Pair]] = {}
+    stacks: dict[tuple[str, str], list[SourcePair]] = {}
     for number, name in enumerate(common, start=1):
         patient = name.split("/")[0] if "/" in name else full.name
         pages = _pages(files[0][name], files[1][name], number)
@@ -74,22 +74,22 @@ def images(root: Path, options: LayoutOptions) -> list[Case]:
                 )
                 for each in files
             )
-            stack.append(Pair(full=clean, low=noisy, slice_index=len(stack)))
+            stack.append(SourcePair(full=clean, low=noisy, slice_index=len(stack)))
     lonely = len(set(files[0]) ^ set(files[1]))
-    cases = []
+    series_pairs = []
     for (patient, volume), pairs in sorted(stacks.items()):
-        cases.append(_picture_case(patient, volume, pairs, options, lonely))
+        series_pairs.append(_picture_pair(patient, volume, pairs, options, lonely))
         lonely = 0
-    return cases
+    return series_pairs
 
 
-def _picture_case(patient, volume, pairs, options: LayoutOptions, lonely) -> Case:
+def _picture_pair(patient, volume, pairs, options: LayoutOptions, lonely) -> SeriesPair:
     if not options.force_hu:
         for image in ("full", "low"):
             check_hu(
                 lambda i, of=image: read_image(getattr(pairs[i], of)).hu, len(pairs)
             )
-    return Case(
+    return SeriesPair(
         patient=patient,
         names=frozenset({patient}),
         series_key=volume or patient,
@@ -141,7 +141,7 @@ def _natural(name: str) -> list:
     return [(int(part), part) if i % 2 else part for i, part in enumerate(parts)]
 
 
-def _dicom_cases(low: Path, full: Path, options: LayoutOptions) -> list[Case]:
+def _dicom_pairs(low: Path, full: Path, options: LayoutOptions) -> list[SeriesPair]:
     """Same-named DICOM files; each pair must show the same place."""
     noisy, clean = (
         [
@@ -150,23 +150,23 @@ def _dicom_cases(low: Path, full: Path, options: LayoutOptions) -> list[Case]:
         ]
         for folder in (low, full)
     )
-    cases = []
+    series_pairs = []
     for series, names in clean:
         for other, other_names in noisy:
             place = {name: index for index, name in enumerate(other_names)}
             pairs = [(place[n], i) for i, n in enumerate(names) if n in place]
             if pairs:
                 folder = names[0].split("/")[0] if "/" in names[0] else full.name
-                cases.append(_dicom_case(series, other, pairs, folder, options))
-    if not cases:
+                series_pairs.append(_dicom_pair(series, other, pairs, folder, options))
+    if not series_pairs:
         raise _nothing_common()
-    return cases
+    return series_pairs
 
 
-def _dicom_case(full: Series, low: Series, pairs, folder: str, options) -> Case:
+def _dicom_pair(full: Series, low: Series, pairs, folder: str, options) -> SeriesPair:
     for i, j in pairs:
         check_partners(low.sources[i], full.sources[j])
-    return series_case(
+    return make_series_pair(
         full,
         low,
         patient=patient_of(full, folder),

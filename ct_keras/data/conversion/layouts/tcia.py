@@ -13,11 +13,11 @@ import re
 from collections import defaultdict
 from pathlib import Path
 
-from ct_keras.data.conversion.layouts.case import (
-    Case,
+from ct_keras.data.conversion.layouts.series_pair import (
     LayoutOptions,
+    SeriesPair,
     folder_parts,
-    series_case,
+    make_series_pair,
 )
 from ct_keras.data.slice_facts import patient_of
 from ct_keras.dicom import Series, find_series
@@ -30,7 +30,7 @@ _DOSES = {"C": 0.1, "L": 0.25, "N": 0.25}
 _LIST = "metadata.csv"
 
 
-def tcia(root: Path, options: LayoutOptions) -> list[Case]:
+def tcia(root: Path, options: LayoutOptions) -> list[SeriesPair]:
     """Finds the full and low dose images of every patient.
 
     Args:
@@ -54,7 +54,7 @@ def tcia(root: Path, options: LayoutOptions) -> list[Case]:
             folder = (folder_parts(series, root) or [root.name])[0]
             patient = subject or patient_of(series, folder)
             patients[patient].setdefault(dose, []).append(series)
-    cases = []
+    series_pairs = []
     for patient, doses in sorted(patients.items()):
         if set(doses) != {_FULL, _LOW}:
             raise CtKerasError(
@@ -67,8 +67,8 @@ def tcia(root: Path, options: LayoutOptions) -> list[Case]:
         dose = _DOSES.get(patient[:1].upper()) if options.dose is None else options.dose
         for full in doses[_FULL]:
             low = _partner(full, doses[_LOW])
-            cases.append(series_case(full, low, patient=patient, dose=dose))
-    return cases
+            series_pairs.append(make_series_pair(full, low, patient=patient, dose=dose))
+    return series_pairs
 
 
 def _partner(full: Series, candidates: list[Series]) -> Series:

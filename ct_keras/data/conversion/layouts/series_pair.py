@@ -1,4 +1,4 @@
-"""What a layout tells about one case: which images belong together, nothing more."""
+"""What a layout knows about one series: which images form a pair, nothing more."""
 
 from __future__ import annotations
 
@@ -63,8 +63,8 @@ class LayoutOptions:
 
 
 @dataclass(frozen=True)
-class Pair:
-    """One slice of a case.
+class SourcePair:
+    """The source images of one slice.
 
     Attributes:
         full: The normal-dose image.
@@ -83,14 +83,14 @@ class Pair:
 
 
 @dataclass(frozen=True)
-class Case:
+class SeriesPair:
     """One normal-dose series and its low-dose partner, if it has one.
 
     Attributes:
         patient: Tells patients apart; never written or printed.
         names: What a user may call the patient: PatientID and folder names.
         series_key: Tells series apart; never written or printed.
-        order: Sorts the cases of a patient.
+        order: Sorts the series pairs of a patient.
         pairs: The slices, from the feet.
         facts: What is known of every slice.
         series: The normal-dose series, where it is one.
@@ -103,19 +103,19 @@ class Case:
     names: frozenset[str]
     series_key: str
     order: str
-    pairs: tuple[Pair, ...]
+    pairs: tuple[SourcePair, ...]
     facts: SliceFacts
     series: Series | None = None
     split: str | None = None
     unmatched: int = 0
     findings: tuple[Finding, ...] = ()
 
-    def in_split(self, split: str) -> Case:
-        """Returns the case as one of a split."""
+    def in_split(self, split: str) -> SeriesPair:
+        """Returns the series pair, assigned to a split."""
         return replace(self, split=split)
 
 
-def series_case(
+def make_series_pair(
     full: Series,
     low: Series | None,
     *,
@@ -124,8 +124,8 @@ def series_case(
     dose: float | None = None,
     variant: str = "",
     matches: Matches | None = None,
-) -> Case:
-    """Makes the case of a normal-dose series.
+) -> SeriesPair:
+    """Makes the series pair of a normal-dose series.
 
     Args:
         full: The normal-dose series.
@@ -140,16 +140,16 @@ def series_case(
         CtKerasError: CTK-E039 or E036, if the two do not fit together.
     """
     if low is None:
-        pairs = tuple(Pair(full.sources[i], None, i) for i in range(len(full)))
+        pairs = tuple(SourcePair(full.sources[i], None, i) for i in range(len(full)))
         unmatched = 0
     else:
         matches = matches or match_slices(low.sources, full.sources)
         unmatched = matches.unmatched_low + matches.unmatched_full
         pairs = tuple(
-            Pair(full.sources[i], low.sources[j], i) for j, i in matches.pairs
+            SourcePair(full.sources[i], low.sources[j], i) for j, i in matches.pairs
         )
         dose = dose or dose_between(low, full)
-    return Case(
+    return SeriesPair(
         patient=patient,
         names=frozenset({full.patient_key, patient, *names} - {""}),
         series_key=full.series_key,
@@ -172,10 +172,10 @@ def only_series(folder: Path, options: LayoutOptions) -> Series:
     if len(found) > 1:
         raise CtKerasError(
             "CTK-E030",
-            "a case folder holds several CT series",
+            "a sub-folder holds several CT series",
             received=f"{len(found)} series",
             expected="one",
-            fix="put each series into a case folder of its own",
+            fix="put each series into a sub-folder of its own",
         )
     return found[0]
 
