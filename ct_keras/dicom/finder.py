@@ -20,6 +20,9 @@ from ct_keras.errors import CtKerasError, Finding
 from ct_keras.files import MARKER, TEMPORARY_PREFIX
 from ct_keras.progress import track
 
+#: Series of a scan whose checked slices stay in memory until they are read again.
+_SERIES_READ_AHEAD = 16
+
 
 @dataclass(frozen=True)
 class Refusal:
@@ -188,7 +191,10 @@ def _add_series(
         several = len(stacks) > 1
         for number, stack in enumerate(stacks, start=1):
             series = _make_series(stack, findings, number if several else 0)
-            _check_series(series, limits, force_hu=force_hu)
+            _check_size(series, limits)
+            if not force_hu:
+                few = len(scan.series) < _SERIES_READ_AHEAD
+                _check_values(series, read_ahead=few)
             scan.series.append(series)
     except CtKerasError as error:
         scan.refusals.append(Refusal(error, len(files)))
@@ -208,7 +214,7 @@ def _make_series(stack: Stack, findings: list[Finding], number: int) -> Series:
     )
 
 
-def _check_series(series: Series, limits: Limits, *, force_hu: bool) -> None:
+def _check_size(series: Series, limits: Limits) -> None:
     needed = sum(source.pixel_bytes for source in series.sources)
     if needed > limits.max_series_bytes:
         raise CtKerasError(
@@ -216,8 +222,11 @@ def _check_series(series: Series, limits: Limits, *, force_hu: bool) -> None:
             f"series needs {needed / 2**30:.1f} GiB, "
             f"limit {limits.max_series_bytes / 2**30:g} GiB",
         )
-    if not force_hu:
-        check_hu(lambda index: series.read(index).hu, len(series))
+
+
+def _check_values(series: Series, *, read_ahead: bool) -> None:
+    read = series.read_ahead if read_ahead else series.read
+    check_hu(lambda index: read(index).hu, len(series))
 
 
 def count_findings(files: int, counts: Counter) -> Iterator[Finding]:

@@ -17,6 +17,8 @@ from ct_keras.dicom.sources import SourceSlice
 from ct_keras.dicom.values import quiet_pydicom
 from ct_keras.errors import CtKerasError, Finding
 
+_MOST_READ_AHEAD = 16
+
 
 class Series:
     """The CT images of one series, sorted feet to head.
@@ -52,6 +54,7 @@ class Series:
         self._stack = stack
         self._hu: np.ndarray | None = None
         self._replaced = False
+        self._read_ahead: dict[int, SlicePixels] = {}
 
     def __len__(self) -> int:
         return len(self.sources)
@@ -151,9 +154,22 @@ class Series:
         Raises:
             CtKerasError: CTK-E003 or E005, if the file changed since the scan.
         """
-        pixels = read_pixels(self.sources[slice_index])
+        pixels = self._read_ahead.pop(slice_index, None)
+        if pixels is None:
+            pixels = read_pixels(self.sources[slice_index])
         if self._replaced:
             return pixels._replace(hu=self._hu[slice_index])
+        return pixels
+
+    def read_ahead(self, slice_index: int) -> SlicePixels:
+        """As `read`, but the slice stays in memory until `read` asks for it.
+
+        At most 16 slices stay, so that a check before the work costs no second reading
+        of the file and little memory.
+        """
+        pixels = self.read(slice_index)
+        if len(self._read_ahead) < _MOST_READ_AHEAD:
+            self._read_ahead[slice_index] = pixels
         return pixels
 
     @property

@@ -49,9 +49,9 @@ def denoise_series(
 ) -> DenoisedSeries:
     """Writes the denoised series as a derived DICOM series.
 
-    The next slice is read while the current one is denoised; nothing else is kept, but
-    for the slices that a network of volumes needs around it. Pixels that scanners put
-    outside the reconstruction circle keep their stored values.
+    The next slice is read while the current one is denoised; nothing else is kept but
+    what the guards looked at and, for a network of volumes, the slices of a block.
+    Pixels that scanners put outside the reconstruction circle keep their stored values.
 
     Args:
         series: From `ct_keras.read_series` or `ct_keras.find_series`.
@@ -76,10 +76,7 @@ def denoise_series(
         require_volume(series.sources)
     _check_outputs(series, out, quality_control, overwrite=overwrite)
     name, ranges = method.identity.name, method.ranges
-    reader = _Reader(series)
-    entrance = check_series(
-        series, ranges, model=name, override=override_guards, read=reader.look
-    )
+    entrance = check_series(series, ranges, model=name, override=override_guards)
     audit = Audit(series.spacing_mm[1:])
     derivation = method.derivation(strength)
     if entrance.overridden:
@@ -94,7 +91,7 @@ def denoise_series(
         neighbours=method.neighbours(len(series)),
     )
     with writer:
-        slices = _denoised(method, reader, strength)
+        slices = _denoised(method, series, strength)
         bar = track(slices, "Denoising", total=len(series), enabled=progress)
         for index, (pixels, hu) in enumerate(bar):
             writer.write(index, hu, pixels)
@@ -126,50 +123,30 @@ def _check_outputs(
     check_apart(outputs, [("series", folder) for folder in folders])
 
 
-class _Reader:
-    """Reads slices; what the guards looked at waits for its turn to be denoised."""
-
-    def __init__(self, series: Series):
-        self.series = series
-        self._waiting: dict[int, SlicePixels] = {}
-
-    def look(self, index: int) -> SlicePixels:
-        """Reads a slice before its turn."""
-        pixels = self._waiting[index] = self.take(index)
-        return pixels
-
-    def take(self, index: int) -> SlicePixels:
-        """Gives a slice away, read just now or before."""
-        early = self._waiting.pop(index, None)
-        return self.series.read(index) if early is None else early
-
-    def ahead(self) -> Iterator[SlicePixels]:
-        """Yields each slice in its turn while the next one is being read."""
-        with ThreadPoolExecutor(1) as pool:
-            coming = pool.submit(self.take, 0)
-            for index in range(1, len(self.series)):
-                pixels = coming.result()
-                coming = pool.submit(self.take, index)
-                yield pixels
-            yield coming.result()
+def _slices(series: Series) -> Iterator[SlicePixels]:
+    """Yields each slice while the next one is being read."""
+    with ThreadPoolExecutor(1) as pool:
+        coming = pool.submit(series.read, 0)
+        for index in range(1, len(series)):
+            pixels = coming.result()
+            coming = pool.submit(series.read, index)
+            yield pixels
+        yield coming.result()
 
 
 def _denoised(
-    method: Method, reader: _Reader, strength: float
+    method: Method, series: Series, strength: float
 ) -> Iterator[tuple[SlicePixels, np.ndarray]]:
-    """Yields each slice and its result."""
-    series = reader.series
+    """Yields each slice and its result; a slice is kept until its result is there."""
     under_way: deque[SlicePixels] = deque()
 
     def slices() -> Iterator[np.ndarray]:
-        for pixels in reader.ahead():
-            # Kept in memory, the slices around a block would grow with its depth.
-            if method.dimensions == 2:
-                under_way.append(pixels)
+        for pixels in _slices(series):
+            under_way.append(pixels)
             yield pixels.hu
 
     results = method.denoise_slices(
         slices(), series.shape, series.spacing_mm[1:], strength
     )
-    for index, hu in enumerate(results):
-        yield under_way.popleft() if under_way else series.read(index), hu
+    for hu in results:
+        yield under_way.popleft(), hu

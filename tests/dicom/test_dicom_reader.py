@@ -210,13 +210,13 @@ class TestPixels:
 
     def test_a_file_that_shrinks_after_the_scan(self, factory, tmp_path):
         series = read_series(factory.folder(tmp_path))
-        path = series.sources[2].path
+        path = series.sources[1].path
         path.write_bytes(path.read_bytes()[:-100])
         with pytest.raises(CtKerasError, match=r"CTK-E003 .* 8092 of 8192"):
-            series.read(2)
+            series.read(1)
         path.unlink()
         with pytest.raises(CtKerasError, match="CTK-E005"):
-            series.read(2)
+            series.read(1)
 
     def test_with_hu_replaces_values_only(self, factory, tmp_path):
         series = read_series(factory.folder(tmp_path))

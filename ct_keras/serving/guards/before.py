@@ -7,11 +7,9 @@ or a model without them, only the values are checked: are they Hounsfield units?
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from ct_keras.dicom import Series
-from ct_keras.dicom.pixels import SlicePixels
 from ct_keras.dicom.plausibility import unlike_hu
 from ct_keras.errors import CtKerasError, Finding
 from ct_keras.image_quality import noise_frequency_per_cm, noise_index_hu
@@ -48,17 +46,17 @@ def check_series(
     *,
     model: str,
     override: bool = False,
-    read: Callable[[int], SlicePixels] | None = None,
 ) -> Entrance:
     """Compares a series with what a model was trained on.
+
+    The slices that are looked at stay in memory until they are denoised
+    (`Series.read_ahead`).
 
     Args:
         series: Any CT series.
         ranges: From the model card; None if nothing is known.
         model: Name of the model, for the findings.
         override: Note refusals instead of raising them.
-        read: Gives a slice by its number, where they are not to be read from the
-            series; each is asked for once.
 
     Returns:
         Measures and findings: CTK-W060 (header), W061 (noise level), W062 (texture).
@@ -70,7 +68,7 @@ def check_series(
             twice the upper end of the range.
     """
     count = len(series)
-    look = functools.cache(read or series.read)
+    look = functools.cache(series.read_ahead)
     indices = sorted({count // 4, count // 2, 3 * count // 4})
     slices = [look(index) for index in indices]
     refusals = [unlike_hu(slices)]
