@@ -1,4 +1,4 @@
-"""Patients and test objects whose every voxel is known."""
+"""Synthetic patients and test objects whose voxels are known exactly."""
 
 from ct_keras.phantoms.phantom import (
     LABELS,

@@ -1,4 +1,4 @@
-"""Liver, spleen, kidneys, stomach, bowel and the vessels of the belly."""
+"""Liver, spleen, kidneys, stomach, bowel and the vessels of the abdomen."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ _PYRAMIDS = 7.0  # around a kidney
 
 
 class Abdomen:
-    """The organs of one patient's belly.
+    """The organs of one patient's abdomen.
 
     Args:
-        patient: Whose belly it is.
-        rng: Draws vessels, bowel loops and what the bowel holds.
+        patient: The patient.
+        rng: Random generator for vessels, bowel loops and bowel content.
     """
 
     def __init__(self, patient: Patient, rng: np.random.Generator):
@@ -64,7 +64,7 @@ class Abdomen:
         """Paints everything below the diaphragm.
 
         Args:
-            brush: Of the plane that is painted.
+            brush: Brush of the plane.
             trunk: Distance to the trunk's outline (rows, columns).
         """
         if float(brush.canvas.model[2].min()) > 20:
@@ -125,7 +125,7 @@ class Abdomen:
         inner = stomach + 3.5 + np.abs(brush.rough(window, 0.0, 1.0))
         brush.fill("stomach", window, inner, content)
         level = self.stomach.center[1] + self.fluid * self.stomach.radii[1]
-        down = brush.canvas.y[window[0]][:, None]  # fluid lies level in the scanner
+        down = brush.canvas.y[window[0]][:, None]  # fluid levels are horizontal
         brush.fill("gas", window, np.maximum(inner + 0.5, down - level))
 
     def _paint_kidney(self, brush: Brush, kidney: Ellipsoid) -> None:

@@ -2,7 +2,7 @@
 
 Model coordinates are those of an average adult in mm: x to the patient's left (to the
 right in the picture), y to the back (down), z to the head. z = 0 is the top of the
-right half of the diaphragm. A smooth deformation carries them to the scanner.
+right half of the diaphragm. A smooth deformation maps them to scanner coordinates.
 
 All outline functions take coordinates of any shape and return signed distances in mm,
 negative inside.
@@ -27,25 +27,25 @@ _HEIGHTS = (-200.0, -120.0, -60.0, 0.0, 60.0, 120.0, 170.0)
 _HALF_WIDTHS = (138.0, 140.0, 146.0, 151.0, 154.0, 150.0, 132.0)
 _HALF_DEPTHS = (90.0, 93.0, 99.0, 104.0, 104.0, 94.0, 80.0)
 _SQUARENESS = 2.4
-#: Centre and radii of one dome of the diaphragm: middle, outer and inner side, depth.
+#: Top (x, y, z) of the right and the left dome of the diaphragm, mm.
 _DOMES = ((-72.0, -6.0, 0.0), (68.0, -6.0, -14.0))
 _DOME_DEPTH = 78.0
 
 
 @dataclass(frozen=True)
 class Patient:
-    """What distinguishes one patient from another.
+    """The parameters of one patient.
 
     Attributes:
-        seed: What the patient was drawn from.
+        seed: Seed of the patient.
         enhanced: Whether iodine was given.
-        female: Whether breasts are drawn.
+        female: Whether breasts are modelled.
         hu: Tissue name -> mean HU of this patient.
         deformation: Scanner to model coordinates.
         fat_mm: Mean thickness of the fat under the skin.
         girth: Factors on the half width and half depth of the trunk.
-        wobble: Two fields of unit deviation that roughen outlines, long and short.
-        spine_phase_mm: Height of a disc.
+        wobble: Fields of unit deviation that roughen outlines, long-wave, short-wave.
+        spine_phase_mm: Height of one intervertebral disc.
         jitter: Organ name -> (shift (3,) in mm, factor on its size).
     """
 
@@ -71,7 +71,7 @@ class Patient:
         return np.sqrt(x * x + y * y) * (1 - level) + groove
 
     def trunk_radius(self, angle: Place, z: Place) -> np.ndarray:
-        """How far the trunk's outline is from the axis, mm.
+        """The distance of the trunk's outline from the axis, mm.
 
         Args:
             angle: Radians from the back, towards the patient's left.
@@ -93,7 +93,7 @@ class Patient:
     def skin(
         self, x: Place, y: Place, z: Place, trunk: np.ndarray | None = None
     ) -> np.ndarray:
-        """The outline of the body before it lies on the table."""
+        """The outline of the body before the table flattens the back."""
         trunk = self.trunk(x, y, z) if trunk is None else trunk
         backward = y / np.sqrt(x * x + y * y + 25)
         belly = _plain(np.interp(z, (-120, 40), (0.35, 0.0)).astype(np.float32))
@@ -104,7 +104,7 @@ class Patient:
         return skin
 
     def breasts(self) -> list[Ellipsoid]:
-        """Both breasts, falling aside as the patient lies on the back."""
+        """Both breasts, displaced outwards as in a supine patient."""
         if not self.female:
             return []
         shift, size = self.jitter["breast"]
@@ -131,7 +131,7 @@ class Patient:
     def cavity(
         self, x: Place, y: Place, z: Place, trunk: np.ndarray | None = None
     ) -> np.ndarray:
-        """The inside of the ribs and the abdominal wall."""
+        """The space inside the ribs and the abdominal wall."""
         trunk = self.trunk(x, y, z) if trunk is None else trunk
         return trunk + self.wall(x, z)
 
@@ -146,7 +146,7 @@ class Patient:
         return smooth_max(inside, -self.mediastinum(x, y, z), 6.0)
 
     def mediastinum(self, x: Place, y: Place, z: Place) -> np.ndarray:
-        """The middle of the chest: what the lungs leave free."""
+        """The middle of the chest, between the lungs."""
         narrow = 24.0 - 12.0 * np.clip(-(y + 30) / 40, 0, 1)
         middle = np.abs(x - 2 - 0.1 * (y + 30)) - narrow
         spine = ellipse(x, y, (0.0, self.spine_y(z) + 8.0), (25.0, 36.0))
@@ -158,7 +158,7 @@ class Patient:
         return both
 
     def heart(self) -> Ellipsoid:
-        """The outline of the heart, its long axis to the left, front and down."""
+        """The outline of the heart, its long axis pointing left, forward and down."""
         shift, size = self.jitter["heart"]
         center = np.array((20.0, -32.0, 27.0)) + 0.5 * shift
         return Ellipsoid(
@@ -166,7 +166,7 @@ class Patient:
         )
 
     def spine_y(self, z: Place) -> np.ndarray:
-        """Where the middle of the vertebral bodies lies (y in mm)."""
+        """The y of the centre of the vertebral bodies, mm."""
         back = _at(z, _HALF_DEPTHS) * self.girth[1]
         return back - 58 - 6 * _plain(np.interp(z, (-150, -20), (0.6, 0.0)))
 
@@ -177,7 +177,7 @@ class Patient:
         radii: tuple[float, float, float],
         axes: np.ndarray | None = None,
     ) -> Ellipsoid:
-        """An ellipsoidal organ, shifted and sized for this patient."""
+        """An ellipsoidal organ, shifted and scaled for this patient."""
         shift, size = self.jitter[name]
         moved = (np.asarray(center, float) + shift).tolist()
         return Ellipsoid(tuple(moved), tuple(float(r * size) for r in radii), axes)
@@ -200,7 +200,7 @@ _ORGANS = (
 
 
 def draw_patient(seed: int) -> Patient:
-    """Draws the patient of a seed; the region and the grid play no part.
+    """Draws the patient of a seed, independent of region and pixel grid.
 
     Args:
         seed: Any whole number >= 0.
@@ -261,5 +261,5 @@ def _at(z: Place, values: tuple[float, ...]) -> Place:
 
 
 def _plain(value: Place) -> Place:
-    """A Python number for a scalar, so that it does not widen float32 arrays."""
+    """A Python number for a scalar, so that float32 arrays are not promoted."""
     return float(value) if np.ndim(value) == 0 else value

@@ -17,13 +17,13 @@ from ct_keras.phantoms.trees import (
 
 
 def belly(brush: Brush, window: Window, trunk: np.ndarray, gap_mm: float) -> np.ndarray:
-    """The space within the wall and below the diaphragm.
+    """The space inside the abdominal wall and below the diaphragm.
 
     Args:
-        brush: Of the plane that is painted.
-        window: Where the distance is wanted.
+        brush: Brush of the plane.
+        window: Where to compute the distance.
         trunk: Distance to the trunk's outline (rows, columns).
-        gap_mm: How far it stays away from both.
+        gap_mm: Gap to wall and diaphragm.
 
     Returns:
         Signed distance in mm, of the window's shape.
@@ -38,8 +38,8 @@ class Bowel:
     """The bowel of one patient.
 
     Args:
-        patient: Whose bowel it is.
-        rng: Draws loops and what they hold.
+        patient: The patient.
+        rng: Random generator for the loops and their content.
     """
 
     def __init__(self, patient: Patient, rng: np.random.Generator):
@@ -86,7 +86,7 @@ class Bowel:
             brush.fill("gas", area, gas + brush.rough(area, 0.0, 1.5))
 
     def _mesentery(self, rng: np.random.Generator) -> Tubes:
-        """Small vessels in the fat of the belly."""
+        """Small vessels in the mesenteric fat."""
         room = Ellipsoid((8.0, -30.0, -140.0), (95.0, 48.0, 75.0))
         box = ((-90, 105), (-80, 20), (-215, -65))
         ends = points_in(rng, room.distance, box, count=70, depth_mm=2.0)
@@ -94,7 +94,7 @@ class Bowel:
         return tree_tubes(self.patient.deformation, *tree)
 
     def _small_bowel(self, rng: np.random.Generator) -> Tubes:
-        """Loops that wander through the lower left and middle belly."""
+        """Loops in the lower left and middle of the abdomen."""
         points = np.array((35.0, -30.0, -118.0)) + np.zeros((150, 3))
         heading = np.array((1.0, 0.0, -0.3))
         center, radii = np.array((26.0, -34.0, -150.0)), np.array((72.0, 34.0, 52.0))
@@ -130,12 +130,12 @@ class Bowel:
 
 
 def cut_out(values: np.ndarray, window: Window, area: Window) -> np.ndarray:
-    """Values of a window on another area; far outside where the window ends.
+    """Crops and pads the distances of a window to another area.
 
     Args:
-        values: Distances in mm of the window's shape.
-        window: Where they lie.
-        area: Where they are wanted.
+        values: Distances in mm, one for each pixel of `window`.
+        window: The pixels of `values`.
+        area: The pixels of the result; those outside `window` get a large distance.
     """
     rows, columns = ((a.stop - a.start) for a in area)
     result = np.full((rows, columns), 1e3, np.float32)

@@ -10,13 +10,13 @@ from ct_keras.phantoms.tissues import TISSUES
 
 
 class Brush:
-    """A canvas together with what one patient's tissues look like on it.
+    """A canvas with the HU and texture of one patient's tissues.
 
     Args:
-        patient: Whose mean HU are used.
-        canvas: What is painted.
+        patient: The patient, for the mean HU.
+        canvas: The plane to paint on.
         texture: Texture group -> HU deviation (rows, columns).
-        wobble: The patient's long and short outline roughness (rows, columns).
+        wobble: Long-wave and short-wave roughness of outlines, each (rows, columns).
     """
 
     def __init__(
@@ -41,12 +41,12 @@ class Brush:
         return tuple(axis[window] for axis in self.canvas.model)
 
     def box(self, shape: Ellipsoid) -> Window | None:
-        """The window around an ellipsoid of the model, or None if it is elsewhere."""
+        """The window around an ellipsoid of the model, None if the plane misses it."""
         center = self.patient.deformation.to_scanner(shape.center)
         return self.canvas.window(center, shape.extent)
 
     def rough(self, window: Window, long_mm: float, short_mm: float) -> np.ndarray:
-        """An outline's roughness in mm, to be added to a distance."""
+        """The roughness of an outline in mm, to add to a distance."""
         return long_mm * self.wobble[0][window] + short_mm * self.wobble[1][window]
 
     def value(self, name: str, window: Window) -> np.ndarray | float:
@@ -77,7 +77,7 @@ class Brush:
         """Paints rods from the outside in.
 
         Args:
-            layers: Tissue name -> how far below the rods' surface it begins, mm.
+            layers: Tissue name -> depth below the rods' surface at which it begins, mm.
             tubes: The rods.
         """
         outside = max(0.0, -min(layers.values()))

@@ -1,4 +1,4 @@
-"""Lungs, heart, great vessels, airways and gullet."""
+"""Lungs, heart, great vessels, airways and oesophagus."""
 
 from __future__ import annotations
 
@@ -32,8 +32,8 @@ class Chest:
     """The organs of one patient's chest.
 
     Args:
-        patient: Whose chest it is.
-        rng: Draws the branching vessels.
+        patient: The patient.
+        rng: Random generator for the branching vessels.
     """
 
     def __init__(self, patient: Patient, rng: np.random.Generator):
@@ -45,7 +45,7 @@ class Chest:
         """Paints lung tissue, its vessels and airways.
 
         Args:
-            brush: Of the plane that is painted.
+            brush: Brush of the plane.
             trunk: Distance to the trunk's outline (rows, columns).
         """
         x, y, z = brush.canvas.model
@@ -65,7 +65,7 @@ class Chest:
         brush.fill_tubes({"lung_vessel": 0.0}, self._vessels)
 
     def paint_mediastinum(self, brush: Brush) -> None:
-        """Paints heart, great vessels, windpipe and gullet."""
+        """Paints heart, great vessels, trachea and oesophagus."""
         self._paint_heart(brush)
         for name, wall, tubes in self._large:
             layers = {"heart": 0.0, name: wall} if wall else {name: 0.0}
@@ -91,7 +91,7 @@ class Chest:
             brush.fill("blood", window, np.maximum(inside, heart + 2.5))
 
     def _fissure(self, x: Place, y: Place, z: Place) -> np.ndarray:
-        """Distance to the main fissure of each lung, in half thicknesses of it."""
+        """Distance to the main fissure of each lung, in units of its half thickness."""
         slope = np.where(x > 0, 0.95, 0.85)
         return (y * slope - (z - 45) * 0.62 + 0.001 * (x * x)) / 1.1 + 4
 
@@ -150,7 +150,7 @@ class Chest:
     def _bronchi(
         self, side: int, root: tuple, arteries: tuple[np.ndarray, np.ndarray]
     ) -> list[Tubes]:
-        """Airways that run beside the larger arteries."""
+        """Airways that run along the larger arteries."""
         patient = self.patient
         main = [(-1, 14, 92), (side * 20, 17, 76), (root[0], root[1] + 9, root[2] - 4)]
         radius = 6.6 if side < 0 else 6.0

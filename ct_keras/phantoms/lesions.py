@@ -1,4 +1,4 @@
-"""Round lesions of known size and contrast, put into a finished phantom."""
+"""Spherical lesions of known size and contrast, added to a finished phantom."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 
 from ct_keras.phantoms.tissues import LABELS
 
-_SLAB_PARTS = 5  # heights at which a slice's share of a sphere is sampled
+_SLAB_PARTS = 5  # planes per slice at which the partial volume of a sphere is sampled
 _GAP_MM = 2.0  # between a lesion and its organ's surface
 
 
@@ -21,7 +21,7 @@ class Lesion:
         organ: ``liver`` or ``lung``.
         center: Slice, row and column of its centre, as fractional indices.
         radius_mm: Its radius.
-        contrast_hu: Its HU minus those of the organ's tissue around it.
+        contrast_hu: Its HU minus those of the surrounding organ tissue.
         label: Its tissue in the label volume, ``liver_lesion`` or ``lung_nodule``.
     """
 
@@ -32,7 +32,7 @@ class Lesion:
     label: str
 
 
-#: Organ -> label, other labels that count as the organ, HU spread kept of its texture.
+#: Organ -> lesion label, labels that count as the organ, HU range of texture kept.
 _ORGANS = {
     "liver": ("liver_lesion", ("liver", "liver_vessel"), 8.0),
     "lung": ("lung_nodule", ("lung", "lung_vessel", "airway"), 25.0),
@@ -47,17 +47,17 @@ def add_lesions(
     blur_mm: float,
     rng: np.random.Generator,
 ) -> tuple[Lesion, ...]:
-    """Draws lesions that lie wholly inside their organs and paints them in place.
+    """Draws lesions that lie entirely inside their organs and paints them.
 
     Args:
         hu: (slices, rows, columns) in HU, changed in place.
         labels: uint8 of the same shape, changed in place.
         spacing_mm: Slice, row and column spacing.
         blur_mm: Standard deviation of the blur that edges in `hu` have.
-        rng: Where number, place, size and contrast are drawn from.
+        rng: Random generator for number, position, size and contrast.
 
     Returns:
-        The lesions that found a place.
+        The lesions; those without room in the organ are omitted.
     """
     lesions = []
     for organ, (label, members, _) in _ORGANS.items():
@@ -148,7 +148,7 @@ def _cover(
     window: tuple[slice, slice],
     spacing_mm: tuple[float, float, float],
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The share of each pixel in the sphere, and whether its centre is inside."""
+    """The fraction of each pixel in the sphere, and whether its centre is inside."""
     rows, columns = (
         ((np.arange(w.start, w.stop) - c) * s)
         for w, c, s in zip(window, lesion.center[1:], spacing_mm[1:], strict=True)

@@ -1,4 +1,4 @@
-"""Paints the slices of one patient: trunk and table, then all that is inside."""
+"""Paints the slices of one patient: trunk and table, then the organs."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ _SLAB_MM = 2.5  # a slice is averaged over planes that are at most this far apar
 _CRADLE_MM = 520.0  # radius of the table's curve
 _TABLE_HALF_WIDTH_MM = 210.0
 _TABLE_DEPTH_MM = 34.0
-_PRESS_MM = 7.0  # how far the back is flattened by lying on it
+_PRESS_MM = 7.0  # how far the table flattens the back
 
 
 class Painter:
     """Paints the slices of one patient in order.
 
     Args:
-        patient: Who is painted.
+        patient: The patient to paint.
         shape: Slices, rows and columns.
         spacing_mm: Slice, row and column spacing.
         middle_mm: Height of the middle of the volume, scanner coordinates.
-        texture_seed: Numbers that the texture is drawn from.
+        texture_seed: Seed of the texture.
     """
 
     def __init__(
@@ -60,7 +60,7 @@ class Painter:
         )
 
     def paint_next(self, index: int) -> tuple[np.ndarray, np.ndarray]:
-        """Paints one slice; texture makes their order matter.
+        """Paints one slice; the texture requires painting slices in order.
 
         Args:
             index: The slice, counted from the feet.
@@ -93,7 +93,7 @@ class Painter:
         return self._blurred(total / np.float32(count)), labels
 
     def _paint_trunk(self, brush: Brush) -> np.ndarray:
-        """Paints air, table, skin, fat and muscle; returns the trunk's distance."""
+        """Paints air, table, skin, fat and muscle; returns the trunk distance."""
         canvas, whole = brush.canvas, brush.whole
         canvas.hu[:] = self.patient.hu["air"]
         canvas.labels[:] = 0
@@ -127,7 +127,7 @@ class Painter:
             depth = trunk + share * wall + wave * (2.2 * long + 0.5 * short)
             thin = width + 0.3 * short - 0.7 * wave * long
             np.minimum(lines, np.abs(depth) - thin, out=lines)
-        for side in (-1, 1):  # the long muscles of the back stay whole
+        for side in (-1, 1):  # no fat inside the long muscles of the back
             back = ellipse(
                 x, y, (side * 26.0, self.patient.spine_y(level) + 34), (25, 19)
             )
@@ -180,7 +180,7 @@ class Painter:
 
 
 def _table_height(patient: Patient, z: np.ndarray) -> float:
-    """Scanner y of the table's middle: just where the back ends, mm."""
+    """Scanner y of the table's middle, where it touches the back, mm."""
     x, y = np.meshgrid(np.arange(-90, 91, 15.0), np.arange(30.0, 190.0, 1.0))
     lowest = []
     for height in np.linspace(z[0], z[-1], 5):

@@ -1,4 +1,4 @@
-"""Random anatomical phantoms: whole patients of known tissue, one for each seed."""
+"""Random anatomical phantoms: synthetic patients of known tissue, one per seed."""
 
 from __future__ import annotations
 
@@ -46,11 +46,11 @@ class Phantom:
     Attributes:
         hu: float32 (slices, rows, columns) without noise; slices from feet to head,
             rows from front to back, columns from the patient's right to the left.
-        labels: uint8 of the same shape; `LABELS` names the tissue at each centre.
+        labels: uint8 of the same shape, the tissue at each voxel centre; see `LABELS`.
         spacing_mm: Slice, row and column spacing.
         region: ``thorax`` or ``abdomen``.
-        seed: What the patient was drawn from.
-        lesions: Where lesions lie and how far they stand out.
+        seed: Seed of the patient.
+        lesions: Position, size and contrast of the lesions.
         enhanced: Whether the patient was given iodine.
         mean_hu: Tissue name -> HU of this patient's tissue, before texture.
     """
@@ -76,24 +76,25 @@ def make_phantom(
     """Makes a random patient with realistic Hounsfield units and exact labels.
 
     The patient (size, fat, contrast medium, organs, deformation) depends on the seed
-    alone, so both regions of a seed show the same person. What is modelled reaches from
-    the lower kidneys to the upper chest, about 100 mm around the middle of either
-    region; arms, shoulders and pelvis are not.
+    alone, so both regions of a seed show the same person. The model extends from the
+    lower kidneys to the upper chest, about 100 mm around the middle of either region,
+    without arms, shoulders and pelvis.
 
     Args:
-        seed: Any whole number >= 0; each is another patient.
+        seed: Any whole number >= 0; each gives a different patient.
         region: ``thorax`` or ``abdomen``.
         shape: Slices, rows and columns.
         spacing_mm: Slice, row and column spacing; by default 5 mm slices and a field
             of view of 400 mm.
-        lesions: Whether lesions are added to liver and lungs. All voxels outside the
-            lesions stay the same.
+        lesions: Whether lesions are added to liver and lungs. Voxels outside the
+            lesions do not depend on it.
 
     Returns:
         The phantom, without noise.
 
     Raises:
-        CtKerasError: CTK-E000, for an unknown region, a bad shape, spacing or seed.
+        CtKerasError: CTK-E000 for an unknown region or an invalid shape, spacing or
+            seed.
 
     Example:
         >>> phantom = make_phantom(1, region="abdomen", shape=(2, 64, 64))
@@ -139,15 +140,15 @@ def write_phantom(
     """Writes a phantom as a CT series in DICOM.
 
     Args:
-        phantom: What `make_phantom` made.
+        phantom: Result of `make_phantom`.
         out: A new or empty folder.
         noise: Whether the noise of a normal-dose scan is added (8 to 12 HU standard
             deviation in the liver at 5 mm, more in thinner slices), so that it looks
-            like a real scan. Without, the object itself is written.
-        kernel: ConvolutionKernel, a scanner's name such as B30f or D45f; noise is as
-            sharp as it says, now and when a lower dose is simulated from the series.
+            like a real scan. If False, the noise-free object is written.
+        kernel: ConvolutionKernel as a scanner names it, such as B30f or D45f. It sets
+            the noise texture, also when a lower dose is simulated from the series.
         overwrite: Whether a folder with content is replaced.
-        progress: Whether a bar is shown while the noise is made.
+        progress: Whether a bar is shown while noise is simulated.
 
     Raises:
         CtKerasError: CTK-E071 or CTK-E073, if the folder is refused or cannot be
@@ -173,11 +174,11 @@ def write_phantom(
 
 
 def phantom_scanner(phantom: Phantom, kernel: str = KERNEL_TAG) -> DoseSimulator:
-    """Returns what scans a phantom: its dose of 1 is that of a normal scan.
+    """Returns a simulator that scans a phantom; a dose of 1 is the normal dose.
 
     Args:
-        phantom: What `make_phantom` made.
-        kernel: ConvolutionKernel, a scanner's name such as B30f or D45f.
+        phantom: Result of `make_phantom`.
+        kernel: ConvolutionKernel as a scanner names it, such as B30f or D45f.
     """
     return DoseSimulator(
         phantom.hu.shape[1:],
@@ -207,7 +208,7 @@ def _check(
     shape: tuple[int, int, int],
     spacing_mm: tuple[float, float, float] | None,
 ) -> tuple[float, float, float]:
-    """Refuses what no phantom can be made of; returns the spacing."""
+    """Checks the arguments of `make_phantom` and returns the spacing."""
     if region not in REGIONS:
         raise CtKerasError(
             "CTK-E000",
@@ -218,13 +219,13 @@ def _check(
     if len(shape) != 3 or min(shape) < 1 or min(shape[1:]) < 16:
         raise CtKerasError(
             "CTK-E000",
-            "bad phantom shape",
+            "invalid phantom shape",
             received=tuple(shape),
             expected="slices >= 1, rows and columns >= 16",
         )
     if not isinstance(seed, int | np.integer) or seed < 0:
         raise CtKerasError(
-            "CTK-E000", "bad seed", received=seed, expected="a whole number >= 0"
+            "CTK-E000", "invalid seed", received=seed, expected="a whole number >= 0"
         )
     if spacing_mm is None:
         pixel = FIELD_OF_VIEW_MM / max(shape[1:])
@@ -232,7 +233,7 @@ def _check(
     if len(spacing_mm) != 3 or not all(0 < s < 100 for s in spacing_mm):
         raise CtKerasError(
             "CTK-E000",
-            "bad phantom spacing",
+            "invalid phantom spacing",
             received=tuple(spacing_mm),
             expected="three lengths between 0 and 100 mm",
         )

@@ -1,10 +1,10 @@
-"""Phantoms whose image quality is known: water, contrast rods, low-contrast discs.
+"""Phantoms of known image quality: water, contrast rods, low-contrast discs.
 
-They are drawn from the analytic Fourier transform of a disc, ``R J1(2 pi R f) / f``,
-times the kernel's MTF. So the edge of a rod is exactly as sharp as the MTF says, and
-sampling at the pixels aliases as a scanner's image does. Noise comes from the project's
-`DoseSimulator`; its photons are set so that the middle of the water has a given
-standard deviation at full dose.
+They are computed from the analytic Fourier transform of a disc, ``R J1(2 pi R f) / f``,
+times the kernel's MTF. So the edges of the rods have exactly this MTF, and sampling at
+the pixels causes aliasing as in a scanner's image. Noise comes from `DoseSimulator`,
+with the photon count that gives the middle of the water a set standard deviation at
+full dose.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ from ct_keras.simulation.dose import DoseSimulator
 from ct_keras.simulation.kernels import Kernel, get_kernel
 
 AIR_HU = -1000.0
-#: Share of the field of view that the water cylinder fills.
+#: Diameter of the water cylinder as a share of the field of view.
 _FILLED = 0.875
 _OVERSAMPLING = 2
 _ROD_MM, _RING_SHARE = 25.0, 0.5
-#: Rods: name -> HU. Near those of the ACR phantom 464 at 120 kV, but for air.
+#: Rods: name -> HU. Air, acrylic and bone as nominal in the ACR phantom 464.
 ROD_HU = {"air": -1000.0, "polystyrene": -35.0, "acrylic": 120.0, "bone": 955.0}
 #: Low-contrast discs as (HU, diameter in mm), those of the MITA body phantom CCT189.
 DISCS = ((14.0, 3.0), (7.0, 5.0), (5.0, 7.0), (3.0, 10.0))
@@ -39,10 +39,10 @@ class Insert:
     """A round insert in the water.
 
     Attributes:
-        name: What it is called in results.
-        contrast_hu: Its HU, as those of water are 0.
+        name: Its name in results.
+        contrast_hu: Its contrast to water, and so its HU.
         diameter_mm: Its diameter.
-        offset_mm: (row, column) distance of its centre from the image's middle.
+        offset_mm: (row, column) offset of its centre from the image centre.
     """
 
     name: str
@@ -57,10 +57,10 @@ class QualityPhantom:
 
     Attributes:
         hu: float32 (rows, columns).
-        spacing_mm: Distance of pixels in mm, the same in both directions.
-        diameter_mm: Of the water.
-        inserts: What lies in it.
-        kernel: The reconstruction kernel that made its edges.
+        spacing_mm: Pixel spacing in mm, the same in both directions.
+        diameter_mm: Diameter of the water cylinder.
+        inserts: The inserts in the water.
+        kernel: The reconstruction kernel that blurs its edges.
     """
 
     hu: np.ndarray
@@ -70,7 +70,7 @@ class QualityPhantom:
     kernel: Kernel
 
     def center(self, insert: Insert) -> tuple[float, float]:
-        """Returns the (row, column) of an insert's centre, in pixels from 0."""
+        """Returns the (row, column) of an insert's centre, in pixels counted from 0."""
         rows, columns = self.hu.shape
         row, column = insert.offset_mm
         return (
@@ -86,11 +86,11 @@ def water_phantom(
 
     Args:
         size: Rows and columns, at least 64.
-        spacing_mm: Distance of pixels in mm.
+        spacing_mm: Pixel spacing in mm.
         kernel: Reconstruction kernel; see `KERNELS`.
 
     Raises:
-        CtKerasError: CTK-E000, for a size, spacing or kernel that cannot be.
+        CtKerasError: CTK-E000 for an invalid size or spacing, or an unknown kernel.
 
     Example:
         >>> phantom = water_phantom(size=64, spacing_mm=2.8)
@@ -103,10 +103,10 @@ def water_phantom(
 def rod_phantom(
     *, size: int = 256, spacing_mm: float = 0.7, kernel: str | Kernel = "b30"
 ) -> QualityPhantom:
-    """Returns water with four rods for the transfer function: see `ROD_HU`.
+    """Returns water with four rods for measuring the TTF; see `ROD_HU`.
 
-    The rods are 25 mm wide, or a sixth of a smaller cylinder, and lie half-way between
-    the middle and the rim. For the arguments see `water_phantom`.
+    The rods are 25 mm in diameter, or a sixth of the water's diameter if that is less,
+    and half-way between the centre and the rim. For the arguments see `water_phantom`.
     """
     radius = _radius(size, spacing_mm)
     width = min(_ROD_MM, radius / 3)
@@ -125,7 +125,7 @@ def low_contrast_phantom(
     kernel: str | Kernel = "b30",
     discs: Sequence[tuple[float, float]] = DISCS,
 ) -> QualityPhantom:
-    """Returns water with low-contrast discs, each twice, at opposite places.
+    """Returns water with low-contrast discs, each twice, at opposite positions.
 
     Without its discs it is `water_phantom`, the signal-absent image.
 
@@ -147,19 +147,19 @@ def low_contrast_phantom(
 
 
 class PhantomScanner:
-    """Scans phantoms of one grid, with noise of a known strength.
+    """Scans phantoms of one grid at a known noise level.
 
     Args:
         water: The water phantom; others must share its grid and kernel.
         noise_hu: Standard deviation in the middle of the water at full dose.
-        seed: With the repeat and the dose it decides the noise.
+        seed: Determines the noise, together with the repeat and the dose.
     """
 
     def __init__(self, water: QualityPhantom, *, noise_hu: float = 12.0, seed: int = 0):
         if not (math.isfinite(noise_hu) and noise_hu > 0):
             raise CtKerasError(
                 "CTK-E000",
-                "impossible noise level",
+                "invalid noise level",
                 received=noise_hu,
                 expected="a standard deviation in HU, above 0",
             )
@@ -182,13 +182,13 @@ class PhantomScanner:
     ) -> list[np.ndarray]:
         """Returns one scan of a phantom at each dose.
 
-        Values end at -1024 HU, as those of a scanner do.
+        Values are clipped at -1024 HU, as on a scanner.
 
         Args:
-            phantom: Of the scanner's grid.
+            phantom: A phantom on the scanner's grid.
             doses: Fractions of full dose.
-            repeat: Number of the scan; each has noise of its own, and two phantoms
-                scanned with the same number share it as far as it is the same.
+            repeat: Number of the scan. Each has independent noise; two phantoms scanned
+                with the same number get the same random draws.
 
         Returns:
             float32 (rows, columns) each.
@@ -205,7 +205,7 @@ def _radius(size: int, spacing_mm: float) -> float:
     if size < 64 or not (math.isfinite(spacing_mm) and spacing_mm > 0):
         raise CtKerasError(
             "CTK-E000",
-            "impossible phantom",
+            "invalid phantom size or spacing",
             received=(size, spacing_mm),
             expected="at least 64 pixels, and a spacing above 0 mm",
         )
@@ -213,7 +213,7 @@ def _radius(size: int, spacing_mm: float) -> float:
 
 
 def _ring(count: int, radius_mm: float, step: float) -> list[tuple[float, float]]:
-    """Returns places on a circle, whole pixels away from the middle."""
+    """Returns positions on a circle, whole pixels from the centre."""
     angles = 2 * np.pi * (np.arange(count) + 0.5) / count
     places = radius_mm * np.stack([np.sin(angles), np.cos(angles)], axis=1)
     return [tuple(place) for place in (np.rint(places / step) * step).tolist()]

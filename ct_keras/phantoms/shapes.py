@@ -1,7 +1,7 @@
-"""Implicit shapes in mm and the slice that they are painted on.
+"""Implicit shapes in mm and the slice on which they are painted.
 
-A shape gives a signed distance in mm, negative inside. Painting turns it into the
-share of each pixel that is covered, so edges are soft over one pixel.
+A shape gives a signed distance in mm, negative inside. Painting converts it to the
+covered fraction of each pixel, so edges are soft over one pixel.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import numpy as np
 
 Window = tuple[slice, slice]
 FAR_MM = np.float32(1e3)
-_MARGIN_MM = 12.0  # how far a deformed organ may reach out of its box
+_MARGIN_MM = 12.0  # how far a deformed organ may extend beyond its box
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ class Ellipsoid:
         return np.sqrt(sum(p * p for p in self.local(x, y, z)))
 
     def local(self, x: np.ndarray, y: np.ndarray, z: np.ndarray) -> list[np.ndarray]:
-        """Returns the three coordinates along its axes, in radii."""
+        """Returns the three coordinates along its axes, in units of the radii."""
         offsets = (x - self.center[0], y - self.center[1], z - self.center[2])
         if self.axes is None:
             return [p / r for p, r in zip(offsets, self.radii, strict=True)]
@@ -64,7 +64,7 @@ def ellipse(
     center: tuple[np.ndarray | float, np.ndarray | float],
     radii: tuple[float, float],
 ) -> np.ndarray:
-    """The distance to an endless upright cylinder, along the ray from its axis, mm."""
+    """The distance to an infinite cylinder along z, on the ray from its axis, mm."""
     across, down = x - center[0], y - center[1]
     level = np.sqrt((across / radii[0]) ** 2 + (down / radii[1]) ** 2)
     ray = np.sqrt(across * across + down * down)
@@ -72,7 +72,7 @@ def ellipse(
 
 
 def turned(yaw: float, pitch: float = 0.0, roll: float = 0.0) -> np.ndarray:
-    """Returns axes (3, 3) turned by degrees about z, then y, then x."""
+    """Returns axes (3, 3) rotated by angles in degrees about z, then y, then x."""
     axes = np.eye(3)
     for angle, (i, j) in ((yaw, (0, 1)), (pitch, (0, 2)), (roll, (1, 2))):
         turn = np.eye(3)
@@ -103,7 +103,7 @@ class Tubes:
         end: (rods, 3) in mm.
         start_radius: (rods,) in mm.
         end_radius: (rods,) in mm.
-        z_scale: Below 1, the rods are that much taller than wide.
+        z_scale: Factor on z in distances; below 1, the rods are taller than wide.
     """
 
     start: np.ndarray
@@ -115,7 +115,7 @@ class Tubes:
     def paint_area(
         self, canvas: Canvas, reach_mm: float = 1.5
     ) -> tuple[Window, np.ndarray] | None:
-        """Returns where they cross a slice and the distance there, or None."""
+        """Returns the window where they cross a slice and the distances, or None."""
         z = canvas.z * self.z_scale
         start_z, end_z = self.start[:, 2], self.end[:, 2]
         radius = np.maximum(self.start_radius, self.end_radius) + reach_mm
@@ -205,7 +205,7 @@ class Canvas:
         value: np.ndarray | float,
         label: int,
     ) -> None:
-        """Covers what lies inside a shape with a tissue.
+        """Fills the inside of a shape with a tissue.
 
         Args:
             window: The pixels that `distance` is for.

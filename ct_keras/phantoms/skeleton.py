@@ -1,4 +1,4 @@
-"""Spine, ribs and breastbone."""
+"""Spine, ribs and sternum."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class Skeleton:
     """The bones of one patient.
 
     Args:
-        patient: Whose bones they are.
+        patient: The patient.
     """
 
     def __init__(self, patient: Patient):
@@ -31,7 +31,7 @@ class Skeleton:
         self.scapulae = self._scapulae()
 
     def paint_cage(self, brush: Brush) -> None:
-        """Paints ribs, rib cartilage and breastbone."""
+        """Paints ribs, rib cartilage and sternum."""
         brush.fill_tubes({"cartilage": 0.0}, self.cartilage)
         brush.fill_tubes({"cortical_bone": 0.0, "trabecular_bone": 1.7}, self.ribs)
         brush.fill_tubes({"cortical_bone": 0.0, "trabecular_bone": 1.5}, self.scapulae)

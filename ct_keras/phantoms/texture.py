@@ -1,6 +1,6 @@
-"""Correlated random texture of tissues, one slice after another.
+"""Correlated random texture of tissues, generated slice by slice.
 
-No scan noise: what is made here is the tissue's own unevenness, which stays the same
+This is the heterogeneity of the tissue itself and not scan noise: it stays the same
 when the patient is scanned again.
 """
 
@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 
 #: Group -> HU standard deviation of the fine (1 mm), middle (3 mm) and coarse (12 mm)
-#: parts. Chosen by eye beside real abdominal and thoracic CT; no published source.
+#: parts. Chosen by visual comparison with abdominal and thoracic CT, without a source.
 GROUPS = {
     "soft": (1.2, 1.5, 1.5),
     "muscle": (3.0, 5.0, 3.5),
@@ -30,7 +30,7 @@ class Textures:
     Args:
         shape: Rows and columns.
         spacing_mm: Slice, row and column spacing.
-        rng: Where the texture is drawn from.
+        rng: Random generator.
     """
 
     def __init__(

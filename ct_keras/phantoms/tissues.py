@@ -9,18 +9,18 @@ import numpy as np
 
 @dataclass(frozen=True)
 class Tissue:
-    """What one label stands for.
+    """The tissue of one label.
 
     Attributes:
         label: Number in the label volume.
         plain: Mean and patient-to-patient standard deviation without contrast, HU;
-            None for lesions, each of which has its own.
-        enhanced: The same in the portal venous phase, or None if it is the same.
+            None for lesions, whose HU are drawn individually.
+        enhanced: The same in the portal venous phase, or None if unchanged.
         texture: Name of a texture group, or None for a uniform tissue.
-        range_hu: Between which values the mean HU over the core of the label lies in
-            any phantom: voxels whose neighbours (two pixels around, one slice up and
-            down) have the same label, and 100 of them or more. None for what is too
-            thin to have a core. With oral contrast medium in stomach and bowel.
+        range_hu: Range of the mean HU over the core of the label in any phantom. The
+            core is at least 100 voxels whose neighbours (two pixels around, one slice
+            up and down) have the same label. None for tissues too thin to have a core.
+            Oral contrast medium in stomach and bowel is included.
     """
 
     label: int
@@ -30,8 +30,8 @@ class Tissue:
     range_hu: tuple[float, float] | None
 
 
-# Chosen by hand within what is usual in clinical CT, no single source; the ranges held
-# for 60 seeds of both regions.
+# Chosen by hand within the range usual in clinical CT, without a single source;
+# `range_hu` was checked for 60 seeds of both regions.
 TISSUES: dict[str, Tissue] = {
     "air": Tissue(0, (-1000, 0), None, None, (-1001, -999)),
     "skin": Tissue(1, (15, 8), None, None, None),
@@ -76,7 +76,7 @@ def draw_hu(rng: np.random.Generator, enhanced: bool) -> dict[str, float]:
     """Draws one patient's mean HU of every tissue.
 
     Args:
-        rng: Where the values are drawn from.
+        rng: Random generator.
         enhanced: Whether iodine was given (portal venous phase).
     """
     drawn = {}

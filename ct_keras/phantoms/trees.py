@@ -23,11 +23,11 @@ def points_in(
     """Draws points inside a shape.
 
     Args:
-        rng: Where they are drawn from.
+        rng: Random generator.
         distance: The shape, called with x, y, z.
-        box: Range of x, y and z that is searched.
-        count: How many points at most.
-        depth_mm: How far below the surface they lie at least.
+        box: Range of x, y and z to search.
+        count: Maximum number of points.
+        depth_mm: Minimum depth below the surface.
 
     Returns:
         (points, 3) in mm; fewer than `count` if the shape fills little of the box.
@@ -47,19 +47,19 @@ def grow_tree(
     exponent: float = 2.7,
     detour: float = 0.35,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Joins points to a tree whose branches thicken towards the root.
+    """Connects points to a tree whose branches thicken towards the root.
 
-    Points join in order of their distance from the root, each to the node that is
-    near and has a short way home. A branch's radius follows Murray's law from the
-    number of ends that it feeds.
+    Points are added in order of their distance from the root. Each is attached to the
+    node with the least distance plus `detour` times the path from there to the root. A
+    branch's radius follows Murray's law from the number of end points that it feeds.
 
     Args:
-        rng: Draws the bends of the branches.
+        rng: Random generator for the bends of the branches.
         root: Where the tree starts, mm.
-        targets: Points (n, 3) that it has to reach, mm.
-        leaf_radius_mm: Radius of the last branches.
-        exponent: Of Murray's law; 3 in theory, less in measured lungs.
-        detour: How much the length of the way home counts.
+        targets: Points (n, 3) to reach, mm.
+        leaf_radius_mm: Radius of the terminal branches.
+        exponent: Exponent of Murray's law; 3 in theory, less in measured lungs.
+        detour: Weight of the path to the root.
 
     Returns:
         Points (n, 3, 3) start, bend, end of each branch, and radii (n, 2) at its
@@ -92,7 +92,7 @@ def grow_tree(
 def tree_tubes(
     deformation: Deformation, branches: np.ndarray, radii: np.ndarray
 ) -> Tubes:
-    """Turns the branches of `grow_tree` into rods in scanner coordinates."""
+    """Converts the branches of `grow_tree` to rods in scanner coordinates."""
     points = deformation.to_scanner(branches)
     middle = radii.mean(axis=1)
     return Tubes(
@@ -114,7 +114,7 @@ def path_tubes(
     """Rods along a smooth curve through points.
 
     Args:
-        deformation: Carries the model to the scanner.
+        deformation: Maps the model to scanner coordinates.
         points: Model points (n, 3) in mm.
         radii: One radius in mm, or one per point.
         fine: Rods per pair of points; 1 keeps the corners.
@@ -129,7 +129,7 @@ def path_tubes(
 
 
 def join(tubes: Sequence[Tubes]) -> Tubes:
-    """Puts rods of one `z_scale` together."""
+    """Concatenates rods of the same `z_scale`."""
     names = ("start", "end", "start_radius", "end_radius")
     parts = [np.concatenate([getattr(t, name) for t in tubes]) for name in names]
     return Tubes(*parts, z_scale=tubes[0].z_scale)

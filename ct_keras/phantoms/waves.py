@@ -1,7 +1,7 @@
 """Smooth random fields in space, as sums of plane waves.
 
 A plane wave is a product of one-dimensional functions, so a whole slice of a field
-costs one small matrix product, and the same field can be read at single points.
+costs one small matrix product, and the same field can be evaluated at single points.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ class WaveField:
     Attributes:
         vectors: Wave vectors (waves, 3) along x, y, z in radians per mm.
         phases: Phases (waves,) in radians.
-        deviation: Standard deviation of the field, in the unit it stands for.
+        deviation: Standard deviation of the field, in its unit.
     """
 
     vectors: np.ndarray
@@ -34,7 +34,7 @@ class WaveField:
         count: int,
         wavelength_mm: tuple[float, float],
     ) -> WaveField:
-        """Draws waves of all directions with lengths in a range."""
+        """Draws waves in random directions with wavelengths in a range."""
         directions = rng.standard_normal((count, 3))
         directions /= np.linalg.norm(directions, axis=1, keepdims=True)
         wavelengths = rng.uniform(*wavelength_mm, count)
@@ -62,7 +62,7 @@ class WaveField:
 
 @dataclass(frozen=True)
 class Deformation:
-    """Where the scanner's coordinates lie in the model patient, and back.
+    """Maps scanner coordinates to the model patient and back.
 
     Both are x (to the patient's left), y (to the back), z (to the head) in mm.
 

@@ -1,4 +1,4 @@
-"""What less dose would look like: projections, noise, low dose from normal dose."""
+"""Low-dose simulation: projections, noise, and low dose from normal dose."""
 
 from ct_keras.simulation.calibration import Calibration, calibrate, relative_currents
 from ct_keras.simulation.dose import DoseSimulator, check_dose

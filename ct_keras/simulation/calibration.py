@@ -1,6 +1,6 @@
-"""What a series is like before its dose is lowered: its photons, kernel and noise.
+"""Photons, kernel and noise of a series, as dose simulation needs them.
 
-It is measured once, in a few slices, and handed to whatever simulates them.
+They are measured once, in a few slices, and passed to the simulator.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ from ct_keras.simulation.dose import DoseSimulator
 from ct_keras.simulation.estimates import estimate_kernel, estimate_noise
 from ct_keras.simulation.kernels import Kernel, get_kernel, kernel_by_name
 
-#: Below this SD (HU) no scanner's image is: the series is taken as free of noise.
+#: A series with a lower SD (HU) than this, which no scanner reaches, is noise-free.
 NOISE_FREE_HU = 2.0
-#: Photons per ray for each mAs and mm of slice at 120 kV, as calibration by noise found
-#: them in scans of three makers (620, 630 and 770).
+#: Photons per ray, per mAs and mm of slice thickness at 120 kV, as calibration by noise
+#: found them in scans of three vendors (620, 630 and 770).
 PHOTONS_PER_MAS_MM = 650.0
 _TYPICAL_MAS, _TYPICAL_MM, _TYPICAL_KV = 200.0, 3.0, 120.0
 #: Tube output grows with this power of the voltage.
@@ -30,19 +30,19 @@ _AIR_HU, _CLIPPED_SHARE = -990.0, 0.005
 
 @dataclass(frozen=True)
 class Calibration:
-    """What is known of a series before its dose is lowered; see `calibrate`.
+    """The properties of a series that dose simulation needs; see `calibrate`.
 
     Attributes:
         photons: Incident photons per ray at the dose of the series.
         origin: Where `photons` comes from: "given", "noise", "mas" or "typical".
         kernel: Reconstruction kernel of the noise.
         kernel_origin: "given", "texture" or "name".
-        noise_hu: Measured SD in soft tissue, None where there was too little of it.
-        noise_free: Whether the series holds no noise of its own.
-        floor_hu: Where the series is clipped, or None.
-        currents: Tube current of each slice over the median; all 1 if not followed.
-        physics: What is set besides: `bowtie`, `tube_current_modulation`,
-            `electronic_noise` and `views` of `DoseSimulator`.
+        noise_hu: Measured SD in soft tissue, None if there was too little of it.
+        noise_free: Whether the series has no noise of its own.
+        floor_hu: HU value at which the series is clipped, or None.
+        currents: Tube current of each slice relative to the median; all 1 if not used.
+        physics: Other settings: `bowtie`, `tube_current_modulation`, `electronic_noise`
+            and `views` of `DoseSimulator`.
     """
 
     photons: float
@@ -58,7 +58,7 @@ class Calibration:
     def simulator(
         self, shape: tuple[int, int], spacing_mm: tuple[float, float]
     ) -> DoseSimulator:
-        """Returns the simulator of the slices of the series, for a grid."""
+        """Returns the simulator for slices of the series on a pixel grid."""
         return DoseSimulator(
             shape,
             spacing_mm,
@@ -79,26 +79,26 @@ def calibrate(
     longitudinal: bool = True,
     **physics,
 ) -> Calibration:
-    """Measures what a simulation must know of a series.
+    """Measures the properties of a series that dose simulation needs.
 
-    The noise of the series is measured in a few slices, and so is its texture, from
-    which the kernel follows. A series without measurable noise (below 2 HU, a phantom)
-    gets all of the noise of the dose instead of the difference to full dose. If there
-    is no soft tissue to measure in, photons follow from mAs, thickness and voltage
-    where tagged, else from those of a typical scan.
+    Noise level and noise texture are measured in a few slices; the kernel follows from
+    the texture. A series without measurable noise (below 2 HU, a phantom) gets the
+    whole noise of the lower dose instead of the difference from full dose. Without soft
+    tissue to measure in, the photon count follows from mAs, thickness and voltage if
+    tagged, otherwise from those of a typical scan.
 
     Args:
         series: The series at full dose.
         kernel: "auto" or a kernel; see `KERNELS`.
         photons: Incident photons per ray at full dose; None to measure them.
-        noise_free: Whether the series holds no noise; None to measure it.
-        longitudinal: Whether the tagged tube current of each slice is followed.
+        noise_free: Whether the series has no noise of its own; None to measure it.
+        longitudinal: Whether the tagged tube current of each slice is used.
         **physics: `bowtie`, `tube_current_modulation`, `electronic_noise` and `views`
             of `DoseSimulator`.
 
     Raises:
-        CtKerasError: CTK-E000, if an option is impossible; CTK-E037, if the pixel
-            spacing is unknown.
+        CtKerasError: CTK-E000, if an option is invalid; CTK-E037, if the pixel spacing
+            is unknown.
     """
     simulator = _plain_simulator(series, **physics)
     currents = relative_currents(series) if longitudinal else (1.0,) * len(series)
@@ -109,7 +109,7 @@ def calibrate(
     if noise_free is None:
         noise_free = noise_hu is not None and noise_hu < NOISE_FREE_HU
     if noise_free and kernel_origin == "texture":
-        # What was found is the texture of the anatomy.
+        # The measured texture is that of the anatomy.
         chosen, kernel_origin = kernel_by_name(series.kernel), "name"
     origin = "given"
     if photons is None and measured is not None and not noise_free:
@@ -130,7 +130,7 @@ def calibrate(
 
 
 def relative_currents(series: Series) -> tuple[float, ...]:
-    """Returns the tube current of each slice over the median, all 1 if untagged."""
+    """Returns each slice's tube current over the median, all 1 if not tagged."""
     currents = [source.tube_current_ma for source in series.sources]
     if not currents or not all(currents):
         return (1.0,) * len(currents)
@@ -142,7 +142,7 @@ def _measure(
     samples: Mapping[int, SlicePixels],
     currents: Sequence[float],
 ) -> tuple[float | None, float | None]:
-    """Returns the median SD and photons over slices, None without tissue."""
+    """Returns the median SD and photons over slices, None without soft tissue."""
     found = []
     for slice_index, pixels in samples.items():
         estimate = estimate_noise(simulator, pixels.hu, padding=pixels.padding)
@@ -166,14 +166,14 @@ def _plain_simulator(series: Series, **physics) -> DoseSimulator:
     if not np.isfinite(spacing_mm).all():
         raise CtKerasError(
             "CTK-E037",
-            "the pixel spacing is unknown, and noise has a size in mm",
+            "the pixel spacing is unknown, and the noise texture depends on it",
             fix="use a series with PixelSpacing",
         )
     return DoseSimulator(series.shape[1:], spacing_mm, **physics)
 
 
 def _choose_kernel(kernel, simulator, samples, name) -> tuple[Kernel, str]:
-    """Returns the given kernel, or that of the noise, or that of the scanner's name."""
+    """Returns the kernel as given, by the noise texture or by the scanner's name."""
     if kernel != "auto":
         return get_kernel(kernel), "given"
     found = []
@@ -197,7 +197,7 @@ def _photons_by_exposure(series: Series) -> tuple[float, str]:
 
 
 def _clipped_at(samples) -> float | None:
-    """Returns the lowest value where a share of all pixels sits on it, in air."""
+    """Returns the lowest value if it lies in air and many pixels have it, else None."""
     values = np.concatenate([pixels.hu[~pixels.padding] for pixels in samples.values()])
     if not values.size:
         return None

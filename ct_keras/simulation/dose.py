@@ -1,15 +1,15 @@
-"""Low dose from normal dose: noise is added as the scanner would have added it.
+"""Low dose from normal dose: noise is inserted as a low-dose scan would contain it.
 
-The image is projected; each ray gets its expected count, from that the variance that a
-lower dose would add to it; noise of this variance is drawn, reconstructed with the
-scan's kernel and added to the image. Only noise goes through the reconstruction, so
-nothing else about the image changes. Noise that the scan already holds is accounted
-for: a quarter dose of a scan gets three parts of its variance, not four.
+The image is projected. The expected count of each ray gives the variance that a lower
+dose would add; noise of this variance is drawn, reconstructed with the scan's kernel
+and added to the image. Only noise is reconstructed, so nothing else in the image
+changes. Noise already in the scan is accounted for: at a quarter of the dose, three
+times the variance of the scan is added, not four times.
 
 What is not modelled: beam hardening and scatter (one energy), fan and cone geometry
 (parallel rays), focal spot and detector cross-talk in the noise, iterative
-reconstruction, noise correlation between slices (each slice is drawn on its own), and
-whatever lies outside the field of view.
+reconstruction, noise correlation between slices (each slice is drawn independently),
+and anything outside the field of view.
 
 Reference:
     Yu et al., J Comput Assist Tomogr 36(4), 477-487, 2012,
@@ -34,26 +34,26 @@ _HU_MM = np.float32(1000 / physics.MU_WATER_MM)
 
 
 class DoseSimulator:
-    """Makes low-dose slices of one image grid.
+    """Simulates low-dose slices on one pixel grid.
 
     Args:
         shape: (rows, columns).
-        spacing_mm: (row, column) distance of pixels in mm.
+        spacing_mm: (row, column) pixel spacing in mm.
         kernel: Reconstruction kernel, a name in `KERNELS` or a `Kernel`.
         photons: Incident photons per ray at full dose, on the axis of the bowtie; a ray
-            is 0.4 mm of the detector in one of 720 views over half a turn. `calibrate`
-            finds the number for a series.
-        noise_free: Whether the images hold no noise of their own (phantoms); then a
+            covers 0.4 mm of the detector in one of 720 views over 180 degrees.
+            `calibrate` estimates the number for a series.
+        noise_free: Whether the images have no noise of their own (phantoms); then a
             dose of 1 adds the noise of full dose.
-        bowtie: Whether a bowtie filter takes photons from the outer rays.
+        bowtie: Whether a bowtie filter attenuates the outer rays.
         tube_current_modulation: Strength of the angular modulation of the tube
             current: 0 for none, 0.5 for the least noise, 1 for equal counts.
-        electronic_noise: SD of the electronic noise per ray in photons. The default is
-            low: variance goes with 1/dose within 3 % down to a dose of 0.05. Old
-            scanners reach several photons.
-        views: Number of views over half a turn; the dose is shared among them.
-        floor_hu: Where the scanner clips its values, if it does; the low dose is
-            clipped there too. None for no clipping.
+        electronic_noise: SD of the electronic noise per ray in photons. With the low
+            default, variance is proportional to 1/dose within 3 % down to a dose of
+            0.05. Old scanners reach several photons.
+        views: Number of views over 180 degrees; the dose is divided among them.
+        floor_hu: HU value at which the scanner clips; the low dose is clipped there
+            too. None for no clipping.
 
     Example:
         >>> simulator = DoseSimulator((64, 64), (5.0, 5.0), photons=1e5)
@@ -136,15 +136,15 @@ class DoseSimulator:
         padding: np.ndarray | None = None,
         current: float = 1.0,
     ) -> list[np.ndarray]:
-        """Returns the slice at several doses, each with noise of its own.
+        """Returns the slice at several doses, each with independent noise.
 
         Args:
             hu: (rows, columns), HU.
             doses: Fractions of the full dose.
-            seed: With `slice_index` and the dose it decides the noise.
-            slice_index: Place of the slice in its series.
-            padding: bool (rows, columns), True outside the reconstruction; there the
-                values come back bit for bit.
+            seed: Determines the noise, together with `slice_index` and the dose.
+            slice_index: Index of the slice in its series.
+            padding: bool (rows, columns), True outside the reconstruction, where the
+                values are returned unchanged.
             current: Tube current of this slice relative to that of `photons`.
 
         Returns:
@@ -176,10 +176,10 @@ class DoseSimulator:
         padding: np.ndarray | None = None,
         current: float = 1.0,
     ) -> list[np.ndarray]:
-        """Returns what each dose adds to the line integrals; see `low_doses`.
+        """Returns the noise that each dose adds to the line integrals; see `low_doses`.
 
         Returns:
-            float32 (bins, views) each, no unit.
+            float32 (bins, views) each, dimensionless.
         """
         doses = [check_dose(dose) for dose in doses]
         counts = self.counts(self._check(hu), padding=padding, current=current)
@@ -207,7 +207,7 @@ class DoseSimulator:
         padding: np.ndarray | None = None,
         current: float = 1.0,
     ) -> np.ndarray:
-        """Returns the SD of the whole noise at a dose in every pixel.
+        """Returns the SD of the total noise at a dose in every pixel.
 
         Args:
             hu: (rows, columns), HU.
@@ -252,7 +252,7 @@ class DoseSimulator:
                 expected=self.beam.shape,
             )
         if not np.isfinite(source).all():
-            raise CtKerasError("CTK-E044", "the slice holds values that are not finite")
+            raise CtKerasError("CTK-E044", "the slice contains non-finite values")
         return source
 
 
@@ -269,7 +269,7 @@ def check_dose(dose: float) -> float:
     if not 0 < value <= 1:
         raise CtKerasError(
             "CTK-E000",
-            "impossible dose",
+            "invalid dose",
             received=dose,
             expected="a fraction of the full dose, above 0 and at most 1",
         )
@@ -279,6 +279,6 @@ def check_dose(dose: float) -> float:
 def _positive(value, name: str) -> float:
     if not (math.isfinite(value) and value > 0):
         raise CtKerasError(
-            "CTK-E000", f"impossible {name}", received=value, expected="above 0"
+            "CTK-E000", f"invalid {name}", received=value, expected="above 0"
         )
     return float(value)

@@ -1,10 +1,10 @@
-"""The noise that a scan holds: how much, and of which texture.
+"""Estimates the level and the texture of the noise in a scan.
 
-The anatomy of a patient looks like noise to a local standard deviation. Three things
-keep it out: a high-pass filter, division by the noise pattern that the simulator
-expects (so that all windows have the same noise), and a low quantile over windows of
-soft tissue (those with the least anatomy). The same is done to simulated noise; its
-result is the measure, so no filter gain or quantile has to be known.
+Anatomy adds to a local standard deviation as noise does. Three steps suppress it: a
+high-pass filter, division by the noise pattern that the simulator expects (so that all
+windows have the same noise), and a low quantile over windows of soft tissue (those with
+the least anatomy). Simulated noise passes through the same steps and serves as the
+reference, so no filter gain or quantile needs to be known.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ from ct_keras.simulation.kernels import Kernel, between
 _TISSUE_BLUR_MM = 3.0
 _MARGIN_MM = 4.0
 _WINDOW_MM = 9.0
-#: Smoothing widths whose residuals are the fine and the whole of the noise.
+#: Smoothing widths whose residuals are the fine noise and all of the noise.
 _FINE_MM, _WHOLE_MM = 0.6, 1.5
 _FINE_PIXELS = 0.75
 _QUANTILE = 0.1
 _FEWEST_WINDOWS = 30
-#: Shares of `between` among which the texture is interpolated.
+#: Shares for `between` from whose textures the texture of a scan is interpolated.
 _SHARES = (-0.3, 0.0, 0.25, 0.5, 0.75, 1.0)
-#: Textures of all kernels closer together than this tell nothing.
+#: If the textures of the kernels span less than this, they cannot be distinguished.
 _LEAST_RANGE = 0.12
 _REFERENCE_PHOTONS = 1e6
 
@@ -39,8 +39,8 @@ class NoiseEstimate:
 
     Attributes:
         sd_hu: Median SD over soft tissue in HU.
-        photons: Incident photons per ray that make this noise.
-        windows: Number of windows that were looked at.
+        photons: Incident photons per ray that give this noise.
+        windows: Number of windows that were evaluated.
     """
 
     sd_hu: float
@@ -54,12 +54,12 @@ def estimate_noise(
     """Measures the noise in the soft tissue of a slice.
 
     Args:
-        simulator: Of the slice's grid and kernel; its photons do not matter.
+        simulator: For the slice's grid and kernel; its photon count is not used.
         hu: (rows, columns), HU.
         padding: bool (rows, columns), True outside the reconstruction.
 
     Returns:
-        The estimate, or None where there is too little soft tissue.
+        The estimate, or None if there is too little soft tissue.
     """
     spacing_mm = simulator.beam.spacing_mm
     tissue = soft_tissue(hu, spacing_mm, padding=padding)
@@ -68,12 +68,12 @@ def estimate_noise(
     reference = _reference(simulator)
     expected = np.maximum(reference.noise_sd(hu, padding=padding), 1e-6)
     noise = (reference.low_dose(hu, 1.0, seed=0, padding=padding) - hu) / expected
-    # Only tissue is looked at; padding of -3024 HU must not reach it by the filters.
+    # Padding of -3024 HU must not spread into the tissue through the filters.
     source = np.maximum(hu, -1024) / expected
     found = _residual(source, tissue, spacing_mm, _WHOLE_MM)
     known = _residual(noise, tissue, spacing_mm, _WHOLE_MM)
     ratio = np.quantile(found, _QUANTILE) / np.quantile(known, _QUANTILE)
-    ratio = max(float(ratio), 0.0)  # running sums may round to less than nothing
+    ratio = max(float(ratio), 0.0)  # running sums may round to below zero
     return NoiseEstimate(
         sd_hu=float(np.sqrt(ratio) * np.median(expected[tissue])),
         photons=float(_REFERENCE_PHOTONS / max(ratio, 1e-12)),
@@ -84,20 +84,19 @@ def estimate_noise(
 def estimate_kernel(
     simulator: DoseSimulator, hu: np.ndarray, *, padding: np.ndarray | None = None
 ) -> Kernel | None:
-    """Finds the kernel whose noise has the texture of a slice's noise.
+    """Finds the kernel whose noise texture matches that of a slice.
 
-    The share of fine noise in all noise is compared, in the tenth of the windows with
-    the least anatomy, with that of kernels on the line from B30 to D45.
+    The ratio of fine noise to all noise, in the tenth of the windows with the least
+    anatomy, is compared with that of kernels between B30 and D45.
 
     Args:
-        simulator: Of the slice's grid; its kernel and photons do not matter.
+        simulator: For the slice's grid; its kernel and photon count are not used.
         hu: (rows, columns), HU.
         padding: bool (rows, columns), True outside the reconstruction.
 
     Returns:
-        The kernel, or None where there is too little soft tissue, no noise at all, or
-        pixels that are too coarse (above about 1.1 mm) to tell one kernel's noise from
-        another's.
+        The kernel, or None if there is too little soft tissue, no noise, or a pixel
+        spacing too coarse (above about 1.1 mm) to distinguish the noise of the kernels.
     """
     spacing_mm = simulator.beam.spacing_mm
     tissue = soft_tissue(hu, spacing_mm, padding=padding)
@@ -125,11 +124,11 @@ def soft_tissue(
     *,
     padding: np.ndarray | None = None,
 ) -> np.ndarray:
-    """Returns bool (rows, columns): soft tissue away from bone, air, fat and padding.
+    """Returns a mask (rows, columns) of soft tissue away from bone, air, fat, padding.
 
     Args:
         hu: (rows, columns), HU.
-        spacing_mm: (row, column) distance of pixels in mm.
+        spacing_mm: (row, column) pixel spacing in mm.
         padding: bool (rows, columns), True outside the reconstruction.
     """
     smooth = _blur(np.maximum(hu, -1024), spacing_mm, _TISSUE_BLUR_MM)
@@ -155,13 +154,13 @@ def _blur(image, spacing_mm, sd_mm) -> np.ndarray:
 
 
 def _residual(image, tissue, spacing_mm, sd_mm) -> np.ndarray:
-    """Returns the mean square per window of what smoothing takes away."""
+    """Returns the mean square per window of what smoothing removes."""
     rest = image - _blur(image, spacing_mm, sd_mm)
     return _windows(rest * rest, tissue, spacing_mm)
 
 
 def _windows(image, tissue, spacing_mm) -> np.ndarray:
-    """Returns the means over overlapping windows that lie wholly in tissue."""
+    """Returns the means over overlapping windows that lie entirely in tissue."""
     size = [max(7, round(_WINDOW_MM / step)) for step in spacing_mm]
     places = tuple(slice(None, None, max(1, width // 3)) for width in size)
     inside = cv2.boxFilter(tissue.astype(np.float32), -1, size[::-1])[places]
@@ -169,9 +168,9 @@ def _windows(image, tissue, spacing_mm) -> np.ndarray:
 
 
 def _texture(image, tissue, spacing_mm) -> float | None:
-    """Returns the share of fine noise in all noise, in the cleanest windows.
+    """Returns the ratio of fine noise to all noise in the cleanest windows.
 
-    None where there is nothing, not even a gradient.
+    None if smoothing removes nothing there.
     """
     whole = _residual(image, tissue, spacing_mm, _WHOLE_MM)
     width_mm = max(_FINE_MM, _FINE_PIXELS * max(spacing_mm))

@@ -1,11 +1,11 @@
 """Reconstruction kernels: how sharp, and therefore how noisy, an image is.
 
 A kernel is given by the modulation transfer function (MTF) of the whole system at three
-frequencies, as data sheets print it. The detector blurs the line integrals before any
-noise is added; what filtered back-projection applies to the (noisy) sinogram is the
-ramp times MTF over detector blur. With an effective aperture of 0.64 mm the noise of
-D45 is 2.28 times that of B30 for white projection noise, the ratio that was reported;
-without any aperture it would be 1.94.
+frequencies, as data sheets state it. The detector blurs the line integrals before any
+noise is added; filtered back-projection applies the ramp times MTF over detector blur
+to the (noisy) sinogram. With an effective aperture of 0.64 mm the noise of D45 is 2.28
+times that of B30 for white projection noise, which is the reported ratio; without an
+aperture it would be 1.94.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import numpy as np
 from ct_keras.errors import CtKerasError
 
 #: Width of a detector element and the focal spot at the isocentre, in mm. Clinical
-#: elements are 0.5 to 0.7 mm; the value is the one that gives the noise ratio 2.28.
+#: elements are 0.5 to 0.7 mm; this value gives the noise ratio 2.28.
 APERTURE_MM = 0.64
 _LEAST_BLUR = 0.2
 _LEVELS = (0.5, 0.1, 0.02)
@@ -26,15 +26,16 @@ _LEVELS = (0.5, 0.1, 0.02)
 
 @dataclass(frozen=True)
 class Kernel:
-    """A reconstruction kernel by the MTF of the system.
+    """A reconstruction kernel, given by the MTF of the system.
 
     ``-ln MTF`` is a power of the frequency below the 50 % point and bends smoothly
     through the 10 % and 2 % points above it.
 
     Attributes:
         name: Lower-case name.
-        frequencies: Where the MTF is 50, 10 and 2 %, in line pairs (cycles) per cm;
-            None for the bare ramp (Ram-Lak) up to the detector's Nyquist frequency.
+        frequencies: Frequencies at which the MTF is 50, 10 and 2 %, in line pairs
+            (cycles) per cm; None for the bare ramp (Ram-Lak) up to the detector's
+            Nyquist frequency.
     """
 
     name: str
@@ -60,7 +61,7 @@ class Kernel:
     def window(self, frequency_mm: np.ndarray) -> np.ndarray:
         """Returns the factor on the ramp: MTF over detector blur.
 
-        Above 1.3 cycles per mm, where the detector sees next to nothing, it is zero.
+        It is zero above 1.3 cycles per mm, where the detector's MTF is below 0.2.
         """
         blur = np.sinc(np.asarray(frequency_mm, np.float64) * APERTURE_MM)
         if self.frequencies is None:
@@ -78,7 +79,7 @@ KERNELS = {
 
 
 def between(share: float) -> Kernel:
-    """Returns a kernel on the line from B30 (share 0) to D45 (share 1)."""
+    """Interpolates a kernel between B30 (share 0) and D45 (share 1)."""
     pairs = zip(KERNELS["b30"].frequencies, KERNELS["d45"].frequencies, strict=True)
     frequencies = tuple(low ** (1 - share) * high**share for low, high in pairs)
     return Kernel(f"b30-d45:{share:g}", frequencies)
@@ -88,7 +89,7 @@ def get_kernel(kernel: str | Kernel) -> Kernel:
     """Returns a kernel by name.
 
     Raises:
-        CtKerasError: CTK-E000, if there is no such kernel.
+        CtKerasError: CTK-E000 for an unknown kernel.
     """
     if isinstance(kernel, Kernel):
         return kernel
@@ -102,8 +103,8 @@ def get_kernel(kernel: str | Kernel) -> Kernel:
     )
 
 
-#: GE and Philips names and the share of `between` that comes nearest. Measured in the
-#: noise of scans: GE STANDARD 0.17, Philips D 0.38, Siemens B45 0.45.
+#: GE and Philips names and their nearest share for `between`. Measured from the noise
+#: of scans: GE STANDARD 0.17, Philips D 0.38, Siemens B45 0.45.
 _SHARES = {
     "SOFT": 0.0,
     "STANDARD": 0.15,
@@ -125,9 +126,10 @@ _SHARES = {
 def kernel_by_name(convolution_kernel: str | None) -> Kernel:
     """Guesses a kernel from a scanner's name for it (DICOM ConvolutionKernel).
 
-    Siemens names hold a number, sharper with the tens: 30 is B30 and 70 is D45, others
-    lie between; D45 is itself. For GE and Philips a short table is used. Canon's FC
-    numbers are not a scale and, like every unknown name, count as B30.
+    Siemens names contain a number that grows with sharpness: 30 is B30, 70 is D45 and
+    others are interpolated, except that D45 means D45. GE and Philips names come from a
+    short table. Canon's FC numbers are not ordered by sharpness and, like all unknown
+    names, count as B30.
     """
     name = (convolution_kernel or "").strip().upper()
     siemens = re.fullmatch(r"[A-Z]{1,2}(\d\d)[A-Z]?(\\\d|\d)?", name)

@@ -1,4 +1,4 @@
-"""Plain noise, as the reports train on: it knows nothing of dose or projections."""
+"""Plain pixel noise, as the reports train on, with no model of dose or projections."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def add_gaussian_noise(hu: np.ndarray, sigma_hu: float, *, seed: int = 0) -> np.
     """
     if not (np.isfinite(sigma_hu) and sigma_hu >= 0):
         raise CtKerasError(
-            "CTK-E000", "impossible noise level", received=sigma_hu, expected="HU >= 0"
+            "CTK-E000", "invalid noise level", received=sigma_hu, expected="HU >= 0"
         )
     hu = np.asarray(hu, np.float32)
     generator = np.random.default_rng(seed)
@@ -78,7 +78,7 @@ def add_uniform_noise(
     if not low <= high:
         raise CtKerasError(
             "CTK-E000",
-            "empty noise range",
+            "invalid noise range",
             received=(low, high),
             expected="low <= high",
         )

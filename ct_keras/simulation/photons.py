@@ -1,8 +1,8 @@
-"""How many photons reach the detector, and how much noise that makes.
+"""Expected photon counts at the detector, and the noise that follows from them.
 
-A ray that is expected to count N photons has the variance ``1/N + e^2/N^2`` in its line
-integral: quantum noise and electronic noise of e photons. At a dose fraction d both
-grow, to ``1/(dN) + e^2/(dN)^2``.
+The line integral of a ray with an expected count of N photons has the variance
+``1/N + e^2/N^2``: quantum noise, and electronic noise with an SD of e photons. At a
+dose fraction d both grow, to ``1/(dN) + e^2/(dN)^2``.
 """
 
 from __future__ import annotations
@@ -12,20 +12,20 @@ import numpy as np
 #: Attenuation of water at 70 keV, per mm (NIST XCOM).
 MU_WATER_MM = 0.0194
 _IMPOSSIBLE_HU = -1500.0
-#: The bowtie filter evens out part of the path through a body of this diameter.
+#: The bowtie filter compensates part of the path through a body of this diameter.
 _BOWTIE_MM = 320.0
 _BOWTIE_SHARE = 0.35
-#: Below this count no ray is followed: scanners replace such readings.
+#: Lower counts are raised to this one: scanners replace such readings.
 _FEWEST = 1.0
 #: Above this count the Poisson distribution is replaced by its normal limit.
 _MANY = 100.0
 
 
 def attenuation(hu: np.ndarray, padding: np.ndarray | None = None) -> np.ndarray:
-    """Returns attenuation per mm.
+    """Converts HU to attenuation per mm.
 
-    Noise in air stays as it is, below zero too: cut off it would look like matter. What
-    no reconstruction gives (padding, and values below -1500 HU) counts as air.
+    Noise in air is kept, negative values included: clipped, its mean would exceed zero.
+    Padding and values below -1500 HU, which no reconstruction yields, count as air.
 
     Args:
         hu: (rows, columns), HU.
@@ -39,7 +39,7 @@ def attenuation(hu: np.ndarray, padding: np.ndarray | None = None) -> np.ndarray
 
 
 def bowtie(position_mm: np.ndarray) -> np.ndarray:
-    """Returns the transmission of a body bowtie filter, 1 at the axis, 0.11 outside.
+    """Returns the transmission of a body bowtie filter, 1 on the axis, 0.11 outside.
 
     Args:
         position_mm: Distance of the rays from the axis in mm.
@@ -51,7 +51,7 @@ def bowtie(position_mm: np.ndarray) -> np.ndarray:
 
 
 def modulation(integrals: np.ndarray, strength: float) -> np.ndarray:
-    """Returns the relative tube current of each view, 1 in the mean.
+    """Returns the relative tube current of each view, with a mean of 1.
 
     Args:
         integrals: (bins, views) line integrals.
@@ -75,8 +75,8 @@ def added_variance(
         counts: Expected counts at full dose.
         dose: Dose fraction.
         electronic_noise: SD of the electronic noise in photons.
-        noise_free: Whether the source holds no noise; otherwise it holds that of full
-            dose and only the difference is returned.
+        noise_free: Whether the source image has no noise; otherwise it has the noise of
+            full dose, and only the difference is returned.
 
     Reference:
         Zabic et al., Med Phys 40(3), 031102, 2013, doi:10.1118/1.4789628.
@@ -91,10 +91,10 @@ def added_variance(
 def draw_noise(
     quantum: np.ndarray, electronic: np.ndarray, generator: np.random.Generator
 ) -> np.ndarray:
-    """Draws noise of line integrals with the given variances and mean zero.
+    """Draws zero-mean noise of line integrals with the given variances.
 
     The quantum part is ``(n - N)/n`` with N a Poisson count of mean n = 1/variance:
-    the logarithm to first order, which is unbiased however few photons are left.
+    the logarithm to first order, which is unbiased even at low counts.
 
     Args:
         quantum: (bins, views) variance of the quantum noise.

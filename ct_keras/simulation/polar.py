@@ -1,11 +1,11 @@
 """The Fourier transform of an image on a polar grid, and back.
 
 The projection of an image at one angle is a slice of its Fourier transform (the central
-slice theorem), so that forward projection and back-projection are a Fourier transform
-between the pixels and a polar grid. Both are computed by gridding on a twice
-oversampled Cartesian grid with a Kaiser-Bessel kernel, held as a sparse matrix: about
-20 ms for 512 x 512 pixels and 720 views, ten to twenty times less than back-projection
-by interpolated rows.
+slice theorem), so forward projection and back-projection are Fourier transforms between
+the pixels and a polar grid. Both are computed by gridding on a twofold oversampled
+Cartesian grid with a Kaiser-Bessel kernel, stored as a sparse matrix: about 20 ms for
+512 x 512 pixels and 720 views, ten to twenty times faster than back-projection by
+interpolation.
 
 Reference:
     Fessler and Sutton, IEEE Trans Signal Process 51(2), 560-574, 2003,
@@ -26,19 +26,19 @@ _WORKERS = 2
 
 
 class PolarGrid:
-    """Maps images to polar Fourier coefficients and polar coefficients to images.
+    """Maps images to polar Fourier coefficients and back.
 
-    Positions are counted from the middle of the image: x to the right, y upwards. The
+    Positions are relative to the image centre: x to the right, y upwards. The
     coefficient ``(i, v)`` belongs to the frequency ``i * step`` in direction
     ``pi * (first + v) / views``.
 
     Args:
         shape: (rows, columns) of the image.
-        spacing_mm: (row, column) distance of the pixels in mm.
+        spacing_mm: (row, column) pixel spacing in mm.
         frequencies: Number of radial frequencies, zero included.
         step: Radial frequency step in cycles per mm.
-        views: Number of directions over half a turn.
-        first: Direction of the first view, in steps between views.
+        views: Number of directions over 180 degrees.
+        first: Direction of the first view, in angular steps.
 
     Attributes:
         pixel: float32 (frequencies, views), the transform of a single pixel of constant
@@ -144,7 +144,7 @@ def _gridding_matrix(along_rows, along_columns, grid) -> scipy.sparse.csc_matrix
 
 
 def _neighbours(frequency, size) -> tuple[np.ndarray, np.ndarray]:
-    """Returns indices and weights (points, width) of the grid points around each."""
+    """Returns indices and weights (points, width) of neighbouring grid points."""
     place = frequency * size
     first = np.ceil(place - _WIDTH / 2)
     index = first[:, None] + np.arange(_WIDTH)
@@ -156,7 +156,7 @@ def _neighbours(frequency, size) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _kernel_transform(size: int, grid: int) -> np.ndarray:
-    """Returns the Fourier transform of the gridding kernel at the pixels' places."""
+    """Returns the Fourier transform of the gridding kernel at the pixel positions."""
     place = (np.arange(size) - size // 2) / grid
     root = np.sqrt(_BETA**2 - (np.pi * _WIDTH * place) ** 2)
     return _WIDTH * np.sinh(root) / root / np.i0(_BETA)

@@ -1,9 +1,9 @@
 """Parallel-beam forward projection and filtered back-projection.
 
-Sinograms are (bins, views): views evenly over half a turn, starting with the sum along
-the columns of the image and turning as scikit-image's `radon` does; bin ``bins // 2``
-lies on the axis through the middle of the image. Line integrals are in the unit of the
-image times mm.
+Sinograms are (bins, views): views evenly spaced over 180 degrees, starting with the sum
+along the columns of the image and rotating as scikit-image's `radon` does; bin
+``bins // 2`` lies on the axis through the image centre. Line integrals are in the unit
+of the image times mm.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from ct_keras.simulation.kernels import Kernel, get_kernel
 from ct_keras.simulation.polar import PolarGrid
 
 _WORKERS = 2
-#: Detector pitch of the simulated scanner at its axis, in mm: fine enough for every
-#: frequency that the sharpest kernel keeps.
+#: Detector pitch of the simulated scanner at the isocentre, in mm: fine enough for all
+#: frequencies that the sharpest kernel passes.
 BIN_MM = 0.4
 VIEWS = 720
 
@@ -28,10 +28,10 @@ class ParallelBeam:
 
     Args:
         shape: (rows, columns).
-        spacing_mm: (row, column) distance of pixels in mm; need not be equal.
-        views: Number of views over half a turn.
+        spacing_mm: (row, column) pixel spacing in mm; need not be equal.
+        views: Number of views over 180 degrees.
         bin_mm: Detector pitch in mm.
-        first_view: Direction of the first view, in steps between views.
+        first_view: Direction of the first view, in angular steps.
 
     Attributes:
         bins: Number of detector bins; they cover the image's diagonal.
@@ -54,7 +54,7 @@ class ParallelBeam:
         self.bin_mm = float(bin_mm)
         self.first_view = float(first_view)
         diagonal = np.hypot(*np.multiply(self.shape, self.spacing_mm))
-        # Four bins of margin, so that the two ends of a view do not touch.
+        # Four bins of margin, so that the two ends of a view do not wrap around.
         self.bins = scipy.fft.next_fast_len(int(diagonal / bin_mm) + 5, real=True)
         self.position_mm = (np.arange(self.bins) - self.bins // 2) * self.bin_mm
         self.frequency_mm = np.fft.rfftfreq(self.bins, self.bin_mm)
@@ -70,7 +70,7 @@ class ParallelBeam:
         self._to_middle = np.exp(-middle).astype(np.complex64)[:, None]
 
     def subset(self, index: int, count: int) -> ParallelBeam:
-        """Returns the geometry of every `count`-th view from view `index` on.
+        """Returns the geometry of every `count`-th view, starting with view `index`.
 
         Args:
             index: First view, below `count`.
@@ -85,7 +85,7 @@ class ParallelBeam:
         )
 
     def project(self, image: np.ndarray, *, aperture_mm: float = 0.0) -> np.ndarray:
-        """Returns the line integrals through an image of constant pixels.
+        """Returns the line integrals through an image that is constant in each pixel.
 
         Args:
             image: (rows, columns).
@@ -100,7 +100,7 @@ class ParallelBeam:
         return scipy.fft.irfft(spectrum, self.bins, axis=0, workers=_WORKERS)
 
     def adjoint(self, sinogram: np.ndarray, *, aperture_mm: float = 0.0) -> np.ndarray:
-        """Applies the transpose of `project`, as iterative reconstruction needs it.
+        """Applies the transpose of `project`, for iterative reconstruction.
 
         For all images and sinograms the sum of ``project(image) * sinogram`` is that of
         ``image * adjoint(sinogram)``.
@@ -124,10 +124,10 @@ class ParallelBeam:
     def reconstruct_noise(
         self, sinograms: list[np.ndarray], kernel: Kernel
     ) -> list[np.ndarray]:
-        """Filters and back-projects sinograms of noise, several in one go.
+        """Filters and back-projects sinograms of noise, several at once.
 
-        The views are filtered as if they were periodic, which leaves noise as it is
-        and saves half of the work. For images use `fbp`.
+        The views are filtered as if they were periodic, which does not affect noise and
+        halves the work. For images use `fbp`.
 
         Args:
             sinograms: float32 (bins, views) each.
@@ -156,8 +156,8 @@ class ParallelBeam:
     def reconstruct(self, sinogram: np.ndarray, kernel: Kernel) -> np.ndarray:
         """Filters and back-projects the sinogram of an object.
 
-        The ramp is sampled in space and the views are padded, so that the mean comes
-        out right (Kak and Slaney, section 3.3).
+        The ramp is sampled in space and the views are padded, so that the mean is
+        correct (Kak and Slaney, section 3.3).
 
         Args:
             sinogram: (bins, views).
@@ -185,7 +185,7 @@ class ParallelBeam:
     def _back_project(self, sinograms, response, *, pixel=None) -> list[np.ndarray]:
         """Returns the sum over views of the sinograms filtered by a response.
 
-        Values are those at the pixel centres, with `pixel` the means over the pixels.
+        Values are taken at the pixel centres; with `pixel`, averaged over each pixel.
         """
         # Negative frequencies are the conjugates of the positive ones.
         weight = np.full(self.frequency_mm.size, 2 * np.pi / self.views / self.bins)
@@ -215,9 +215,9 @@ def radon(
 
     Args:
         image: (rows, columns), for instance attenuation per mm.
-        spacing_mm: (row, column) distance of pixels in mm.
-        views: Number of views over half a turn.
-        bin_mm: Detector pitch in mm; None for the smaller pixel distance.
+        spacing_mm: (row, column) pixel spacing in mm.
+        views: Number of views over 180 degrees.
+        bin_mm: Detector pitch in mm; None for the smaller pixel spacing.
         aperture_mm: Width over which a detector bin averages.
 
     Returns:
@@ -240,10 +240,10 @@ def fbp(
     """Reconstructs an image from a sinogram by filtered back-projection.
 
     Args:
-        sinogram: (bins, views), views evenly over half a turn.
+        sinogram: (bins, views), views evenly spaced over 180 degrees.
         shape: (rows, columns) of the image.
-        spacing_mm: (row, column) distance of pixels in mm.
-        bin_mm: Detector pitch in mm; None for the smaller pixel distance.
+        spacing_mm: (row, column) pixel spacing in mm.
+        bin_mm: Detector pitch in mm; None for the smaller pixel spacing.
         kernel: A name in `KERNELS` or a `Kernel`; its MTF is that of a sinogram taken
             with ``aperture_mm=APERTURE_MM``.
 
@@ -251,7 +251,7 @@ def fbp(
         float32 (rows, columns), units of the sinogram per mm.
 
     Raises:
-        CtKerasError: CTK-E000, if there is no such kernel.
+        CtKerasError: CTK-E000 for an unknown kernel.
     """
     bins, views = np.shape(sinogram)
     bin_mm = bin_mm or min(spacing_mm)
@@ -271,8 +271,8 @@ def parallel_beam(
     views: int = VIEWS,
     bin_mm: float = BIN_MM,
 ) -> ParallelBeam:
-    """Returns a `ParallelBeam`; those of the last grids are kept.
+    """Returns a cached `ParallelBeam`.
 
-    The tables of a grid take longer to make than a slice.
+    Preparing the tables of a grid takes longer than simulating a slice.
     """
     return ParallelBeam(shape, spacing_mm, views=views, bin_mm=bin_mm)

@@ -1,8 +1,7 @@
-"""What a scanner measures before it reconstructs: line integrals and their noise.
+"""Line integrals and their noise, as a scanner measures them before reconstruction.
 
-Either an object is scanned here, so that the counts are known, or the rays are
-estimated from a finished image: it is projected again, and its noise tells how many
-photons there were.
+They come from a simulated scan, whose counts are known, or from a finished image, which
+is reprojected and whose noise determines the number of photons.
 """
 
 from __future__ import annotations
@@ -21,7 +20,7 @@ from ct_keras.simulation.projection import BIN_MM, VIEWS, ParallelBeam, parallel
 
 #: Readings below this count are raised to it before the logarithm.
 _LEAST_COUNT = 0.5
-#: Line integrals above this (nothing of which is left) count as this.
+#: Line integrals are capped here, where no photon is left.
 _LONGEST = 60.0
 
 
@@ -31,11 +30,11 @@ class Rays:
 
     Attributes:
         beam: The geometry.
-        integrals: float32 (bins, views), no unit.
+        integrals: float32 (bins, views), dimensionless.
         variance: float32 (bins, views), noise variance of the integrals.
         aperture_mm: Width over which a detector bin averages.
-        kernel: Kernel of the image that was reconstructed from them; None where they
-            are the projections of an image.
+        kernel: Kernel of the image that was reconstructed from them; None if they are
+            the projections of an image.
     """
 
     beam: ParallelBeam
@@ -46,7 +45,7 @@ class Rays:
 
 
 def hounsfield(mu: np.ndarray) -> np.ndarray:
-    """Returns HU (float32) of attenuation per mm, the inverse of `attenuation`."""
+    """Converts attenuation per mm to HU (float32), the inverse of `attenuation`."""
     return np.asarray(mu, np.float32) * np.float32(1000 / physics.MU_WATER_MM) - 1000
 
 
@@ -60,19 +59,19 @@ def scan_rays(
 ) -> Rays:
     """Scans an object without noise: Poisson counts, electronic noise, logarithm.
 
-    The variance is that which the measured counts tell, ``1/N + e^2/N^2``. The object
-    consists of pixels, those that a reconstruction on the same grid looks for; no real
-    body does, which flatters iterative methods a little.
+    The variance is estimated from the measured counts, ``1/N + e^2/N^2``. The object
+    consists of the same pixels that a reconstruction on this grid solves for, which
+    favours iterative methods slightly over a scan of a real body.
 
     Args:
         simulator: Its grid, photons, bowtie, modulation and electronic noise are used.
         hu: (rows, columns), HU of the object.
         dose: Fraction of the photons of the simulator.
-        seed: With `slice_index` it decides the noise.
-        slice_index: Place of the slice in its series.
+        seed: Determines the noise, together with `slice_index`.
+        slice_index: Index of the slice in its series.
 
     Raises:
-        CtKerasError: CTK-E000, if the dose is impossible.
+        CtKerasError: CTK-E000, if the dose is invalid.
     """
     beam, spread = simulator.beam, simulator.electronic_noise
     mu = physics.attenuation(hu)
@@ -99,20 +98,20 @@ def low_dose_rays(
     padding: np.ndarray | None = None,
     current: float = 1.0,
 ) -> Rays:
-    """Returns the sinogram of a simulated low dose, which no archive has.
+    """Returns the sinogram of a simulated low-dose slice.
 
     These are the rays of the image that `simulator.low_dose` returns for the same
-    arguments: the integrals of the image at full dose and the noise that was drawn for
-    each. The variance is that which the noisy readings tell, ``1/N + e^2/N^2``. What
-    the kernel of the full dose took away is not in them, but its noise is; and image
-    and rays agree with each other better than those of a real scan.
+    arguments: the line integrals of the full-dose image plus the noise drawn for each.
+    The variance is estimated from the noisy readings, ``1/N + e^2/N^2``. The rays lack
+    the detail that the kernel removed from the full-dose image, and include the noise
+    of that image; image and rays are more consistent than those of a real scan.
 
     Args:
-        simulator: It made the low dose.
+        simulator: The simulator of the low dose.
         hu: (rows, columns), HU at full dose.
         dose: Fraction of the full dose.
         seed: As for `simulator.low_dose`, like the other arguments.
-        slice_index: Place of the slice in its series.
+        slice_index: Index of the slice in its series.
         padding: bool (rows, columns), True outside the reconstruction.
         current: Tube current of this slice relative to that of the photons.
 
@@ -124,7 +123,7 @@ def low_dose_rays(
         hu, [dose], seed=seed, slice_index=slice_index, **options
     )
     integrals = simulator.beam.project(physics.attenuation(hu, padding))
-    # The counts at full dose, with the noise instead of without it.
+    # The expected counts with the noise applied.
     counts = simulator.counts(hu, **options) * np.float32(dose) * np.exp(-noise)
     counts = np.maximum(counts, np.float32(_LEAST_COUNT))
     variance = 1 / counts + (simulator.electronic_noise / counts) ** 2
@@ -137,14 +136,14 @@ def low_dose_rays(
 
 
 def reprojected_rays(hu: np.ndarray, pixel_mm: float) -> Rays:
-    """Projects an image again; a detector bin is as wide as a pixel.
+    """Reprojects an image, with detector bins as wide as a pixel.
 
-    The integrals agree with each other as measured ones never do: what the kernel took
-    away, detail and noise, is gone from them too.
+    The line integrals are mutually consistent, unlike measured ones: the detail and
+    noise that the kernel removed are missing from them too.
 
     Args:
         hu: (rows, columns), HU.
-        pixel_mm: Distance of pixels in mm, the same for rows and columns.
+        pixel_mm: Pixel spacing in mm, the same for rows and columns.
 
     Returns:
         Rays of equal variance.
@@ -157,21 +156,21 @@ def reprojected_rays(hu: np.ndarray, pixel_mm: float) -> Rays:
 
 
 def estimate_rays(hu: np.ndarray, pixel_mm: float) -> Rays:
-    """Projects an image again and estimates the noise of its rays.
+    """Reprojects an image and estimates the noise of its rays.
 
-    The kernel is found by the texture and the photons by the strength of the noise in
-    soft tissue (`estimates`); in an image without enough of it, by the median
-    difference of neighbouring pixels, for the kernel B30.
+    Kernel and photon count follow from the texture and the level of the noise in soft
+    tissue (`estimates`); without enough soft tissue, the photon count follows from the
+    median difference of neighbouring pixels, for the kernel B30.
 
     Args:
         hu: (rows, columns), HU.
-        pixel_mm: Distance of pixels in mm, the same for rows and columns.
+        pixel_mm: Pixel spacing in mm, the same for rows and columns.
 
     Returns:
         As `reprojected_rays`, with variances; an image without noise gets zeros.
 
     Raises:
-        CtKerasError: CTK-E000, if the pixel distance is impossible.
+        CtKerasError: CTK-E000, if the pixel spacing is invalid.
     """
     rays = reprojected_rays(hu, pixel_mm)
     image = np.asarray(hu, np.float32)
@@ -182,7 +181,7 @@ def estimate_rays(hu: np.ndarray, pixel_mm: float) -> Rays:
     return replace(rays, variance=variance.astype(np.float32))
 
 
-# Tuning comes back to the same few images for every setting.
+# Tuning evaluates the same few images with every setting.
 @lru_cache(maxsize=16)
 def _photons(data: bytes, shape: tuple[int, int], pixel_mm: float) -> float:
     """Returns incident photons per ray of a `DoseSimulator`, inf without noise."""
@@ -210,7 +209,7 @@ def _check_pixel(pixel_mm) -> float:
     if not 0 < pixel_mm < 100:
         raise CtKerasError(
             "CTK-E000",
-            "impossible pixel distance",
+            "invalid pixel spacing",
             received=pixel_mm,
             expected="between 0 and 100 mm",
         )

@@ -1,4 +1,4 @@
-"""Low dose of a whole series, slice by slice, from what a calibration found."""
+"""Low-dose simulation of a whole series, slice by slice, from its calibration."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from ct_keras.simulation.rays import Rays, low_dose_rays
 
 
 class SeriesSimulator:
-    """Lowers the dose of one series.
+    """Simulates lower doses of one series.
 
     Args:
         series: The series at full dose.
-        calibration: From `calibrate`, of this series.
+        calibration: The result of `calibrate` for this series.
 
     Attributes:
-        calibration: What was given.
+        calibration: The calibration passed in.
         simulator: The `DoseSimulator` for the slices.
     """
 
@@ -43,11 +43,11 @@ class SeriesSimulator:
         Args:
             slice_index: 0 is the slice nearest the feet.
             doses: Fractions of the dose of the series.
-            seed: With the slice index and the dose it decides the noise.
-            pixels: The slice, if it was read already.
+            seed: Determines the noise, together with the slice index and the dose.
+            pixels: The slice, if it has already been read.
 
         Returns:
-            float32 (rows, columns) each, HU; padding bit for bit.
+            float32 (rows, columns) each, HU; padding is unchanged.
 
         Raises:
             CtKerasError: CTK-E000, if a dose is not above 0 and at most 1.
@@ -71,7 +71,7 @@ class SeriesSimulator:
         return low_dose_rays(self.simulator, pixels.hu, dose, seed=seed, **facts)
 
     def _facts(self, slice_index: int, pixels: SlicePixels) -> dict:
-        """What the simulator must know of a slice."""
+        """Returns the arguments of the simulator that differ between slices."""
         return {
             "slice_index": slice_index,
             "padding": pixels.padding,
@@ -88,22 +88,22 @@ def simulate_dose(
     progress: bool = False,
     **options,
 ) -> Series:
-    """Returns a series as a scan at a lower dose would have given it.
+    """Returns the series as a scan at a lower dose would have produced it.
 
     Args:
         series: The series at full dose.
         dose: Fraction of its dose, above 0 and at most 1.
         seed: The same seed gives the same noise.
-        calibration: What is known of the series; None to measure it.
+        calibration: Result of `calibrate` for the series; None to measure it here.
         progress: Whether to show a progress bar.
-        **options: Of `calibrate`, where it is measured.
+        **options: Options of `calibrate`, used if `calibration` is None.
 
     Returns:
-        A series of the same slices with other values, neither rounded nor clipped to
-        the stored range.
+        The same slices with new values, neither rounded nor clipped to the stored
+        range.
 
     Raises:
-        CtKerasError: CTK-E000, if the dose or an option is impossible; CTK-E037, if the
+        CtKerasError: CTK-E000, if the dose or an option is invalid; CTK-E037, if the
             pixel spacing is unknown.
 
     Example:

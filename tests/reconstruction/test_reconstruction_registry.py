@@ -78,5 +78,5 @@ def test_what_does_not_exist_is_refused():
         get_reconstruction("mbir")
     with pytest.raises(CtKerasError, match="CTK-E000"):
         get_reconstruction("tv", sigma=1)
-    with pytest.raises(CtKerasError, match="CTK-E000 impossible pixel distance"):
+    with pytest.raises(CtKerasError, match="CTK-E000 invalid pixel spacing"):
         get_reconstruction("tv", pixel_mm=0)(np.zeros((8, 8)))

@@ -204,7 +204,7 @@ def test_clipped_air_stays_clipped(patient_scan):
     "dose", [0, -0.1, 1.01, float("nan"), float("inf"), "many", None]
 )
 def test_impossible_dose_is_refused(patient_scan, dose):
-    with pytest.raises(CtKerasError, match="CTK-E000 impossible dose"):
+    with pytest.raises(CtKerasError, match="CTK-E000 invalid dose"):
         patient_scan.low_dose(WATER, dose, seed=0)
 
 
