@@ -17,6 +17,7 @@ import hashlib
 import json
 import logging
 import shutil
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -56,13 +57,16 @@ def main(arguments: Sequence[str] | None = None) -> None:
     convert(work / "collection", records, layout="single", split="folders", doses=doses)
     runs = {}
     for name in names:
-        runs[name] = train(
+        result = train(
             name,
             records,
             out=work / "runs" / name,
             resume=True,
             **notes["networks"][name]["training"],
-        ).run
+        )
+        if not result.finished:
+            sys.exit("stopped by a signal; the same command goes on from here")
+        runs[name] = result.run
     metrics = evaluate(runs, records, work / "evaluations", notes["compared_with"])
     for name, run in runs.items():
         card = notes["shared"] | notes["networks"][name]["card"]

@@ -90,13 +90,15 @@ def _run(folder: Path, source: Path | None) -> dict:
     from ct_keras.denoising import load
     from ct_keras.training import train
 
-    train(
+    result = train(
         "red_cnn",
         records,
         out=folder / "run",
         progress=True,
         **RECIPE,
     )
+    if not result.finished:
+        raise click.Abort()
     denoiser = load(folder / "run")
     note("4/5  evaluation against filters and published weights")
     document = _evaluate(folder, records, denoiser)

@@ -47,7 +47,9 @@ class StopOnNaN(keras.callbacks.Callback):
 
 
 class StopOnSignal(keras.callbacks.Callback):
-    """Lets SIGTERM and SIGINT end training after the step under way.
+    """Lets SIGTERM, SIGINT and SIGHUP end training after the step under way.
+
+    A signal that the process ignores, as SIGHUP under nohup, stays ignored.
 
     Attributes:
         received: Whether one came; the epoch under way is then not finished.
@@ -59,8 +61,11 @@ class StopOnSignal(keras.callbacks.Callback):
         self._previous = {}
 
     def on_train_begin(self, logs=None):
-        """Takes over the two signals (in the main thread only)."""
-        for number in (signal.SIGTERM, signal.SIGINT):
+        """Takes over the signals (in the main thread only)."""
+        for name in ("SIGTERM", "SIGINT", "SIGHUP"):
+            number = getattr(signal, name, None)  # Windows has no SIGHUP
+            if number is None or signal.getsignal(number) == signal.SIG_IGN:
+                continue
             try:
                 self._previous[number] = signal.signal(number, self._receive)
             except ValueError:  # not the main thread: the caller handles signals

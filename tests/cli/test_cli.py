@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pydicom
@@ -486,3 +487,20 @@ def test_a_kill_leaves_nothing_that_looks_complete(
     else:
         subprocess.run(line, check=True, stderr=subprocess.DEVNULL)
     _check_complete(out, command, phantom_patients)
+
+
+def test_a_demo_that_is_stopped_in_its_training_leaves_nothing(
+    capsys, monkeypatch, tmp_path
+):
+    from ct_keras.cli import demo
+
+    def stopped(*_, **__):
+        return SimpleNamespace(finished=False)
+
+    monkeypatch.setattr(demo, "_write_patients", lambda *_: None)
+    monkeypatch.setattr("ct_keras.data.convert", lambda *_, **__: None, raising=False)
+    monkeypatch.setattr("ct_keras.training.train", stopped)
+    status, text, error = _run(capsys, "demo", "--out", tmp_path / "D")
+    assert (status, text) == (75, "")
+    assert "4/5" not in error and error.endswith("stopped\n")
+    assert list(tmp_path.iterdir()) == []

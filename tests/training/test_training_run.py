@@ -19,6 +19,7 @@ import ct_keras
 from ct_keras.errors import CtKerasError
 from ct_keras.models import RedCNN, get_spec
 from ct_keras.training import train, trainer
+from ct_keras.training.callbacks import StopOnSignal
 from ct_keras.training.checkpoints import latest_state, restore, save_checkpoint
 from ct_keras.training.trainer import _configuration
 from ct_keras.training.validation import fixed_slices, validate
@@ -268,6 +269,23 @@ def test_sigterm_ends_with_75_and_resumes(phantom_records, tmp_path, undisturbed
     assert process.wait(60) == 75
     _, state, _ = latest_state(run / "checkpoints")
     assert 1 <= state["epoch"] < 50
+
+
+@pytest.mark.parametrize("name", ["SIGTERM", "SIGINT", "SIGHUP"])
+def test_signals_stop_training_unless_the_process_ignores_them(name):
+    number = getattr(signal, name)
+    before = signal.getsignal(number)
+    try:
+        for handler, stops in ((signal.SIG_DFL, True), (signal.SIG_IGN, False)):
+            signal.signal(number, handler)
+            stop = StopOnSignal()
+            stop.on_train_begin()
+            signal.raise_signal(number)
+            stop.on_train_end()
+            assert stop.received is stops
+            assert signal.getsignal(number) == handler
+    finally:
+        signal.signal(number, before)
 
 
 @pytest.mark.parametrize(
