@@ -3,13 +3,13 @@
 Written from the paper: K. Dabov, A. Foi, V. Katkovnik, K. Egiazarian, "Image denoising
 by sparse 3-D transform-domain collaborative filtering", IEEE Trans. Image Process. 16
 (2007), https://doi.org/10.1109/TIP.2007.901238, with the parameters of its normal
-profile. Two things differ, as HU have neither a natural zero nor a fixed range: the
+profile. Two details differ, as HU have neither a natural zero nor a fixed range: the
 mean of a group is never shrunk, and the matching thresholds are multiples of the noise
 variance, equal to the paper's at a standard deviation of 25.
 
-Images are worked through in strips of reference rows, a few at a time in threads, so
-memory grows with the width of an image and not with its area. Within a strip everything
-is an array operation.
+Images are processed in strips of reference rows, several in parallel threads, so memory
+grows with the width of an image and not with its area. Each strip is processed with
+array operations.
 """
 
 from __future__ import annotations
@@ -32,24 +32,24 @@ PATCH = 8
 STEP = 3  # pixels between reference blocks
 SEARCH_RADIUS = 19  # the window of 39 x 39 positions
 LARGEST_GROUPS = (16, 32)  # blocks, first and second stage
-#: Mean squared difference of two alike blocks, in noise variances: 2500 and 400 on the
-#: 8-bit scale at a standard deviation of 25.
+#: Largest mean squared difference of matching blocks, in noise variances: 2500 and 400
+#: on the 8-bit scale at a standard deviation of 25.
 MATCH_LIMITS = (4.0, 0.64)
 HARD_THRESHOLD = 2.7  # noise standard deviations
 KAISER_BETA = 2.0
 STRIP = 32  # reference rows
 _MOST_THREADS = 4  # each holds some 200 MB for a strip of 512 columns
-#: More than any squared difference within an image, so never alike.
+#: Larger than any squared difference within an image, so never a match.
 _OUTSIDE = 1e6
 
 
 @dataclass(frozen=True)
 class _Groups:
-    """Blocks of a strip that look alike.
+    """Groups of similar blocks of a strip.
 
     Attributes:
-        positions: (groups, largest) of the upper left corners, flat in the strip.
-        sizes: (groups,), powers of two; only so many positions of a row count.
+        positions: (groups, largest) flat indices of the upper left corners.
+        sizes: (groups,), powers of two: how many positions of each row are used.
     """
 
     positions: np.ndarray
@@ -80,7 +80,7 @@ def bm3d(
     rows, columns = image.shape
     missing = [(0, max(0, PATCH - length)) for length in image.shape]
     noisy = np.pad(np.asarray(image, np.float32), missing, mode="symmetric")
-    with threadpool_limits(1, user_api="blas"):  # strips run side by side instead
+    with threadpool_limits(1, user_api="blas"):  # strips run in parallel instead
         basic = _stage(noisy, None, sigma)
         return _stage(noisy, basic, sigma)[:rows, :columns]
 
@@ -116,11 +116,11 @@ def _strip(
     sigma: float,
     transforms: tuple[np.ndarray, np.ndarray],
 ) -> tuple[slice, np.ndarray, np.ndarray]:
-    """What the groups of some reference rows add to the image.
+    """Filters the groups of some reference rows.
 
     Returns:
-        The rows of the image that they reach, and there the sums of weighted pixels
-        and of weights.
+        The rows of the image that the groups cover, and for these the sums of weighted
+        pixels and of weights.
     """
     forward, inverse = transforms
     first = max(0, reference_rows[0] - SEARCH_RADIUS)
@@ -140,7 +140,7 @@ def _strip(
 
 
 def _grid(count: int) -> np.ndarray:
-    """Every third position and the last one."""
+    """Returns every third position and the last one."""
     return np.unique(np.append(np.arange(0, count, STEP), count - 1))
 
 
@@ -165,11 +165,11 @@ def _match(
 def _distances(
     guide: np.ndarray, reference_rows: np.ndarray, reference_columns: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Squared distances between reference blocks and all blocks around them.
+    """Computes distances between reference blocks and all blocks around them.
 
     Returns:
-        (references, shifts) of squared differences summed over a block, and the
-        (shifts, 2) of rows and columns themselves.
+        (references, shifts) of squared differences summed over a block, and the shifts
+        (shifts, 2) in rows and columns.
     """
     reach = SEARCH_RADIUS
     padded = cv2.copyMakeBorder(
@@ -195,7 +195,7 @@ def _distances(
             difference, -1, (PATCH, PATCH), anchor=(0, 0), normalize=False
         )
         distances[index] = sums[chosen].ravel()
-    # The block itself comes first, whatever rounding makes of its distance.
+    # The block itself comes first, regardless of rounding errors in its distance.
     distances[len(shifts) // 2] = -1
     return np.ascontiguousarray(distances.T), shifts
 
@@ -209,7 +209,7 @@ def _spectra(image: np.ndarray, forward: np.ndarray) -> np.ndarray:
 def _filter_groups(
     groups: _Groups, spectra: np.ndarray, guides: np.ndarray | None, sigma: float
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Shrinks each group and adds its blocks up where they belong.
+    """Shrinks each group and adds its blocks at their positions.
 
     Returns:
         (blocks, coefficients) of weighted sums, and (blocks,) of the weights.
@@ -244,7 +244,7 @@ def _along_group(matrix: np.ndarray, group: np.ndarray) -> np.ndarray:
 
 
 def _fold(blocks: np.ndarray, window: np.ndarray) -> np.ndarray:
-    """Adds (rows, columns, 8, 8) blocks up at their positions, weighted by a window."""
+    """Adds (rows, columns, 8, 8) blocks at their positions, weighted by a window."""
     rows, columns = blocks.shape[:2]
     blocks = np.broadcast_to(blocks, (rows, columns, PATCH, PATCH))
     image = np.zeros((rows + PATCH - 1, columns + PATCH - 1), np.float32)

@@ -1,4 +1,4 @@
-"""Every filter with its parameters, their units, and what tuning tries."""
+"""Every filter with its parameters, their units and the values for tuning."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ class Parameter(NamedTuple):
     """One parameter of a filter.
 
     Attributes:
-        default: Its value unless another is given.
-        meaning: What it is, with its unit.
-        grid: What tuning tries; nothing if it stays as it is.
-        least: The smallest value that makes sense.
+        default: Default value.
+        meaning: Description, with the unit.
+        grid: Values to try in tuning; empty if it is not tuned.
+        least: Smallest valid value.
     """
 
     default: float | None
@@ -93,9 +93,9 @@ _ENTRIES = (
         rank.sigma,
         size=_size(7, 5, 7, 9),
         reach=Parameter(
-            2.0, "how far a pixel may be off, noise deviations", (1.5, 2.0, 3.0)
+            2.0, "largest difference of a pixel, noise SDs", (1.5, 2.0, 3.0)
         ),
-        fewest=Parameter(3, "a pixel is a spike if no more are like it, pixels"),
+        fewest=Parameter(3, "a spike has at most this many similar pixels"),
         noise_sd=NOISE_SD,
     ),
     _entry(
@@ -114,7 +114,7 @@ _ENTRIES = (
             1.5, "standard deviation in the plane, pixels", (1.0, 1.5, 2.5)
         ),
         reach=Parameter(
-            2.0, "standard deviation of HU, noise deviations", (1.5, 2.0, 3.0, 4.0)
+            2.0, "standard deviation of HU, noise SDs", (1.5, 2.0, 3.0, 4.0)
         ),
         noise_sd=NOISE_SD,
     ),
@@ -123,16 +123,16 @@ _ENTRIES = (
         "Total variation (Chambolle)",
         local.tv,
         weight=Parameter(
-            1.0, "of the total variation, noise deviations", (0.5, 0.75, 1.0, 1.5, 2.0)
+            1.0, "weight of total variation, noise SDs", (0.5, 0.75, 1.0, 1.5, 2.0)
         ),
         noise_sd=NOISE_SD,
-        iterations=Parameter(100, "of the projection", least=1),
+        iterations=Parameter(100, "iterations of the projection", least=1),
     ),
     _entry(
         "wavelet",
         "Undecimated wavelet, thresholds by local variance",
         wavelet.wavelet,
-        levels=Parameter(4, "how often the low-pass part is split", least=1),
+        levels=Parameter(4, "levels of the decomposition", least=1),
         strength=_strength(0.75, 1.0, 1.25, 1.5, 2.0),
         noise_sd=NOISE_SD,
     ),
@@ -142,11 +142,11 @@ _ENTRIES = (
         smoothing.nlm,
         h=Parameter(
             0.8,
-            "how different patches may be, noise deviations",
+            "filter strength: patch difference, noise SDs",
             (0.4, 0.6, 0.8, 1.0, 1.3),
         ),
         patch_size=Parameter(5, "side of a patch, pixels", (3, 5), 1),
-        patch_distance=Parameter(6, "how far to look, pixels"),
+        patch_distance=Parameter(6, "radius of the search window, pixels"),
         noise_sd=NOISE_SD,
     ),
     _entry(
@@ -161,7 +161,7 @@ _ENTRIES = (
         "K-SVD, dictionary learned from the image",
         ksvd.ksvd,
         strength=_strength(0.5, 0.75, 1.0, 1.25),
-        iterations=Parameter(10, "of sparse coding and dictionary update", least=1),
+        iterations=Parameter(10, "rounds of sparse coding and update", least=1),
         noise_sd=NOISE_SD,
     ),
     _entry(
@@ -176,7 +176,7 @@ _ENTRIES = (
         contrast.clahe,
         hu_preserving=False,
         tiles=Parameter(8, "tiles along each axis", least=1),
-        clip_limit=Parameter(0.01, "share of pixels that one grey value may have"),
+        clip_limit=Parameter(0.01, "largest share of pixels with one grey value"),
     ),
 )
 FILTERS = Registry("filter", _ENTRIES)

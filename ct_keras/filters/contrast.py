@@ -6,16 +6,16 @@ import numpy as np
 
 
 def clahe(image: np.ndarray, tiles: int, clip_limit: float) -> np.ndarray:
-    """Equalises the histogram of each tile, with its contrast limited.
+    """Equalises the histogram of each tile, with limited contrast.
 
-    Grey values spread over the range of the image; how far a pixel moves depends on its
-    surroundings, so that the same tissue gets different values. For looking only.
+    Grey values are spread over the range of the image. The mapping depends on the
+    surroundings of a pixel, so the same tissue gets different values: for display only.
 
     Args:
         image: (rows, columns), HU.
-        tiles: How many along each axis.
-        clip_limit: Share of a tile's pixels that one grey value may have, 0 to 1; more
-            gives more contrast.
+        tiles: Tiles along each axis.
+        clip_limit: Largest share of a tile's pixels with one grey value, 0 to 1; higher
+            values give more contrast.
 
     Reference:
         Zuiderveld 1994, Graphics Gems IV

@@ -5,7 +5,7 @@ overcomplete dictionaries for sparse representation", IEEE Trans. Signal Process
 (2006), https://doi.org/10.1109/TSP.2006.881199, and M. Elad, M. Aharon, "Image
 denoising via sparse and redundant representations over learned dictionaries", IEEE
 Trans. Image Process. 15 (2006), https://doi.org/10.1109/TIP.2006.881969. The mean of a
-patch is set apart and never shrunk, as HU have no natural zero.
+patch is removed first and never shrunk, as HU have no natural zero.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ PATCH = 8
 ATOMS = 256
 TRAINING_PATCHES = 16384
 ITERATIONS = 10
-#: A patch is coded when what is left of it is this many noise deviations per pixel.
+#: A patch is coded when its residual is at most this many noise SDs per pixel.
 ERROR_GAIN = 1.15
 MOST_ATOMS = 32  # half of the dimension of a patch
-#: Of the square of a signal; what is left below it is rounding, which atoms would only
-#: fit by being almost the same.
+#: Share of a signal's energy below which a residual is rounding error; fitting it would
+#: need nearly identical atoms.
 _ROUNDING = 1e-10
 #: Weight of the noisy pixel against the mean of the patches that cover it: the paper's
 #: 30 / sigma at sigma 25, over 64 patches.
@@ -41,13 +41,13 @@ def ksvd(
     strength: float = 1.0,
     iterations: int = ITERATIONS,
 ) -> np.ndarray:
-    """Replaces each patch by a few atoms of a dictionary fitted to the image itself.
+    """Approximates each patch by a few atoms of a dictionary learned from the image.
 
     Args:
         image: float32 (rows, columns), HU.
         noise_sd: Standard deviation of the noise in HU; None estimates it.
         strength: Factor on the noise level.
-        iterations: Of sparse coding and dictionary update.
+        iterations: Rounds of sparse coding and dictionary update.
 
     Returns:
         float32 of the same shape, HU.
@@ -60,7 +60,7 @@ def ksvd(
     noisy = np.pad(np.asarray(image, np.float32), missing, mode="symmetric")
     tolerance = float(PATCH**2 * (ERROR_GAIN * sigma) ** 2)
     patches = _training_patches(noisy)
-    # Thousands of products of small matrices: threads only get into each other's way.
+    # Thousands of products of small matrices are faster without BLAS threads.
     with threadpool_limits(1, user_api="blas"):
         dictionary = learn_dictionary(
             patches, dct_dictionary(ATOMS), tolerance, int(iterations)
@@ -76,14 +76,14 @@ def learn_dictionary(
     *,
     most_atoms: int = MOST_ATOMS,
 ) -> np.ndarray:
-    """Fits a dictionary to signals: sparse coding and atom updates in turn.
+    """Fits a dictionary to signals, alternating sparse coding and atom updates.
 
     Args:
         signals: float32 (signals, dimension).
         dictionary: (dimension, atoms) of unit norm to start from.
         tolerance: Squared error at which a signal counts as represented.
-        iterations: How often both steps are done.
-        most_atoms: That a signal may have, whatever its error.
+        iterations: Number of times that both steps are repeated.
+        most_atoms: Largest number of atoms for a signal, regardless of its error.
 
     Returns:
         float32 (dimension, atoms), unit norm.
@@ -98,11 +98,11 @@ def learn_dictionary(
 def update_dictionary(
     signals: np.ndarray, dictionary: np.ndarray, codes: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Updates one atom after the other, and its coefficients with it.
+    """Updates one atom after the other, together with its coefficients.
 
-    What an atom should explain is the error of its users without it; the best single
-    atom for that is the first singular vector (Aharon et al., equation 22). An atom
-    that nobody uses becomes the signal that is represented worst.
+    An atom is fitted to the residuals, without it, of the signals that use it; the best
+    fit is their first singular vector (Aharon et al., equation 22). An unused atom is
+    replaced by the signal with the largest error.
 
     Args:
         signals: (signals, dimension).
@@ -110,8 +110,7 @@ def update_dictionary(
         codes: (signals, atoms), zero where an atom is not used.
 
     Returns:
-        The dictionary and the codes after the update; which coefficients are zero
-        stays as it was.
+        The dictionary and the codes after the update; the same coefficients are zero.
     """
     dictionary, codes = dictionary.copy(), codes.copy()
     error = signals - codes @ dictionary.T
@@ -133,10 +132,10 @@ def update_dictionary(
 
 
 def _first_singular_vector(rows: np.ndarray) -> np.ndarray:
-    """The direction (d,) that rows (n, d) share most.
+    """Returns the first right singular vector (d,) of rows (n, d).
 
-    The power method, with the power of two by squaring: for matrices as small as these
-    several times faster than a decomposition.
+    The power method by repeated squaring, several times faster than a decomposition for
+    matrices of this size.
     """
     power = (rows.T @ rows).astype(np.float64)
     for _ in range(_SQUARINGS):
@@ -153,13 +152,13 @@ def sparse_codes(
     *,
     most_atoms: int = MOST_ATOMS,
 ) -> np.ndarray:
-    """Codes signals by orthogonal matching pursuit, all of them at once.
+    """Codes all signals at once by orthogonal matching pursuit.
 
     Args:
         signals: float32 (signals, dimension).
         dictionary: float32 (dimension, atoms), unit norm.
-        tolerance: Squared error at which a signal is done.
-        most_atoms: That a signal may have, whatever its error.
+        tolerance: Squared error at which a signal counts as represented.
+        most_atoms: Largest number of atoms for a signal, regardless of its error.
 
     Returns:
         float32 (signals, atoms), zero where an atom is not used.
@@ -186,11 +185,10 @@ def _pursue(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Orthogonal matching pursuit by Gram-Schmidt, until the error is small enough.
 
-    Small enough is the tolerance, or what single precision leaves of a signal.
+    It stops at the tolerance, or at the rounding error of single precision.
 
     Returns:
-        What is left of the signals, and (signals, most_atoms) of the atoms chosen,
-        -1 where there are fewer.
+        The residuals, and the chosen atoms (signals, most_atoms), padded with -1.
     """
     left = signals.copy()
     support = np.full((len(signals), most_atoms), -1)
@@ -214,7 +212,7 @@ def _pursue(
 
 
 def _orthogonal(vectors: np.ndarray, basis: np.ndarray) -> np.ndarray:
-    """The unit vectors of what (n, d) have outside of orthonormal (n, k, d)."""
+    """Unit vectors of (n, d) after projecting out an orthonormal basis (n, k, d)."""
     inside = basis @ vectors[..., None]
     outside = vectors - (basis.transpose(0, 2, 1) @ inside)[..., 0]
     norm = np.linalg.norm(outside, axis=1, keepdims=True)
@@ -222,7 +220,7 @@ def _orthogonal(vectors: np.ndarray, basis: np.ndarray) -> np.ndarray:
 
 
 def _training_patches(noisy: np.ndarray) -> np.ndarray:
-    """Patches without their means, at random places: float32 (patches, 64)."""
+    """Patches without their means, at random positions: float32 (patches, 64)."""
     blocks = sliding_window_view(noisy, (PATCH, PATCH))
     total = blocks.shape[0] * blocks.shape[1]
     generator = np.random.default_rng(0)
@@ -235,7 +233,7 @@ def _training_patches(noisy: np.ndarray) -> np.ndarray:
 def _reconstruct(
     noisy: np.ndarray, dictionary: np.ndarray, tolerance: float
 ) -> np.ndarray:
-    """Codes the patches of the whole image and takes the mean where they overlap."""
+    """Codes all patches of the image and averages them where they overlap."""
     blocks = sliding_window_view(noisy, (PATCH, PATCH))
     height, width = blocks.shape[:2]
     total, counts = np.zeros_like(noisy), np.zeros_like(noisy)
@@ -254,7 +252,7 @@ def _reconstruct(
 
 
 def dct_dictionary(atoms: int) -> np.ndarray:
-    """An overcomplete separable cosine dictionary: (64, atoms), atoms a square."""
+    """An overcomplete separable DCT dictionary (64, atoms), atoms a square number."""
     side = round(atoms**0.5)
     phase = np.outer(np.arange(PATCH), np.arange(side)) * np.pi / side
     waves = np.cos(phase)
@@ -264,6 +262,6 @@ def dct_dictionary(atoms: int) -> np.ndarray:
 
 
 def _parts(count: int) -> Iterator[slice]:
-    """Slices that bound how much is coded at once."""
+    """Yields slices that limit how many signals are coded at once."""
     for start in range(0, count, _CHUNK):
         yield slice(start, start + _CHUNK)

@@ -1,4 +1,4 @@
-"""The kernels of the lecture: nine or twenty-five numbers that slide over an image."""
+"""The convolution kernels of the lecture, 3 x 3 and 5 x 5."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from ct_keras.errors import CtKerasError
 
 BLUR = np.array([[1, 2, 1], [2, 4, 2], [1, 2, 1]]) / 16
 OUTLINE = np.array([[-1, -1, -1], [-1, 8, -1], [-1, -1, -1]], np.float64)
-#: Its numbers add up to 159, and their shape is that of a standard deviation of about
-#: 1.4 pixels; often printed with 1/115 and sigma 1, which raises all values by 38 %.
+#: The weights sum to 159 and match a standard deviation of about 1.4 pixels; they are
+#: often printed with 1/115 and sigma 1, which raises all values by 38 %.
 GAUSSIAN_WEIGHTS = np.array(
     [
         [2, 4, 5, 4, 2],
@@ -26,13 +26,13 @@ GAUSSIAN_5X5 = GAUSSIAN_WEIGHTS / GAUSSIAN_WEIGHTS.sum()
 def correlate(
     image: np.ndarray, kernel: np.ndarray, *, valid: bool = False
 ) -> np.ndarray:
-    """Slides a kernel over the image: multiply, add (a network's convolution).
+    """Correlates an image with a kernel, as the convolution of a network does.
 
     Args:
         image: (rows, columns), HU.
         kernel: (odd, odd) weights; a sum of 1 keeps HU.
-        valid: Only where the kernel lies inside the image, which makes the result
-            smaller by its size less one; else borders are mirrored.
+        valid: Only positions where the kernel is inside the image, so the result is
+            smaller by the kernel size minus one; otherwise borders are mirrored.
 
     Returns:
         float32, HU where the kernel sums to 1.
@@ -44,7 +44,7 @@ def correlate(
     if kernel.ndim != 2 or not all(side % 2 for side in kernel.shape):
         raise CtKerasError(
             "CTK-E000",
-            "a kernel needs a middle",
+            "the kernel has no centre pixel",
             received=kernel.shape,
             expected="an odd number of rows and of columns",
         )
@@ -54,7 +54,7 @@ def correlate(
 
 
 def inside(filtered: np.ndarray, rows: int, columns: int) -> np.ndarray:
-    """The part of a result that no border touches, for a window of this size."""
+    """Crops a result to the pixels whose window of this size is inside the image."""
     height, width = filtered.shape
     return filtered[rows // 2 : height - rows // 2, columns // 2 : width - columns // 2]
 
@@ -65,7 +65,7 @@ def blur(image: np.ndarray) -> np.ndarray:
 
 
 def outline(image: np.ndarray) -> np.ndarray:
-    """Eight times a pixel less its eight neighbours; flat regions become 0."""
+    """Eight times a pixel minus its eight neighbours; flat regions become 0."""
     return correlate(image, OUTLINE)
 
 

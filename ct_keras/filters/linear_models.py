@@ -1,10 +1,10 @@
-"""Linear filters as frozen networks, so that they are saved and exported like one.
+"""Linear filters as frozen networks, which can be saved and exported like any network.
 
-A linear filter is a convolution: here `DepthwiseConv2D` layers of stock Keras, after
-indices that mirror the borders as the filter does, whatever the backend and the size.
-Kernels that are products of a column and a row become two convolutions.
+A linear filter is a convolution, here with stock `DepthwiseConv2D` layers. Borders are
+mirrored by index as the filter does, on any backend and for any image size. Separable
+kernels become two convolutions.
 
-Only this module of the room needs Keras, and only when a model is made.
+Keras is imported only when a model is built.
 """
 
 from __future__ import annotations
@@ -31,13 +31,12 @@ def list_linear() -> list[str]:
 
 
 def linear_model(chosen: Filter) -> keras.Model:
-    """Makes the network that does what a linear filter does.
+    """Builds the network that is equivalent to a linear filter.
 
-    Borders are mirrored with the edge pixel repeated, again and again where the image
-    is smaller than the kernel, as the filter does it. A model has no units: its
-    weights add up to 1 (to 0 for `outline`), so HU give HU and network units give
-    network units. Unlike the filter it has no floor at -1024 HU; `ct_keras.Denoiser`
-    puts that around it.
+    Borders are mirrored with the edge pixel repeated, several times if the image is
+    smaller than the kernel, as in the filter. The model works in any unit: its weights
+    sum to 1 (0 for `outline`), so HU give HU and network units give network units.
+    Unlike the filter it has no floor at -1024 HU; `ct_keras.Denoiser` adds it.
 
     Args:
         chosen: One of `list_linear()` or `outline`, with its parameters, tuned or not.
@@ -78,7 +77,7 @@ def _gaussian(sigma: float) -> list[np.ndarray]:
     return [column, column.T]
 
 
-#: What to convolve with, one after the other, by name; from the filter's parameters.
+#: Name -> function from a filter's parameters to its kernels, applied in sequence.
 _KERNELS: dict[str, Callable[..., Sequence[np.ndarray]]] = {
     "mean": _mean,
     "gaussian": _gaussian,
@@ -117,7 +116,7 @@ def _image_input(name: str | None = None) -> keras.KerasTensor:
 
 
 def _mirror_borders(rows: int, columns: int) -> keras.Model:
-    """Adds this many pixels on each side; `numpy.pad` calls this symmetric."""
+    """Pads this many pixels on each side, as mode "symmetric" of `numpy.pad`."""
     import keras
     from keras import ops
 
@@ -128,10 +127,10 @@ def _mirror_borders(rows: int, columns: int) -> keras.Model:
 
 
 def _mirrored_indices(image: keras.KerasTensor, axis: int, radius: int):
-    """Indices along an axis that go on beyond both of its ends.
+    """Returns mirrored indices along an axis, `radius` beyond both of its ends.
 
-    The size is known only when the model runs, and keras.ops cannot ask for it before;
-    sums of ones count it.
+    The size is known only when the model runs, where keras.ops cannot query it; it is
+    counted by a sum of ones.
     """
     from keras import ops
 
@@ -139,6 +138,6 @@ def _mirrored_indices(image: keras.KerasTensor, axis: int, radius: int):
     size = ops.cast(ops.sum(ones), "int32")
     longer = ops.ones_like(ops.pad(ones, ((radius, radius),)))
     position = ops.cast(ops.cumsum(longer), "int32") - (1 + radius)
-    # Every 2 x size positions the mirror images repeat.
+    # The mirrored indices repeat with a period of 2 x size.
     turn = ops.mod(position, 2 * size)
     return ops.minimum(turn, 2 * size - 1 - turn)

@@ -12,7 +12,7 @@ from ct_keras.filters.windows import odd
 def wiener(
     image: np.ndarray, size: int, strength: float = 1.0, noise_sd: float | None = None
 ) -> np.ndarray:
-    """Moves a pixel towards the mean around it, the more the less varies there.
+    """Moves a pixel towards the local mean, more where the local variance is low.
 
     m + max(0, s^2 - v^2) / max(s^2, v^2) (x - m), with m and s^2 the mean and the
     variance of the window and v^2 the variance of the noise. Borders are mirrored.
@@ -21,8 +21,8 @@ def wiener(
         image: (rows, columns), HU.
         size: Side of the window in pixels, odd.
         strength: Factor on the noise level.
-        noise_sd: Standard deviation of the noise in HU; None estimates it, and takes
-            the mean of s^2 over an image in which most neighbours are equal.
+        noise_sd: Standard deviation of the noise in HU; None estimates it, or uses the
+            mean of s^2 for an image in which most neighbouring pixels are equal.
 
     Reference:
         Lee 1980, https://doi.org/10.1109/TPAMI.1980.4766994; Lim 1990, section 9.2
@@ -48,7 +48,7 @@ def bilateral(
     reach: float,
     noise_sd: float | None = None,
 ) -> np.ndarray:
-    """Averages pixels that are near and alike, by Gaussian weights of both.
+    """Averages nearby pixels of similar HU, with Gaussian weights for both.
 
     Args:
         image: (rows, columns), HU.
@@ -76,7 +76,7 @@ def tv(
     noise_sd: float | None = None,
     iterations: int = 100,
 ) -> np.ndarray:
-    """Lowers the total variation: the image near the input with the least edges.
+    """Reduces the total variation of an image.
 
     Minimises |y - x|^2 / 2 + w TV(y), isotropic, by Chambolle's projection.
 
@@ -84,7 +84,8 @@ def tv(
         image: (rows, columns), HU.
         weight: w in noise standard deviations.
         noise_sd: Standard deviation of the noise in HU; None estimates it.
-        iterations: Of the projection; a hundred come within 0.02 dB of the minimum.
+        iterations: Iterations of the projection; 100 come within 0.02 dB of the
+            minimum.
 
     Reference:
         Chambolle 2004, https://doi.org/10.1023/B:JMIV.0000011325.36760.1e
@@ -95,5 +96,5 @@ def tv(
     if level == 0:
         return image
     image = np.asarray(image, np.float32)
-    # No early stop: it would come after a few steps, far from the minimum.
+    # No early stopping, which would end after a few steps, far from the minimum.
     return denoise_tv_chambolle(image, level, eps=0, max_num_iter=int(iterations))

@@ -1,4 +1,4 @@
-"""The noise level that a filter works with: given, or estimated from the image."""
+"""The noise level used by a filter: given, or estimated from the image."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ MEDIAN_ABSOLUTE = 0.6745
 def noise_sd(image: np.ndarray) -> float:
     """Estimates the standard deviation of the noise of one image, in HU.
 
-    The noise index; where there is too little soft tissue for it, the median absolute
-    difference of neighbours, which is right for white noise.
+    Uses the noise index; with too little soft tissue for it, the median absolute
+    difference of neighbouring pixels, which assumes white noise.
     """
     unknown_spacing = (np.nan, np.nan)
     index = noise_index_hu([image], unknown_spacing)
@@ -38,7 +38,7 @@ def given_or_estimated(image: np.ndarray, given: float | None) -> float:
     if not (np.isfinite(given) and given >= 0):
         raise CtKerasError(
             "CTK-E000",
-            "this is not a valid noise level",
+            "invalid noise level",
             received=given,
             expected="a standard deviation in HU, or None to have it estimated",
         )

@@ -1,4 +1,4 @@
-"""Filters that choose among the pixels of a window: median and Lee's sigma filter."""
+"""Filters that select pixels of a window: median and Lee's sigma filter."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from ct_keras.filters.lecture import inside
 from ct_keras.filters.noise import given_or_estimated
 from ct_keras.filters.windows import odd
 
-_LARGEST_OF_OPENCV = 5  # pixels; larger windows only for 8-bit images
+_LARGEST_OF_OPENCV = 5  # pixels; OpenCV takes larger windows only for 8-bit images
 
 
 def median(image: np.ndarray, size: int, *, valid: bool = False) -> np.ndarray:
-    """Takes the median of a square window, border pixels repeated.
+    """Returns the median of a square window; border pixels are repeated.
 
     Args:
         image: (rows, columns), HU.
@@ -38,17 +38,16 @@ def sigma(
     fewest: int,
     noise_sd: float | None = None,
 ) -> np.ndarray:
-    """Takes the mean of those pixels of a window that are like the one in its middle.
+    """Averages the pixels of a window that are similar to its centre pixel.
 
-    A pixel that hardly any other is like is taken for a spike and becomes the mean of
-    its four neighbours. Borders are mirrored about the outermost pixel.
+    A pixel with hardly any similar pixel counts as a spike and becomes the mean of its
+    four neighbours. Borders are mirrored about the outermost pixel.
 
     Args:
         image: (rows, columns), HU.
         size: Side of the window in pixels, odd.
-        reach: How far from the middle pixel another may be, in noise standard
-            deviations.
-        fewest: A pixel is a spike if no more than so many are like it, itself counted.
+        reach: Largest difference of a similar pixel, in noise standard deviations.
+        fewest: A pixel is a spike if at most this many are similar, itself included.
         noise_sd: Standard deviation of the noise in HU; None estimates it.
 
     Reference:
@@ -76,6 +75,6 @@ def sigma(
 
 
 def _shifted(padded, row: int, column: int, radius: int, shape) -> np.ndarray:
-    """The image moved by some pixels, out of its padded version."""
+    """Returns the image shifted by some pixels, from its padded version."""
     top, left = radius + row, radius + column
     return padded[top : top + shape[0], left : left + shape[1]]

@@ -22,15 +22,14 @@ class Filter:
 
     Attributes:
         name: The key in the registry.
-        title: What it is.
+        title: A short description.
         function: Filters one float32 (rows, columns) image in HU.
         parameters: Keyword arguments of the function.
-        grid: Values of each parameter among which tuning chooses.
-        meanings: What each parameter is, with its unit.
-        least: The smallest value of each parameter that makes sense; 0 where nothing
-            is said.
-        hu_preserving: Whether the output is HU. What is not is for display: `clahe`
-            and `outline` are refused where HU are expected.
+        grid: Values of each parameter to try in tuning.
+        meanings: Description of each parameter, with its unit.
+        least: Smallest valid value of each parameter; 0 if not listed.
+        hu_preserving: Whether the output is in HU. `clahe` and `outline` are for
+            display only and are refused where HU are expected.
 
     Example:
         >>> get("median", size=3)(np.zeros((8, 8))).shape
@@ -62,17 +61,17 @@ class Filter:
         return np.where(image < hu.FLOOR_HU, image, filtered).astype(np.float32)
 
     def with_parameters(self, **parameters: float | None) -> Filter:
-        """The same filter with some parameters replaced.
+        """Returns the same filter with some parameters replaced.
 
         Raises:
-            CtKerasError: CTK-E000, for a parameter that it does not have, or a value
-                that is too small or not finite.
+            CtKerasError: CTK-E000 for an unknown parameter, or a value that is too
+                small or not finite.
         """
         unknown = set(parameters) - set(self.parameters)
         if unknown:
             raise CtKerasError(
                 "CTK-E000",
-                f"the {self.name} filter has no such parameter",
+                f"unknown parameter of the {self.name} filter",
                 received=", ".join(sorted(unknown)),
                 expected=", ".join(self.parameters) or "no parameters",
             )
@@ -81,7 +80,7 @@ class Filter:
             if value is not None and not least <= value < np.inf:
                 raise CtKerasError(
                     "CTK-E000",
-                    f"impossible {name} of the {self.name} filter",
+                    f"invalid {name} of the {self.name} filter",
                     received=value,
                     expected=f"at least {least}: {self.meanings.get(name, name)}",
                 )
@@ -92,8 +91,8 @@ def list_filters(*, hu_preserving: bool | None = True) -> list[str]:
     """Returns names of filters.
 
     Args:
-        hu_preserving: True for the denoisers, False for those that are for display
-            only, None for both.
+        hu_preserving: True for denoisers, False for filters for display only, None for
+            both.
     """
     return [
         entry.name
@@ -103,11 +102,11 @@ def list_filters(*, hu_preserving: bool | None = True) -> list[str]:
 
 
 def get(name: str, /, **parameters: float | None) -> Filter:
-    """Returns a filter; see its `hu_preserving` for whether it gives HU.
+    """Returns a filter; its `hu_preserving` says whether its output is in HU.
 
     Args:
         name: One of `list_filters(hu_preserving=None)`.
-        **parameters: Instead of the defaults.
+        **parameters: Values that replace the defaults.
 
     Returns:
         A callable on HU.
@@ -119,20 +118,20 @@ def get(name: str, /, **parameters: float | None) -> Filter:
 
 
 def get_denoiser(name: str, /, **parameters: float | None) -> Filter:
-    """Returns a filter from HU to HU, for all that writes or measures HU.
+    """Returns a filter from HU to HU, for callers that write or measure HU.
 
     Raises:
-        CtKerasError: CTK-E000 for one that is for display only; else as `get`.
+        CtKerasError: CTK-E000 for a filter for display only; otherwise as `get`.
     """
     return require_hu(get(name, **parameters))
 
 
 def require_hu(chosen: Filter) -> Filter:
-    """Returns the filter, or refuses it where its output is not in HU (CTK-E000)."""
+    """Returns the filter, or refuses it if its output is not in HU (CTK-E000)."""
     if not chosen.hu_preserving:
         raise CtKerasError(
             "CTK-E000",
-            f"the {chosen.name} filter is for display only, its output is not in HU",
+            f"the {chosen.name} filter is for display only; its output is not in HU",
             received=chosen.name,
             expected=", ".join(list_filters()),
             fix=f'ct_keras.filters.get("{chosen.name}")(hu) gives an image to look at',
@@ -141,7 +140,7 @@ def require_hu(chosen: Filter) -> Filter:
 
 
 def _catalogue() -> Registry[Filter]:
-    # Here, so that names and errors of other rooms do not wait for OpenCV and SciPy.
+    # Imported here, so that listing names and errors does not load OpenCV and SciPy.
     from ct_keras.filters.catalogue import FILTERS
 
     return FILTERS

@@ -1,4 +1,4 @@
-"""Averages over a fixed window, and over pixels whose surroundings look alike."""
+"""Averages over a fixed window, and over pixels with similar surroundings."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from ct_keras.filters.windows import odd
 
 
 def mean(image: np.ndarray, size: int, *, valid: bool = False) -> np.ndarray:
-    """Takes the mean of a square window, borders mirrored.
+    """Returns the mean of a square window; borders are mirrored.
 
     Args:
         image: (rows, columns), HU.
@@ -25,7 +25,7 @@ def mean(image: np.ndarray, size: int, *, valid: bool = False) -> np.ndarray:
 
 
 def gaussian(image: np.ndarray, sigma: float) -> np.ndarray:
-    """Convolves with a normalised Gaussian, cut at 4 sigma, borders mirrored.
+    """Convolves with a normalised Gaussian, truncated at 4 sigma; mirrored borders.
 
     Args:
         image: float32 (rows, columns), HU.
@@ -36,7 +36,7 @@ def gaussian(image: np.ndarray, sigma: float) -> np.ndarray:
 
 
 def gaussian_radius(sigma: float) -> int:
-    """Returns how many pixels on either side a Gaussian of this deviation reaches."""
+    """Returns the radius in pixels of the kernel of `gaussian`."""
     return int(np.ceil(4 * sigma))
 
 
@@ -47,13 +47,14 @@ def nlm(
     patch_distance: int,
     noise_sd: float | None = None,
 ) -> np.ndarray:
-    """Averages pixels whose surroundings look alike.
+    """Averages pixels with similar surroundings (non-local means).
 
     Args:
         image: float32 (rows, columns), HU.
-        h: How different patches may be, in noise standard deviations.
+        h: Filter strength: patch difference at which weights decay, in noise standard
+            deviations.
         patch_size: Side of a patch in pixels.
-        patch_distance: How far to look, in pixels.
+        patch_distance: Radius of the search window in pixels.
         noise_sd: Standard deviation of the noise in HU; None estimates it.
 
     Reference:

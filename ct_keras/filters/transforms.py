@@ -1,4 +1,4 @@
-"""Transforms of a few samples as matrices, for the blocks and groups of BM3D."""
+"""Short orthogonal and wavelet transforms as matrices, for BM3D."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ def haar_matrix(size: int) -> np.ndarray:
 def bior_matrix(size: int) -> np.ndarray:
     """The biorthogonal spline wavelet 1.5, periodic: (size, size), a power of two.
 
-    Rows analyse, each with unit norm, so that white noise has the same deviation in
-    all coefficients.
+    The rows are the analysis filters, each with unit norm, so that white noise has the
+    same standard deviation in all coefficients.
 
     Reference:
         Cohen, Daubechies, Feauveau 1992, https://doi.org/10.1002/cpa.3160450502
@@ -43,7 +43,7 @@ def bior_matrix(size: int) -> np.ndarray:
 
 
 def _decimated(taps: np.ndarray, length: int, first: int) -> np.ndarray:
-    """A periodic filter that keeps every second sample: (length / 2, length)."""
+    """A periodic filter with decimation by two: (length / 2, length)."""
     matrix = np.zeros((length // 2, length))
     for row in range(length // 2):
         for index, tap in enumerate(taps):

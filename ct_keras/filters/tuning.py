@@ -1,4 +1,4 @@
-"""Chooses a filter's parameters on validation pairs, so that comparisons are fair."""
+"""Tunes a filter's parameters on validation pairs, for fair comparisons."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ if TYPE_CHECKING:  # reading records needs TensorFlow, filtering does not
 def tune(
     chosen: Filter, pairs: Sequence[SlicePair], *, progress: bool = False
 ) -> Filter:
-    """Returns the filter with the parameters of its grid that fit the pairs best.
+    """Returns the filter with the parameters of its grid that give the least error.
 
-    The measure is the root mean square error in HU, averaged over slices.
+    The error is the root mean square error in HU, averaged over slices.
 
     Args:
         chosen: From `ct_keras.filters.get`.
         pairs: Slice pairs of a validation split, never of the test split.
-        progress: Show a bar.
+        progress: Show a progress bar.
 
     Raises:
-        CtKerasError: CTK-E084, if there are no pairs; CTK-E000 for a filter that is for
-            display only.
+        CtKerasError: CTK-E084, if there are no pairs; CTK-E000 for a filter for display
+            only.
     """
     require_hu(chosen)
     if not pairs:

@@ -10,10 +10,10 @@ from ct_keras.errors import CtKerasError
 from ct_keras.filters.noise import given_or_estimated
 
 #: Symlet with four vanishing moments; Daubechies 1992, Ten Lectures on Wavelets, table
-#: 6.3. Of it and its mirror image, which serve equally, the one that correlates.
+#: 6.3. Its mirror image is equally valid; this is the one for correlation.
 _ANALYSIS, _SYNTHESIS = np.split(np.array(pywt.Wavelet("sym4").filter_bank), 2)
 SYMLET = pywt.Wavelet("sym4_mirrored", [*_SYNTHESIS, *_ANALYSIS])
-_WINDOW = 7  # pixels over which the signal's variance is taken to be the same
+_WINDOW = 7  # pixels over which the signal's variance is assumed constant
 _MOST_LEVELS = 8
 
 
@@ -23,16 +23,15 @@ def wavelet(
     strength: float = 1.0,
     noise_sd: float | None = None,
 ) -> np.ndarray:
-    """Soft thresholds that follow the local variance of each subband.
+    """Soft thresholding, adapted to the local variance of each subband.
 
     The threshold of a coefficient is v^2 / s, with v the noise standard deviation and
-    s that of the signal around it. The transform is not decimated (which is the same as
-    averaging over all shifts), so no blocks appear. Borders are mirrored.
+    s that of the signal around it. The transform is not decimated (equivalent to
+    averaging over all shifts), so there are no block artefacts. Borders are mirrored.
 
     Args:
         image: (rows, columns), HU.
-        levels: How often the low-pass part is split; level n holds details of about
-            2^n pixels.
+        levels: Levels of the decomposition; level n holds details of about 2^n pixels.
         strength: Factor on the noise level.
         noise_sd: Standard deviation of the noise in HU; None estimates it.
 
@@ -47,20 +46,20 @@ def wavelet(
     if not 1 <= levels <= _MOST_LEVELS:
         raise CtKerasError(
             "CTK-E000",
-            "no such wavelet transform",
+            "invalid number of wavelet levels",
             received=f"{levels} levels",
             expected=f"1 to {_MOST_LEVELS}",
         )
     sigma = strength * given_or_estimated(image, noise_sd)
     if sigma == 0:
         return image
-    # As far as all levels reach together, so that opposite borders never touch; and
-    # the transform wants a multiple of its longest step.
+    # Padded by the reach of all levels, so that opposite borders never meet, and to a
+    # multiple of the longest step, which the transform requires.
     step = 2**levels
     margin = (SYMLET.dec_len - 1) * (step - 1) + _WINDOW // 2
     pads = [(margin, margin - (edge + 2 * margin) % -step) for edge in image.shape]
     padded = np.pad(np.asarray(image, np.float32), pads, mode="symmetric")
-    # White noise has in each subband the deviation that it has in the image.
+    # White noise has the same standard deviation in each subband as in the image.
     smooth, *details = pywt.swt2(padded, SYMLET, levels, trim_approx=True)
     shrunk = [tuple(_shrink(band, sigma) for band in bands) for bands in details]
     restored = pywt.iswt2([smooth, *shrunk], SYMLET)

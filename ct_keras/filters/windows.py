@@ -1,4 +1,4 @@
-"""Square windows: their size, checked."""
+"""Checks the size of square windows."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ def odd(size: float) -> int:
     if size != int(size) or size < 1 or size % 2 == 0:
         raise CtKerasError(
             "CTK-E000",
-            "a window needs a middle",
+            "the window has no centre pixel",
             received=f"{size} pixels",
             expected="an odd number of pixels",
         )

@@ -223,7 +223,7 @@ def test_what_does_not_exist_is_refused():
     ],
 )
 def test_impossible_parameters_are_refused(name, parameters):
-    with pytest.raises(CtKerasError, match="CTK-E000 impossible") as refusal:
+    with pytest.raises(CtKerasError, match="CTK-E000 invalid") as refusal:
         filters.get(name, **parameters)
     assert next(iter(parameters)) in str(refusal.value)
 
