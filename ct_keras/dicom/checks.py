@@ -1,4 +1,4 @@
-"""What one header must say before its pixels are touched, and how much is read."""
+"""Checks of one header before its pixels are read, and the limits of a scan."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ RESCALE_TYPES = frozenset(
     {"OD", "%", "US", "MGML", "Z_EFF", "ED", "EDW", "HU_MOD", "PCT", "CM2", "MM", "PTH"}
 )
 
-#: What begins the value of ImageType that names a localizer, scout or projection.
+#: Prefixes of the ImageType value of a localizer, scout or projection image.
 _LOCALIZER = re.compile("LOCALI[SZ]ER|SCOUT|PROJECTION|TOPOGRAM|SCANOGRAM|SURVIEW")
 #: RescaleType of Hounsfield units, letters only; two spellings are in use on scanners.
 _HOUNSFIELD = re.compile("HU|HOUND?SFIELD.*")
@@ -39,16 +39,16 @@ _LAYOUT = ("BitsAllocated", "BitsStored", "HighBit", "PixelRepresentation")
 
 @dataclass(frozen=True)
 class Limits:
-    """Bounds of a scan, so that a hostile or mistaken folder stays harmless.
+    """Limits of a scan, as a protection against malicious or mistakenly chosen folders.
 
     Attributes:
-        min_matrix: Fewest rows or columns of an image.
-        max_matrix: Most rows or columns of an image.
-        max_file_bytes: Most pixel bytes of one file.
-        max_series_bytes: Most pixel bytes of one series.
-        max_header_bytes: Most bytes of a file before its pixels.
-        max_files: Most files in one scan.
-        max_depth: Deepest folder below the one that is scanned.
+        min_matrix: Minimum number of rows or columns of an image.
+        max_matrix: Maximum number of rows or columns of an image.
+        max_file_bytes: Maximum number of pixel bytes in one file.
+        max_series_bytes: Maximum number of pixel bytes in one series.
+        max_header_bytes: Maximum number of bytes before the pixels of a file.
+        max_files: Maximum number of files in one scan.
+        max_depth: Maximum depth of subfolders below the scanned folder.
     """
 
     min_matrix: int = 64
@@ -80,7 +80,7 @@ def check_syntax(syntax: str, file_number: int) -> None:
 
 
 def _syntax_name(syntax: str) -> str:
-    """Name and UID; a UID outside the standard's own list is not repeated."""
+    """Name and UID; a UID that the standard does not list is not shown."""
     if not re.fullmatch(r"1\.2\.840\.10008\.1\.2(\.\d{1,3}){0,2}", syntax):
         return "an unknown transfer syntax"
     name = UID(syntax).name
@@ -88,12 +88,12 @@ def _syntax_name(syntax: str) -> str:
 
 
 def check_header(dataset: Dataset, file_number: int, limits: Limits) -> None:
-    """Refuses a CT header that cannot give Hounsfield units.
+    """Refuses a CT header from which Hounsfield units cannot be computed.
 
     Args:
         dataset: The header, without pixels.
         file_number: The 1-based number of the file in the scan.
-        limits: Bounds of the image size.
+        limits: Limits of the image size.
 
     Raises:
         CtKerasError: CTK-E007, E040, E041, E042, E046, E047 or E048.
@@ -108,7 +108,7 @@ def check_header(dataset: Dataset, file_number: int, limits: Limits) -> None:
 
 
 def check_frames(dataset: Dataset, file_number: int) -> None:
-    """Refuses Enhanced CT and other images of several frames (CTK-E048)."""
+    """Refuses Enhanced CT and other multi-frame images (CTK-E048)."""
     frames = integer(dataset, "NumberOfFrames")
     enhanced = text(dataset, "SOPClassUID") in (ENHANCED_CT, LEGACY_ENHANCED_CT)
     if enhanced or (frames or 1) > 1:
@@ -128,7 +128,7 @@ def _check_size(dataset: Dataset, file_number: int, limits: Limits) -> None:
             "CTK-E041",
             f"image matrix {rows}x{columns} is outside {low}..{high}",
             received=f"file #{file_number}",
-            fix="pass other limits if that is right",
+            fix="pass other limits if this size is correct",
         )
     if rows * columns * 2 > limits.max_file_bytes:
         raise CtKerasError(

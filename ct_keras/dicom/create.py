@@ -1,4 +1,4 @@
-"""A new CT series that no scanner made: phantoms and other synthetic images."""
+"""New CT series from synthetic images, such as phantoms."""
 
 from __future__ import annotations
 
@@ -43,9 +43,9 @@ def create_series(
 ) -> None:
     """Writes synthetic images as a CT series that readers and validators accept.
 
-    The header says in ImageType, Manufacturer, ImageComments and SyntheticData that no
-    patient and no scanner is behind it. Series of one `patient_id` and `seed_uid` share
-    study and frame of reference. Slices ascend towards the head.
+    ImageType, Manufacturer, ImageComments and SyntheticData mark the series as
+    synthetic. Series with the same `patient_id` and `seed_uid` share a study and a
+    frame of reference. Slices are ordered from feet to head.
 
     Args:
         hu: (slices, rows, columns) in HU.
@@ -56,22 +56,23 @@ def create_series(
         patient_name: PatientName; ``PHANTOM^0007`` by default for ``PHANTOM-0007``.
         kernel: ConvolutionKernel.
         kvp: Tube voltage in kV.
-        exposure_mas: Tube current times exposure time in mAs, where there is one.
+        exposure_mas: Tube current times exposure time in mAs, or None.
         body_part: BodyPartExamined, such as ``CHEST``.
         intercept: RescaleIntercept; the slope is 1.
         series_number: SeriesNumber.
-        seed_uid: Enters every UID.
+        seed_uid: Text from which all UIDs are derived.
         overwrite: Replace a folder that has content.
 
     Raises:
-        CtKerasError: CTK-E000, a wrong shape; CTK-E044, values that no int16 can hold;
-            CTK-E070, not finite; CTK-E071 or E073, if it cannot be written.
+        CtKerasError: CTK-E000, wrong shape; CTK-E044, values that do not fit int16;
+            CTK-E070, values that are not finite; CTK-E071 or E073, if the series cannot
+            be written.
     """
     hu = np.asarray(hu)
     if hu.ndim != 3 or min(hu.shape[1:]) < 2 or not len(hu) or len(spacing_mm) != 3:
         raise CtKerasError(
             "CTK-E000",
-            "a series needs slices, rows and columns, and three spacings",
+            "a series needs slices, rows and columns, and one spacing for each",
             received=f"shape {hu.shape}, {len(spacing_mm)} spacings",
         )
     digests = [_digest(index, image, intercept) for index, image in enumerate(hu)]
@@ -102,7 +103,7 @@ def create_series(
 def _stored(slice_index: int, hu: np.ndarray, intercept: float) -> np.ndarray:
     """Returns one slice as stored values, little-endian int16."""
     if not np.isfinite(hu).all():
-        raise CtKerasError("CTK-E070", f"slice {slice_index + 1}: not finite")
+        raise CtKerasError("CTK-E070", f"slice {slice_index + 1} is not finite")
     stored = to_stored(hu, 1.0, intercept)
     if stored.min() < _LOWEST or stored.max() > _HIGHEST:
         raise CtKerasError(
@@ -149,7 +150,7 @@ def _add_acquisition(
     body_part: str | None,
 ) -> None:
     dataset.Modality = "CT"
-    # SECONDARY: made by a program, not by an examination.
+    # SECONDARY: created after the examination, here by a program.
     dataset.ImageType = ["DERIVED", "SECONDARY", "AXIAL"]
     dataset.SyntheticData = "YES"
     dataset.DerivationDescription = f"Computed phantom; ct_keras {__version__}"

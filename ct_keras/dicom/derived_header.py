@@ -29,7 +29,7 @@ from ct_keras.dicom.values import integer, text, values
 
 IMPLEMENTATION_VERSION_NAME = f"CTKERAS_{__version__.replace('.', '_')}"[:16]
 _LARGEST_IS = 2**31 - 1
-#: What would be untrue of new pixels, or hides what nobody can check.
+#: Elements that would be wrong for the new pixels or cannot be verified.
 _DROPPED = (
     "DigitalSignaturesSequence",
     "MACParametersSequence",
@@ -79,13 +79,13 @@ class PixelFormat:
 
 @dataclass(frozen=True)
 class SliceIdentity:
-    """What is new about one slice.
+    """UIDs, sources and creation time of one derived slice.
 
     Attributes:
         sop_instance_uid: Of this slice.
         series_uid: Of the derived series.
-        used: The source slices that entered it.
-        moment: When it was made.
+        used: The source slices it was computed from.
+        moment: Creation time.
     """
 
     sop_instance_uid: str
@@ -109,8 +109,8 @@ def derive_header(
         derivation: How the pixels were made.
         identity: UIDs, sources and time.
         pixel_format: How the new pixels are stored.
-        keep_equipment: Leave the scanner at the top level, for programs that look for
-            it there.
+        keep_equipment: Keep the scanner attributes at the top level, for programs that
+            read them there.
     """
     drop_private(header)
     _drop_stale(header)
@@ -130,7 +130,7 @@ def derive_header(
 
 
 def file_meta(sop_instance_uid: str) -> FileMetaDataset:
-    """Returns the file meta information of a CT image that we write."""
+    """Returns the file meta information of a derived CT image."""
     meta = FileMetaDataset()
     meta.FileMetaInformationVersion = b"\x00\x01"
     meta.MediaStorageSOPClassUID = CT_IMAGE
@@ -152,7 +152,7 @@ def drop_private(dataset: Dataset) -> None:
 
 
 def _may_be_sequence(dataset: Dataset, tag: BaseTag) -> bool:
-    """Whether an element is worth decoding to look into it."""
+    """Whether an element may be a sequence and must be decoded."""
     vr = dataset.get_item(tag).VR
     if vr is None:
         try:
@@ -167,7 +167,7 @@ def _drop_stale(header: Dataset) -> None:
         header.pop(keyword, None)
     tags = list(header.keys())
     for group in {tag.group for tag in tags if 0x6000 <= tag.group <= 0x60FF}:
-        if (group, 0x3000) not in header:  # it lived in the high bits of the pixels
+        if (group, 0x3000) not in header:  # embedded in the high bits of the pixels
             for tag in tags:
                 if tag.group == group:
                     del header[tag]
@@ -194,7 +194,7 @@ def _describe(header: Dataset, derivation: Derivation, identity: SliceIdentity) 
 
 
 def _image_type(header: Dataset) -> list[str]:
-    """DERIVED, SECONDARY, then what the source says from value 3 on."""
+    """DERIVED, SECONDARY, then the values of the source from the third on."""
     rest = [str(value) for value in values(header, "ImageType")][2:]
     if not rest and _is_axial(header):
         rest = ["AXIAL"]

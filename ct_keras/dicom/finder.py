@@ -1,4 +1,4 @@
-"""Which CT series lie in a folder."""
+"""Finds and reads the CT series in a folder."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ _SERIES_READ_AHEAD = 16
 
 @dataclass(frozen=True)
 class Refusal:
-    """A series, or a file that names no series, that cannot be used.
+    """A series, or a file of unknown series, that cannot be used.
 
     Attributes:
-        error: Why.
-        files: How many files it concerns.
-        whole_series: False for a file that could belong to any series.
+        error: The reason.
+        files: Number of files concerned.
+        whole_series: False for a file of unknown series.
     """
 
     error: CtKerasError
@@ -41,13 +41,13 @@ class Refusal:
 
 @dataclass
 class Scan:
-    """Everything that a look at one folder brought up.
+    """The result of scanning one folder.
 
     Attributes:
         series: The usable CT series.
-        refusals: What cannot be used, and why.
-        findings: What concerns the folder and not one series.
-        files: How many files were looked at.
+        refusals: The series and files that cannot be used.
+        findings: Findings about the folder as a whole.
+        files: Number of files scanned.
     """
 
     series: list[Series] = field(default_factory=list)
@@ -65,8 +65,9 @@ def find_series(
 ) -> list[Series]:
     """Finds every usable CT series in a folder and the folders below it.
 
-    Headers only are read, and a few slices to see whether the values are HU. A series
-    that is refused beside usable ones is told as CTK-W030 in their findings.
+    Only headers are read, and the pixels of a few slices to check that the values are
+    HU. If usable series are found too, a refused series appears in their findings as
+    CTK-W030.
 
     Args:
         folder: A folder, or one file.
@@ -79,8 +80,8 @@ def find_series(
 
     Raises:
         CtKerasError: CTK-E001, no CT image; CTK-E020, only another modality; CTK-E002,
-            E003 or E005, a file that could belong to any series; or the refusal of the
-            first series, if none is usable.
+            E003 or E005, a file of unknown series; or the refusal of the first series,
+            if none is usable.
     """
     scan = scan_folder(folder, progress=progress, force_hu=force_hu, limits=limits)
     for refusal in scan.refusals:
@@ -106,14 +107,14 @@ def read_series(
 
     Args:
         folder: A folder, or one file.
-        series: Which one, if there are several: its SeriesInstanceUID or its number as
-            `find_series` lists them, from 1.
+        series: Which series to read if there are several: its SeriesInstanceUID, or its
+            1-based number in the order of `find_series`.
         force_hu: Accept values that do not look like HU (CTK-E044).
         limits: Bounds of what is read.
 
     Raises:
         CtKerasError: CTK-E030, if there are several and none is chosen, or if the
-            chosen one is not there; else as `find_series`.
+            chosen one is not found; otherwise as `find_series`.
     """
     found = find_series(folder, force_hu=force_hu, limits=limits)
     if series is None and len(found) == 1:
@@ -125,13 +126,13 @@ def read_series(
     ]
     if len(chosen) == 1:
         return chosen[0]
-    problem = "one is needed" if series is None else "not the chosen one"
+    problem = "exactly one is needed" if series is None else "not the chosen one"
     raise CtKerasError(
         "CTK-E030",
         f"found {len(found)} CT series; {problem}",
         expected=f"a SeriesInstanceUID or a number from 1 to {len(found)}",
-        fix="give a folder that holds one alone, or choose it: series=NUMBER (--series "
-        "of denoise and simulate); ct-keras inspect lists them",
+        fix="give a folder with one series only, or choose one: series=NUMBER "
+        "(--series of denoise and simulate); ct-keras inspect lists them",
     )
 
 
@@ -142,7 +143,7 @@ def scan_folder(
     force_hu: bool = False,
     limits: Limits = DEFAULT_LIMITS,
 ) -> Scan:
-    """Looks at every file below a folder.
+    """Scans every file below a folder.
 
     Args:
         folder: A folder, or one file.
@@ -172,7 +173,7 @@ def scan_folder(
         counts[Kind.LOCALIZER] += _add_series(scan, files, limits, force_hu=force_hu)
     scan.findings += count_findings(scan.files, counts)
     if len(scan.series) > 1:
-        text = f"found {len(scan.series)} CT series; they stay apart"
+        text = f"found {len(scan.series)} CT series; each is processed separately"
         scan.findings.append(Finding("CTK-I030", text))
     if not scan.series and not scan.refusals:
         scan.refusals.append(Refusal(nothing_found(scan.files, modality), scan.files))
@@ -219,7 +220,7 @@ def _check_size(series: Series, limits: Limits) -> None:
     if needed > limits.max_series_bytes:
         raise CtKerasError(
             "CTK-E041",
-            f"series needs {needed / 2**30:.1f} GiB, "
+            f"series needs {needed / 2**30:.1f} GiB of memory, "
             f"limit {limits.max_series_bytes / 2**30:g} GiB",
         )
 
@@ -230,16 +231,16 @@ def _check_values(series: Series, *, read_ahead: bool) -> None:
 
 
 def count_findings(files: int, counts: Counter) -> Iterator[Finding]:
-    """What was skipped or odd in a folder, by kind of file.
+    """Findings about skipped and unusual files of a folder.
 
     Args:
-        files: How many files were looked at.
-        counts: How many of each kind, and of files with oddities.
+        files: Number of files scanned.
+        counts: Number of files of each kind and of files with anomalies.
     """
     texts = (
         (Kind.FOREIGN, "CTK-W001", f"skipped {{}} of {files} files: not DICOM"),
         (Kind.LINK, "CTK-W005", f"skipped {{}} of {files} files: links"),
-        ("odd values", "CTK-W007", "{} files hold values that break DICOM's rules"),
+        ("odd values", "CTK-W007", "{} files hold values that violate the standard"),
         ("extra bytes", "CTK-W003", "{} files have pixel bytes beyond the image"),
         (
             Kind.OTHER,
@@ -266,9 +267,9 @@ def nothing_found(files: int, modality: str | None) -> CtKerasError:
 
 
 def list_files(folder: Path, limits: Limits) -> list[Path]:
-    """Lists what lies below a folder, or the one file that is given.
+    """Lists the files below a folder, or the given file.
 
-    Unfinished output of this package, and its markers, are left out.
+    Unfinished output of ct_keras and its marker files are left out.
 
     Raises:
         CtKerasError: CTK-E005, if the folder cannot be read; CTK-E006, too many files

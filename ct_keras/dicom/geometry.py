@@ -1,8 +1,8 @@
-"""Order and spacing of the slices of one stack, and what is odd about them.
+"""Order and spacing of the slices of one stack, and irregularities.
 
 A stack is sorted by the projection of ImagePositionPatient on row x column; for axial
-images that is feet to head. Its spacing is the difference of positions, never a
-thickness or spacing tag. Oddities are findings; `require_volume` turns those that
+images that is feet to head. Its spacing is the distance between positions, never a
+thickness or spacing tag. Irregularities are findings; `require_volume` turns those that
 matter to a 2.5-D or 3-D network into refusals.
 """
 
@@ -17,7 +17,7 @@ import numpy as np
 from ct_keras.dicom.sources import SourceSlice
 from ct_keras.errors import CtKerasError, Finding
 
-#: Two slices nearer than this lie at the same position.
+#: Slices closer than this are at the same position.
 SAME_POSITION_MM = 0.01
 TILT_DEGREES = 0.5
 #: A gap is uneven beyond the larger of these two.
@@ -27,13 +27,13 @@ GAP_SHARE = 0.02
 
 @dataclass(frozen=True)
 class Geometry:
-    """Where the slices of one stack lie.
+    """Order and spacing of the slices of one stack.
 
     Attributes:
         order: Indices that sort the slices.
-        spacing_mm: (slice, row, column); NaN where nothing tells.
+        spacing_mm: (slice, row, column); NaN where unknown.
         tilt_degrees: Angle between the stacking direction and the slice normal.
-        findings: What is odd, in the order of the checks.
+        findings: Irregularities, in the order of the checks.
     """
 
     order: tuple[int, ...]
@@ -56,7 +56,8 @@ def has_positions(sources: Sequence[SourceSlice]) -> bool:
 def heights(sources: Sequence[SourceSlice]) -> np.ndarray | None:
     """Returns the height of each slice along the stack in mm.
 
-    From positions where all slices have one, else from SliceLocation, else None.
+    Computed from positions if all slices have one, otherwise from SliceLocation; None
+    without either.
     """
     if has_positions(sources):
         normal = slice_normal(sources[0].orientation)
@@ -146,7 +147,7 @@ def _tilt(sources: Sequence[SourceSlice], order: Sequence[int]) -> float:
 
 
 def _tagged_spacing(sources: Sequence[SourceSlice]) -> float:
-    """SliceThickness for stacks whose positions say nothing, else NaN."""
+    """SliceThickness, for stacks without usable positions, or NaN."""
     thickness = sources[0].thickness_mm
     return thickness if thickness and thickness > 0 else math.nan
 
@@ -164,7 +165,7 @@ def _tag_findings(
             text = "SliceThickness is missing; positions are used"
         return [Finding("CTK-I038", text)]
     if not measured and math.isnan(slice_mm):
-        return [Finding("CTK-I038", "no tag and no position tells the slice spacing")]
+        return [Finding("CTK-I038", "unknown slice spacing: no tag, no positions")]
     return []
 
 

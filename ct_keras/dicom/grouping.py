@@ -1,8 +1,8 @@
-"""From scanned slices of one SeriesInstanceUID to stacks that can be processed.
+"""Splits the slices of one SeriesInstanceUID into stacks that can be processed.
 
 One series may hold several stacks: two orientations, two tube voltages, several phases
-at the same positions. Each becomes a stack of its own. What cannot be told apart, or
-should never lie in one series, is refused.
+at the same positions. Each becomes a separate stack. Slices that cannot be separated,
+or that never belong in one series, are refused.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from ct_keras.dicom.sources import SourceSlice
 from ct_keras.errors import CtKerasError, Finding
 
 ORIENTATION_TOLERANCE = 1e-3
-#: A smaller group of another orientation is a localizer.
+#: A smaller group with a different orientation is taken as a localizer.
 SMALLEST_STACK = 4
 
 Stack = list[SourceSlice]
@@ -72,7 +72,7 @@ def _refuse_mixed_patients(sources: Stack) -> None:
             raise CtKerasError(
                 "CTK-E051",
                 f"one series mixes {count} {what}",
-                fix="put each patient in a folder of its own, with its own series",
+                fix="put each patient in a separate folder with a separate series UID",
             )
 
 
@@ -94,7 +94,7 @@ def _refuse_mixed_images(stack: Stack) -> None:
                 "CTK-E035",
                 f"one stack mixes {count} {what}",
                 received=received,
-                fix="split the series, one reconstruction each",
+                fix="split it into one series per reconstruction",
             )
 
 
@@ -133,7 +133,7 @@ def _same_orientation(first: SourceSlice, second: SourceSlice) -> bool:
 
 
 def _split_by_acquisition(stacks: list[Stack]) -> tuple[list[Stack], list[str]]:
-    """Splits by tube voltage and slice thickness, and names what was split."""
+    """Splits by tube voltage and slice thickness; returns the names of both if used."""
     split = []
     keys: dict[str, Callable[[SourceSlice], object]] = {
         "kVp": lambda source: source.kvp,
@@ -159,7 +159,7 @@ def _group(stack: Stack, key: Callable[[SourceSlice], object]) -> list[Stack]:
 
 
 def _places(stack: Stack) -> list[Stack]:
-    """Groups slices that lie at one position, or claim the same instance UID."""
+    """Groups slices at the same position or with the same SOPInstanceUID."""
     if not has_positions(stack):
         return _group(stack, lambda source: source.sop_instance_uid)
     normal = slice_normal(stack[0].orientation)
@@ -176,7 +176,7 @@ def _places(stack: Stack) -> list[Stack]:
 
 
 def drop_duplicates(stack: Stack) -> tuple[Stack, int]:
-    """Leaves out slices that repeat position, pixels and rescale of another one."""
+    """Removes slices with the same position, pixels and rescale as another one."""
     kept = []
     for place in _places(stack):
         images: list[tuple[SourceSlice, np.ndarray]] = []
@@ -197,7 +197,7 @@ def split_phases(stack: Stack) -> list[Stack]:
     """Splits a stack in which one position holds several different images.
 
     Raises:
-        CtKerasError: CTK-E031, if no tag tells them apart.
+        CtKerasError: CTK-E031, if no tag distinguishes them.
     """
     crowded = [place for place in _places(stack) if len(place) > 1]
     if not crowded:
@@ -214,6 +214,6 @@ def split_phases(stack: Stack) -> list[Stack]:
         "CTK-E031",
         f"{largest} different images at the same position",
         expected="an acquisition number, temporal position, echo, image type or kVp "
-        "that tells them apart",
-        fix="put each phase in a folder of its own, with its own series UID",
+        "that distinguishes them",
+        fix="put each phase in a separate folder with a separate series UID",
     )

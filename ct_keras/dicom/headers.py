@@ -1,8 +1,7 @@
-"""One file: is it a CT image, and what does its header say?
+"""Scans one file: whether it is a CT image, and its header.
 
 Cheap checks come first: kind of file, magic, file meta, then the header up to the
-pixels. Whatever a file contains, the answer is a `ScannedFile`, never a foreign
-exception.
+pixels. Any content gives a `ScannedFile`; exceptions of pydicom never escape.
 """
 
 from __future__ import annotations
@@ -28,7 +27,7 @@ from ct_keras.dicom.sources import SourceSlice, source_slice
 from ct_keras.dicom.values import integer, quiet_pydicom, term, text
 from ct_keras.errors import CtKerasError
 
-#: What a scan reads of a header.
+#: The header elements that a scan reads.
 SCAN_TAGS = [
     "SOPClassUID",
     "SOPInstanceUID",
@@ -82,7 +81,7 @@ class Kind(Enum):
 
     CT = "CT image"
     LOCALIZER = "localizer"
-    OTHER = "DICOM, but no CT image"
+    OTHER = "DICOM, but not a CT image"
     DIRECTORY = "DICOMDIR"
     FOREIGN = "not DICOM"
     LINK = "link"
@@ -91,15 +90,15 @@ class Kind(Enum):
 
 @dataclass(frozen=True, slots=True)
 class ScannedFile:
-    """The outcome of looking at one file.
+    """The result of scanning one file.
 
     Attributes:
         kind: What it is.
         source: The slice, for a CT image that can be read.
-        series_uid: The series it claims, where known.
-        error: Why it is refused, for a CT image or a broken file.
+        series_uid: Its SeriesInstanceUID, if known.
+        error: The reason for refusing a CT image or a broken file.
         modality: Its modality, for other DICOM objects.
-        odd_values: Header values that break the rules of DICOM.
+        odd_values: Number of header values that violate the DICOM standard.
         extra_bytes: Pixel bytes beyond the image.
     """
 
@@ -113,7 +112,7 @@ class ScannedFile:
 
 
 def scan_file(path: Path, file_number: int, limits: Limits) -> ScannedFile:
-    """Looks at one file without following links or reading its pixels."""
+    """Scans one file without following links or reading its pixels."""
     unreadable = CtKerasError("CTK-E005", f"cannot read file #{file_number}")
     try:
         status = os.lstat(path)
@@ -142,7 +141,7 @@ def scan_file(path: Path, file_number: int, limits: Limits) -> ScannedFile:
 
 
 def _without_magic(start: bytes, file_number: int) -> ScannedFile:
-    """Tells a DICOM stream without preamble from any other file."""
+    """Distinguishes a DICOM stream without preamble from any other file."""
     group, element, vr = struct.unpack_from("<HH2s", start.ljust(8, b"\0"))
     early = group in (0x0002, 0x0008) and element <= 0x0018
     if early and (vr.isalpha() or vr[1:] == b"\0"):
@@ -166,7 +165,7 @@ def _scan_dicom(
         if meta_class == MediaStorageDirectoryStorage:
             return ScannedFile(Kind.DIRECTORY)
         syntax = str(meta.get("TransferSyntaxUID", ""))
-        if syntax.endswith("1.2.1.99"):  # would be inflated whole, without bound
+        if syntax.endswith("1.2.1.99"):  # would be inflated as a whole, without limit
             checks.check_syntax(syntax, file_number)
         dataset = dcmread(file, stop_before_pixels=True, specific_tags=SCAN_TAGS)
         if file.tell() > limits.max_header_bytes:
@@ -202,7 +201,7 @@ def _classify(
     file_number: int,
     limits: Limits,
 ) -> ScannedFile:
-    """Tells what a header is, and looks at that of a CT image in detail."""
+    """Classifies a header; checks that of a CT image in detail."""
     sop_class = text(dataset, "SOPClassUID")
     sop_class = sop_class or text(meta, "MediaStorageSOPClassUID")
     if not sop_class:

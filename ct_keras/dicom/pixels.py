@@ -17,7 +17,8 @@ class SlicePixels(NamedTuple):
 
     Attributes:
         stored: int16 or uint16, the values in the file, high bits cleared.
-        hu: float32, HU by the slope and intercept of this slice; padding as it is.
+        hu: float32, HU by the slope and intercept of this slice; padding is converted
+            too.
         padding: bool, True where a pixel holds no measurement.
         header: The bytes of the file before the pixels; see `series.read_header`.
     """
@@ -29,7 +30,7 @@ class SlicePixels(NamedTuple):
 
 
 def read_stored(source: SourceSlice) -> tuple[np.ndarray, bytes]:
-    """Reads the stored pixel values of a slice, and what stands before them.
+    """Reads the stored pixel values of a slice and the bytes before them.
 
     Bits above BitsStored are cleared (unsigned) or made copies of the sign bit.
 
@@ -37,8 +38,8 @@ def read_stored(source: SourceSlice) -> tuple[np.ndarray, bytes]:
         int16 or uint16 of shape (rows, columns), and the bytes of the header.
 
     Raises:
-        CtKerasError: CTK-E003, if the file became shorter; CTK-E005, if it cannot be
-            read.
+        CtKerasError: CTK-E003, if the file has become shorter; CTK-E005, if it cannot
+            be read.
     """
     try:
         with open(source.path, "rb") as file:
@@ -68,7 +69,7 @@ def truncated(number: int, received: int, expected: int) -> CtKerasError:
 def stored_to_hu(stored: np.ndarray, slope: float, intercept: float) -> np.ndarray:
     """Returns HU as float32 for stored values of any shape.
 
-    Computed in float64 where float32 could not hold every step exactly.
+    Computed in float64 where float32 cannot represent every step exactly.
     """
     whole = slope == int(slope) and intercept == int(intercept)
     if whole and abs(slope) <= 64 and abs(intercept) < 2**20:
@@ -85,8 +86,8 @@ def find_padding(
 ) -> np.ndarray:
     """Finds the pixels that hold no measurement.
 
-    These are the tagged ones, and untagged ones below -1100 HU that lie outside the
-    circle inscribed in the image or hold the very value of a corner.
+    These are tagged pixels, and untagged pixels below -1100 HU that are outside the
+    circle inscribed in the image or have the same value as one of its corners.
 
     Args:
         stored: Stored values, (rows, columns).

@@ -1,7 +1,7 @@
 """Are the values of a stack Hounsfield units?
 
-`check_hu` refuses what cannot be: readers and conversion ask it of every stack.
-`unlike_hu` tells what no patient looks like: the guards ask it before denoising.
+`check_hu` refuses impossible values: readers and conversion call it for every stack.
+`unlike_hu` detects values that no patient shows: the guards call it before denoising.
 """
 
 from __future__ import annotations
@@ -19,18 +19,18 @@ from ct_keras.metrics.tissues import FAT_TO_SOFT_HU
 AIR_BELOW_HU = -500.0
 LOWEST_HU = -3100.0
 HIGHEST_HU = 32767.0
-#: Metal may be denser, but never fills this share of a slice.
+#: Metal may exceed this value, but never fills this share of a slice.
 DENSE_HU, MOST_DENSE = 4000.0, 0.25
 _SAMPLES = 3
 AIR_PEAK_HU = (-1100.0, -900.0)
 FEWEST_SOFT = 0.01
-#: A larger share of means below the density of air is not due to noise or metal.
+#: A larger share of local means below the density of air is not due to noise or metal.
 MOST_BELOW_AIR = 1e-3
-#: Between lung and fat lie only borders: never so many times more than soft tissue.
+#: Only edges have values between lung and fat: at most this many times the soft tissue.
 BETWEEN_HU = (-500.0, -200.0)
 MOST_BETWEEN = 2.0
 _BIN_HU = 10.0
-#: Noise alone takes single pixels of air below -1100 HU, but hardly means of 5 x 5.
+#: Noise takes single air pixels below -1100 HU, but rarely the mean of 5 x 5 pixels.
 _MEAN_PIXELS = 5
 _AIR_HU = -1000.0
 
@@ -38,16 +38,16 @@ _AIR_HU = -1000.0
 def check_hu(read: Callable[[int], np.ndarray], count: int) -> None:
     """Refuses a stack whose values cannot be Hounsfield units.
 
-    Three slices are looked at; all of them, from the middle outwards, only where no
-    air was found before.
+    Three slices are read. Only if they contain no air, further slices are read, from
+    the middle outwards, until air is found.
 
     Args:
-        read: From the number of a slice to its HU, (rows, columns).
+        read: Function of a slice number that returns HU, (rows, columns).
         count: How many slices there are.
 
     Raises:
-        CtKerasError: CTK-E044, if no pixel lies below -500 HU, more than 1 % of a
-            slice lie outside [-3100, 32767] HU, or more than a quarter above 4000 HU.
+        CtKerasError: CTK-E044, if no pixel is below -500 HU, more than 1 % of a slice
+            are outside [-3100, 32767] HU, or more than a quarter above 4000 HU.
     """
     middle = (count - 1) / 2
     indices = sorted(range(count), key=lambda index: abs(index - middle))
@@ -80,10 +80,10 @@ def _implausible(low: float, high: float, reason: str) -> CtKerasError:
 
 
 def unlike_hu(slices: Sequence[SlicePixels]) -> CtKerasError | None:
-    """Says whether values are unlike Hounsfield units, though not impossible.
+    """Detects values that are possible but do not look like Hounsfield units.
 
-    Looked at are the peak of air, where there is air, what lies below it, and how much
-    soft tissue there is.
+    It checks the histogram peak of air (if there is air), the share of values below air
+    and the share of soft tissue.
 
     Returns:
         The refusal (CTK-E044), None if the values look right.
@@ -97,7 +97,7 @@ def unlike_hu(slices: Sequence[SlicePixels]) -> CtKerasError | None:
         counts, edges = np.histogram(low, np.arange(-1500, -500 + _BIN_HU, _BIN_HU))
         peak = float(edges[np.argmax(counts)] + _BIN_HU / 2)
     air_is_right = peak is not None and AIR_PEAK_HU[0] <= peak <= AIR_PEAK_HU[1]
-    # A field of view inside the body shows lung, or a little gas.
+    # A field of view inside the body contains lung or little gas only.
     little_air = 0 < len(low) < 0.05 * len(values)
     tissue_is_right = soft >= max(
         FEWEST_SOFT, _share(values, BETWEEN_HU) / MOST_BETWEEN
@@ -122,7 +122,7 @@ def _share(values: np.ndarray, ends: tuple[float, float]) -> float:
 
 
 def _below_air(slices: list[SlicePixels]) -> float:
-    """The share of pixels around which the mean is below the density of any gas."""
+    """The share of pixels whose local mean is below the density of any gas."""
     size = (_MEAN_PIXELS, _MEAN_PIXELS)
     below, total = 0, 0
     for pixels in slices:

@@ -1,4 +1,4 @@
-"""Who made a derived series, from what, and how it is told in its headers."""
+"""The origin of a derived series and how its headers record it."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ PROCESSOR_CODE = ("109102", "DCM", "Processing Equipment")
 SOURCE_CODE = ("121322", "DCM", "Source image for image processing operation")
 _LONGEST_DESCRIPTION = 1024
 _LONGEST_LABEL = 64
-#: Namespace of every UID of this package, drawn once at random.
+#: Namespace of all UIDs of this package, generated once at random.
 _NAMESPACE = uuid.UUID("6f4dcb5e-0c0a-4f0e-9d0e-5b9c2a7e1d34")
 _SEPARATOR = "\x1f"
 
@@ -49,7 +49,7 @@ class Derivation:
         model_name: Network or filter, if one was used.
         model_version: Its version.
         weights_sha256: Of the weights that were used.
-        parameters: Whatever else makes the result this one, such as strength or seed.
+        parameters: Everything else that affects the result, such as strength or seed.
         code: (value, scheme, meaning) for DerivationCodeSequence.
         denoises: Whether noise was removed; such a series is not denoised again.
         contribution: ContributionDescription of the processing equipment.
@@ -82,7 +82,7 @@ class Derivation:
 
     @classmethod
     def reconstructed(cls, model_name: str, **details) -> Derivation:
-        """Noise reduction on projections of the image; `details` as for others."""
+        """Noise reduction on reprojections; `details` are other attributes."""
         return cls._without_network(
             "reconstruction from projections of the image",
             "RECONSTRUCTED FROM REPROJECTIONS",
@@ -93,7 +93,7 @@ class Derivation:
 
     @classmethod
     def computed(cls, model_name: str, **details) -> Derivation:
-        """Noise reduction by a function that ct_keras knows nothing about."""
+        """Noise reduction by a user function; `details` are other attributes."""
         return cls._without_network(
             "user function",
             "PROCESSED",
@@ -104,7 +104,7 @@ class Derivation:
 
     @classmethod
     def unchanged(cls, model_name: str, **details) -> Derivation:
-        """The same pixels under new UIDs, for instance as an arm of a comparison."""
+        """The same pixels under new UIDs, for instance as one arm of a reader study."""
         return cls(
             description="Unchanged copy",
             series_label=f"UNCHANGED COPY {NOT_DIAGNOSTIC}",
@@ -146,7 +146,7 @@ class Derivation:
         )
 
     def identity(self) -> str:
-        """Everything that enters the seed of the UIDs, as one JSON text."""
+        """Everything that the UIDs depend on, as one JSON text."""
         parts = {
             "code": self.code,
             "description": self.description,
@@ -158,7 +158,7 @@ class Derivation:
         return json.dumps(parts, sort_keys=True, default=str)
 
     def full_description(self) -> str:
-        """DerivationDescription: what, by what, with what, at most 1024 characters."""
+        """DerivationDescription: method, model, parameters; at most 1024 characters."""
         parts = [self.description, f"ct_keras {__version__}"]
         if self.model_name:
             version = f" {self.model_version}" if self.model_version else ""
@@ -169,7 +169,7 @@ class Derivation:
         return _ascii("; ".join(parts))[:_LONGEST_DESCRIPTION]
 
     def series_description(self, source_description: str) -> str:
-        """SeriesDescription: the source's, cut, then the label; 64 characters."""
+        """SeriesDescription: the source's, shortened, and the label; 64 characters."""
         label = _ascii(self.series_label)[:_LONGEST_LABEL]
         room = max(0, min(32, _LONGEST_LABEL - 1 - len(label)))
         return f"{source_description.strip()[:room]} {label}".strip()
@@ -180,15 +180,15 @@ def _ascii(words: str) -> str:
 
 
 def content_uid(kind: str, *parts: str) -> str:
-    """Returns a UID under 2.25 for what the parts describe, whatever the clock says.
+    """Returns a UID under 2.25 that depends on the parts only, not on the time.
 
-    The same pixels made in the same way give the same UIDs, so sending a result twice
-    is harmless; other pixels give other UIDs, because two pixel sets under one UID
-    corrupt an archive.
+    The same pixels, made in the same way, get the same UIDs, so sending a result twice
+    is harmless. Different pixels get different UIDs: one UID for two sets of pixels
+    corrupts an archive.
 
     Args:
         kind: What is identified, such as ``series`` or ``instance``.
-        *parts: Everything that makes it this one.
+        *parts: Everything that identifies it.
 
     Returns:
         At most 44 characters.
@@ -213,9 +213,9 @@ def code_item(value: str, scheme: str, meaning: str) -> Dataset:
 
 
 def now(dataset: Dataset | None = None) -> datetime.datetime:
-    """Returns the time that goes into headers, with its time zone.
+    """Returns the current time for headers, with its time zone.
 
-    SOURCE_DATE_EPOCH fixes it, for outputs that are the same in every run.
+    The environment variable SOURCE_DATE_EPOCH overrides it, for reproducible output.
 
     Args:
         dataset: A header whose TimezoneOffsetFromUTC is kept.
@@ -233,7 +233,7 @@ def now(dataset: Dataset | None = None) -> datetime.datetime:
 
 
 def device_uid(derivation: Derivation) -> str:
-    """Returns one UID for each version of each model."""
+    """Returns the UID of a model's version."""
     return content_uid(
         "device",
         derivation.model_name or "",
@@ -246,7 +246,7 @@ def device_uid(derivation: Derivation) -> str:
 def equipment_items(
     header: Dataset, derivation: Derivation, moment: datetime.datetime
 ) -> DicomSequence:
-    """Returns ContributingEquipmentSequence: as it was, the scanner, and ct_keras."""
+    """Returns ContributingEquipmentSequence: earlier items, scanner, ct_keras."""
     items = list(values(header, "ContributingEquipmentSequence"))
     known = {
         text(code, "CodeValue")

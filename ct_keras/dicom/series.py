@@ -23,12 +23,12 @@ _MOST_READ_AHEAD = 16
 class Series:
     """The CT images of one series, sorted feet to head.
 
-    Pixels are read from the files when they are asked for, slice by slice with `read`
-    or all at once with `hu`. A series never changes: `with_hu` returns another one.
+    Pixels are read from the files on demand, slice by slice with `read` or all at once
+    with `hu`. A series is immutable: `with_hu` returns a new one.
 
     Attributes:
         sources: One `SourceSlice` for each slice, sorted along row x column.
-        spacing_mm: (slice, row, column) in mm; NaN where the files do not tell.
+        spacing_mm: (slice, row, column) in mm; NaN where unknown.
         tilt_degrees: Angle between the stacking direction and the slice normal.
         findings: What the reader noticed.
 
@@ -86,7 +86,7 @@ class Series:
 
     @property
     def series_key(self) -> str:
-        """Tells this series from any other, to be hashed; never print it."""
+        """Identifies this series, to be hashed; never print it."""
         suffix = f"#{self._stack}" if self._stack else ""
         return self.series_uid + suffix
 
@@ -108,7 +108,7 @@ class Series:
 
     @property
     def body_part(self) -> str | None:
-        """BodyPartExamined of the first slice, as it stands there; never print it."""
+        """BodyPartExamined of the first slice, verbatim; never print it."""
         return self.sources[0].body_part
 
     @property
@@ -138,7 +138,7 @@ class Series:
 
     @property
     def lossy(self) -> bool:
-        """Whether an image was ever compressed with loss."""
+        """Whether any image was ever lossy-compressed."""
         return any(source.lossy for source in self.sources)
 
     def read(self, slice_index: int) -> SlicePixels:
@@ -148,7 +148,7 @@ class Series:
             slice_index: 0 is the slice nearest the feet.
 
         Returns:
-            Stored values, HU (float32, padding as it is) and padding mask, each of
+            Stored values, HU (float32, padding included) and padding mask, each of
             shape (rows, columns), and the bytes of the header.
 
         Raises:
@@ -174,7 +174,7 @@ class Series:
 
     @property
     def hu(self) -> np.ndarray:
-        """All slices, float32 (slices, rows, columns) in HU, kept once read."""
+        """All slices, float32 (slices, rows, columns) in HU; cached."""
         if self._hu is None:
             volume = np.empty(self.shape, np.float32)
             for slice_index in range(len(self)):
@@ -189,7 +189,7 @@ class Series:
             hu: (slices, rows, columns) in HU.
 
         Raises:
-            CtKerasError: CTK-E000, if the shape is another one.
+            CtKerasError: CTK-E000, if the shape differs.
         """
         hu = np.asarray(hu, np.float32)
         if hu.shape != self.shape:
@@ -216,10 +216,10 @@ def read_header(source: SourceSlice, data: bytes | None = None) -> Dataset:
 
     Args:
         source: The slice.
-        data: `SlicePixels.header`, where the slice was read before.
+        data: `SlicePixels.header`, if the slice was read before.
 
     Raises:
-        CtKerasError: CTK-E005, if the file cannot be read any more.
+        CtKerasError: CTK-E005, if the file can no longer be read.
     """
     try:
         with quiet_pydicom():

@@ -1,4 +1,4 @@
-"""What is remembered of each source slice: a few numbers, not the whole header."""
+"""The header values that are kept in memory for each source slice."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from ct_keras.dicom.values import (
 )
 from ct_keras.errors import Finding
 
-#: Manufacturer of our own items in ContributingEquipmentSequence.
+#: Manufacturer of ct_keras items in ContributingEquipmentSequence.
 EQUIPMENT_NAME = "ct_keras"
 #: Begin the ContributionDescription of a denoised series.
 DENOISED_MARK = "AI noise reduction"
@@ -32,16 +32,16 @@ class SourceSlice:
     """One CT image in a file.
 
     Attributes:
-        number: 1-based number of the file in the scan; messages name a file by it.
-        stack_key: What else can tell apart two images at one position: acquisition,
+        number: 1-based number of the file in the scan, as shown in messages.
+        stack_key: What distinguishes two images at the same position: acquisition,
             temporal position, echo, ImageType and kVp.
-        patient_age_years: From PatientAge; weeks and days are parts of a year.
-        body_part: BodyPartExamined as it stands in the file; never print it.
+        patient_age_years: From PatientAge; weeks and days are fractions of a year.
+        body_part: BodyPartExamined, verbatim; never print it.
         bits_stored: Bits of a stored pixel value, 1 to 16.
         signed: Whether stored values are two's complement.
         padding: Lowest and highest stored value of padding pixels, or None.
         pixel_offset: Where the pixels begin in the file, in bytes.
-        pixel_bytes: How many bytes the pixels take.
+        pixel_bytes: Size of the pixels in bytes.
     """
 
     path: Path
@@ -81,7 +81,7 @@ class SourceSlice:
 
     @property
     def exposure_mas(self) -> float | None:
-        """Tube current times exposure time in mAs, None if one is not tagged.
+        """Tube current times exposure time in mAs, None if either is not tagged.
 
         The Exposure tag is not used: some scanners write another quantity there.
         """
@@ -93,7 +93,7 @@ class SourceSlice:
 def source_slice(
     dataset: Dataset, path: Path, file_number: int, *, pixel_offset: int
 ) -> SourceSlice:
-    """Returns what is remembered of a header that passed `checks.check_header`.
+    """Returns the `SourceSlice` of a header that passed `checks.check_header`.
 
     Args:
         dataset: The header.
@@ -142,7 +142,7 @@ def source_slice(
 
 
 def _history(dataset: Dataset) -> dict:
-    """How the image was taken and what happened to it since."""
+    """Acquisition and processing history of the image."""
     return dict(
         kvp=number(dataset, "KVP"),
         kernel=text(dataset, "ConvolutionKernel"),
@@ -156,7 +156,7 @@ def _history(dataset: Dataset) -> dict:
 
 
 def was_lossy(dataset: Dataset) -> bool:
-    """Whether LossyImageCompression says so: 01, or what some write in its place."""
+    """Whether LossyImageCompression says so: 01, or a variant that some writers use."""
     return term(dataset, "LossyImageCompression") in ("01", "1", "YES", "Y", "TRUE")
 
 
@@ -174,7 +174,7 @@ def _orientation(dataset: Dataset) -> tuple[float, ...] | None:
 
 
 def _padding_range(dataset: Dataset) -> tuple[int, int] | None:
-    """The stored values of padding, whatever the sign of the VR they are held in."""
+    """The stored values of padding, for a signed or unsigned VR."""
     value = integer(dataset, "PixelPaddingValue")
     if value is None:
         return None
@@ -200,7 +200,7 @@ def _was_denoised(dataset: Dataset) -> bool:
 
 
 def source_findings(sources: Sequence[SourceSlice]) -> Iterator[Finding]:
-    """What single headers say: lossy, derived, MONOCHROME1, no ImageType."""
+    """Findings from single headers: lossy, derived, MONOCHROME1, no ImageType."""
     lossy = [source for source in sources if source.lossy]
     if lossy:
         ratio = lossy[0].lossy_ratio

@@ -1,7 +1,7 @@
 """Strict reading of single header values.
 
-pydicom hands back what stands in the file: text where a number belongs, one value where
-two belong, or nothing. These functions return a clean Python value or None.
+pydicom returns whatever the file contains: text in place of a number, one value in
+place of two, or nothing. These functions return a valid Python value or None.
 """
 
 from __future__ import annotations
@@ -81,15 +81,15 @@ def text(dataset: Dataset, keyword: str) -> str | None:
 
 
 def terms(dataset: Dataset, keyword: str) -> tuple[str, ...]:
-    """Returns the values of an element to compare with: capitals, without blanks.
+    """Returns the values of an element for comparison: upper case, stripped.
 
-    Writers are free with both, whatever the standard says of defined terms.
+    Many writers deviate in both from the defined terms of the standard.
     """
     return tuple(str(value).strip().upper() for value in values(dataset, keyword))
 
 
 def term(dataset: Dataset, keyword: str) -> str:
-    r"""Returns the same as one text, several values joined by ``\``."""
+    r"""Returns `terms` as one text, several values joined by ``\``."""
     return "\\".join(terms(dataset, keyword))
 
 

@@ -1,4 +1,4 @@
-"""A derived CT series: every slice, verified, or nothing at all."""
+"""Writes a derived CT series: every slice, verified, or nothing at all."""
 
 from __future__ import annotations
 
@@ -34,13 +34,14 @@ _UNSIGNED_16 = PixelFormat(bits_stored=16, signed=False)
 class SeriesWriter:
     """Writes a derived series slice by slice, in bounded memory.
 
-    New pixels and source headers go to one temporary file as they come. When the block
-    ends well and every slice was given, the DICOM files are written from it, read back
-    and compared, and the folder takes its place under its name. In any other case
-    nothing is left.
+    New pixels and source headers are collected in one temporary file. If the `with`
+    block ends without an error and every slice was given, the DICOM files are written
+    from it, read back and compared, and the folder appears under its final name.
+    Otherwise nothing is left behind.
 
-    Stored values keep slope, intercept and pixel format of the source where every value
-    fits, else the series becomes 16-bit signed. Padding keeps its stored values.
+    Stored values keep the slope, intercept and pixel format of the source if every
+    value fits; otherwise the series becomes 16-bit signed. Padding keeps its stored
+    values.
 
     Attributes:
         clipped: Pixels that did not fit the stored range, known when the block ends.
@@ -82,7 +83,7 @@ class SeriesWriter:
             raise CtKerasError(
                 "CTK-E050",
                 "series was already denoised by ct_keras",
-                fix="denoise the original, or repeat it all the same: "
+                fix="denoise the original, or accept the repetition: "
                 "allow_repeat=True (--allow-repeat of denoise)",
             )
 
@@ -123,7 +124,7 @@ class SeriesWriter:
         Args:
             slice_index: 0 is the slice nearest the feet.
             hu: (rows, columns) in HU. Padding keeps its stored values.
-            pixels: The slice of the source, where it was read before; None reads it.
+            pixels: The source slice, if it was read before; None reads it.
 
         Raises:
             CtKerasError: CTK-E000, if the shape is wrong; CTK-E070, if a value is not
@@ -134,7 +135,7 @@ class SeriesWriter:
         if hu.shape != (source.rows, source.columns):
             raise CtKerasError(
                 "CTK-E000",
-                f"slice {slice_index + 1} has another shape than its source",
+                f"slice {slice_index + 1} does not have the shape of its source",
                 received=hu.shape,
                 expected=(source.rows, source.columns),
             )
@@ -152,7 +153,7 @@ class SeriesWriter:
             self._widened = True
         self._spool.seek(slice_index * hu.size * _SPOOL_TYPE.itemsize)
         self._spool.write(stored.astype(_SPOOL_TYPE).tobytes())
-        # Headers follow behind the pixels of all slices.
+        # Headers are stored after the pixels of all slices.
         self._headers[slice_index] = (
             self._spool.seek(0, os.SEEK_END),
             len(pixels.header),
@@ -212,12 +213,12 @@ class SeriesWriter:
         return read_header(self.series.sources[slice_index], self._spool.read(size))
 
     def _format(self, source: SourceSlice) -> PixelFormat:
-        """The format of the source if every slice fits its own, else 16-bit signed."""
+        """The format of the source if every slice fits, otherwise 16-bit signed."""
         own = source_format(source)
         if not self._widened:
             return own
         if own == _UNSIGNED_16 and self._highest > _SIGNED_16.highest:
-            return own  # no format of 16 bits holds everything
+            return own  # no 16-bit format holds all values
         return _SIGNED_16
 
     def _pixels(self, slice_index: int) -> np.ndarray:
@@ -228,7 +229,7 @@ class SeriesWriter:
         return clipped.astype(pixel_format.dtype)
 
     def _digest(self) -> list[str]:
-        """SHA-256 of the pixels of each slice; counts what is clipped on the way."""
+        """SHA-256 of the pixels of each slice; also counts clipped pixels."""
         digests = []
         for index in range(len(self.series)):
             pixels = self._pixels(index)
@@ -288,7 +289,7 @@ def verify_slice(
     if not same:
         raise CtKerasError(
             "CTK-E074",
-            f"{path.name} does not read back as it was written",
+            f"{path.name} differs from what was written",
             fix="check the disk and try again",
         )
 
@@ -308,14 +309,14 @@ def write_series(
     Args:
         series: What to write; usually the result of `Series.with_hu`.
         out: A new or empty folder.
-        description: What was done, for a derivation without more to tell.
+        description: What was done, if `derivation` is not given.
         derivation: How the values were made; the default is a neural network.
         overwrite: Replace a folder that has content.
         allow_repeat: Accept a source that ct_keras has denoised before.
         progress: Whether to show a progress bar.
 
     Raises:
-        CtKerasError: CTK-E050, E070, E071, E073 or E074; nothing is written then.
+        CtKerasError: CTK-E050, E070, E071, E073 or E074; then nothing is written.
     """
     if derivation is None:
         derivation = Derivation(description=description) if description else None
