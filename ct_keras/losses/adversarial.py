@@ -23,14 +23,14 @@ def cross_entropy_to_fake(logits):
 
 
 def discriminator_cross_entropy(*, real_logits, fake_logits):
-    """What a discriminator minimises: the mean of its losses on real and fake images.
+    """The discriminator's loss: the mean of its losses on real and fake images.
 
     Isola et al. 2017, section 3.3, halve the sum to slow the discriminator down. A
-    discriminator that cannot tell (all logits 0) has the loss ln 2 = 0.693.
+    discriminator at chance (all logits 0) has the loss ln 2 = 0.693.
 
     Args:
-        real_logits: Of references, any shape.
-        fake_logits: Of the generator's images, any shape.
+        real_logits: Logits of references, any shape.
+        fake_logits: Logits of generated images, any shape.
     """
     return 0.5 * (
         cross_entropy_to_real(real_logits) + cross_entropy_to_fake(fake_logits)
@@ -38,20 +38,20 @@ def discriminator_cross_entropy(*, real_logits, fake_logits):
 
 
 def generator_cross_entropy(*, fake_logits):
-    """What a generator minimises: its images taken for real ones (non-saturating).
+    """The generator's non-saturating loss: cross-entropy of its images to "real".
 
     Args:
-        fake_logits: Of the generator's images, any shape.
+        fake_logits: Logits of generated images, any shape.
     """
     return cross_entropy_to_real(fake_logits)
 
 
 def discriminator_hinge(*, real_logits, fake_logits):
-    """Hinge loss: mean relu(1 - real) + mean relu(1 + fake).
+    """The discriminator's hinge loss: mean relu(1 - real) + mean relu(1 + fake).
 
     Args:
-        real_logits: Of references, any shape.
-        fake_logits: Of the generator's images, any shape.
+        real_logits: Logits of references, any shape.
+        fake_logits: Logits of generated images, any shape.
     """
     real = ops.relu(1.0 - ops.cast(real_logits, "float32"))
     fake = ops.relu(1.0 + ops.cast(fake_logits, "float32"))
@@ -59,9 +59,9 @@ def discriminator_hinge(*, real_logits, fake_logits):
 
 
 def generator_hinge(*, fake_logits):
-    """The generator's side of the hinge loss: -mean fake.
+    """The generator's hinge loss: -mean fake.
 
     Args:
-        fake_logits: Of the generator's images, any shape.
+        fake_logits: Logits of generated images, any shape.
     """
     return -ops.mean(ops.cast(fake_logits, "float32"))

@@ -1,8 +1,8 @@
-"""Histogram loss of ADL, with a histogram that has a gradient.
+"""Histogram loss of ADL, with a differentiable histogram.
 
 Ghahremani et al. 2022, https://arxiv.org/abs/2204.14100. The public code counts pixels
-with integer histograms, through which no gradient flows. Here each pixel is shared
-between the bins around it, so that counts move with its value.
+with integer histograms, which have no gradient. Here each pixel is distributed over the
+neighbouring bins, so that counts vary smoothly with its value.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from ct_keras import hu
 from ct_keras.errors import CtKerasError
 
 BINS = 256
-#: Standard deviation of the Gaussian kernel, in bins, and where it is cut off.
+#: Standard deviation of the Gaussian kernel and its truncation, in bins.
 GAUSSIAN_SIGMA = 1.0
 GAUSSIAN_REACH = 4
 KERNELS = ("triangular", "gaussian", "hard")
@@ -29,15 +29,15 @@ def histogram_counts(
 ):
     """Counts the pixels of each image and channel in 256 bins.
 
-    Bin k is centred at k / 255 of the range; values outside the range count at its
-    ends. All kernels conserve the number of pixels.
+    Bin k is centred at k / 255 of the range; values outside the range count in the end
+    bins. All kernels conserve the number of pixels.
 
     Args:
         images: (batch, [slices,] rows, columns, channels), network units.
-        kernel: "triangular": a pixel is shared linearly between the two centres around
-            it (exact for 8-bit data). "gaussian": between the nine nearest, with a
-            standard deviation of one bin. "hard": all of it to the nearest centre,
-            which has no gradient and is for monitoring only.
+        kernel: "triangular": a pixel is distributed linearly over the two nearest bins
+            (exact for 8-bit data). "gaussian": over the nine nearest, with a standard
+            deviation of one bin. "hard": only the nearest bin, which has no gradient
+            and is for monitoring only.
         hist_range: Lowest and highest value in HU; None for network units 0 to 1, where
             one bin is 16 HU.
 
@@ -45,7 +45,7 @@ def histogram_counts(
         float32 (batch * channels, 256), counts.
 
     Raises:
-        CtKerasError: CTK-E000 for an unknown kernel or an empty range.
+        CtKerasError: CTK-E000 for an unknown kernel or an invalid range.
     """
     low, high = _units_range(hist_range)
     if kernel not in KERNELS:
@@ -79,10 +79,10 @@ def histogram_loss(
     kernel: str = "triangular",
     hist_range: tuple[float, float] | None = None,
 ):
-    """Mean over the bins of log cosh of the difference in counts, by pixel.
+    """Mean over the bins of log cosh of the difference in counts, per pixel.
 
-    Summed over images and channels and divided by the number of all their pixels; at
-    most 2 / 256.
+    Summed over images and channels and divided by the total number of pixels; at most
+    2 / 256.
 
     Args:
         reference: (batch, [slices,] rows, columns, channels), network units.
@@ -104,7 +104,7 @@ def histogram_loss(
 
 
 def _shared(position, kernel: str):
-    """Pairs of bin index (int32) and share of each pixel; shares add up to 1."""
+    """Pairs of bin index (int32) and share of each pixel; shares sum to 1."""
     if kernel == "triangular":
         below = ops.stop_gradient(ops.clip(ops.floor(position), 0, BINS - 2))
         above = position - below
@@ -133,8 +133,8 @@ def _units_range(hist_range: tuple[float, float] | None) -> tuple[float, float]:
     if not low < high:
         raise CtKerasError(
             "CTK-E000",
-            "the histogram's range is empty",
+            "invalid histogram range",
             received=f"{low} to {high} HU",
-            expected="its lowest value, then its highest, in HU",
+            expected="(lowest, highest) in HU",
         )
     return tuple((value + hu.OFFSET_HU) / hu.SCALE_HU for value in (low, high))

@@ -1,17 +1,16 @@
-"""Learning the noise-free image from references that hold noise.
+"""Learning the noise-free image from noisy references.
 
-A scan at full dose is ``y = x + n``, anatomy and its own noise; the low dose is
+A scan at full dose is ``y = x + n``, anatomy plus its own noise; the low dose is
 ``z = y + m``, where the inserted noise m has the texture of n and ``1/d - 1`` times its
-variance. The network that minimises the error against y keeps a share of the noise,
-because n is part of both. Given z, the noise n is on the mean the share d of all that
-is not anatomy, ``E[n | z] = d (z - E[x | z])``, so that the mean of
-``(1 - d) f(z) + d z - y`` is zero just where ``f(z) = E[x | z]``: the error of this mix
-is least for the image without noise. A reference without noise has ``d = 0``, and the
-usual error is left.
+variance. A network trained to minimise the error against y keeps part of the noise,
+because n is in both images. Given z, the expected n is the share d of the total noise,
+``E[n | z] = d (z - E[x | z])``, so the mean of ``(1 - d) f(z) + d z - y`` is zero
+exactly if ``f(z) = E[x | z]``: its mean square is least for the noise-free image. A
+reference without noise has ``d = 0``, which leaves the usual error.
 
 Reference:
     Moran et al., Noisier2Noise, CVPR 2020, https://arxiv.org/abs/1910.11908, with the
-    dose fraction in the place of its weight of added noise.
+    dose fraction in place of its weight of added noise.
 """
 
 from __future__ import annotations
@@ -20,14 +19,14 @@ from keras import ops
 
 
 def noise_free_residual(*, denoised, low_dose, reference, dose_fraction):
-    """Returns ``(1 - d) f(z) + d z - y``, zero on the mean for the noise-free image.
+    """Returns ``(1 - d) f(z) + d z - y``, with zero mean for the noise-free image.
 
     Args:
-        denoised: (batch, ..., channels), what the network made of `low_dose`.
+        denoised: (batch, ..., channels), the network's output for `low_dose`.
         low_dose: The same shape and unit: `reference` with noise added.
         reference: The same shape and unit, with the noise of full dose.
         dose_fraction: (batch,), the variance of the reference's noise over that of the
-            low dose, from 0 (the reference holds no noise) to below 1.
+            low dose, from 0 (noise-free reference) to below 1.
 
     Returns:
         float32, the shape and unit of the images.
@@ -40,7 +39,7 @@ def noise_free_residual(*, denoised, low_dose, reference, dose_fraction):
 
 
 def noise_free_loss(*, denoised, low_dose, reference, dose_fraction):
-    """Mean square of `noise_free_residual`; see there.
+    """Mean square of `noise_free_residual`.
 
     Returns:
         A float32 scalar.
@@ -57,23 +56,23 @@ def noise_free_loss(*, denoised, low_dose, reference, dose_fraction):
 def robust_noise_free_loss(
     *, denoised, low_dose, reference, dose_fraction, scale, softness: float = 0.1
 ):
-    """Charbonnier mean of `noise_free_residual` over a scale of each image.
+    """Charbonnier loss of `noise_free_residual`, relative to a scale for each image.
 
-    Every dose counts about the same when the scale grows with its noise, and a few
-    large errors at bone and metal do not outvote the rest.
+    With a scale that grows with the noise, all doses have similar weight, and a few
+    large errors at bone and metal do not dominate.
 
     Args:
         denoised: See `noise_free_residual`.
-        low_dose: See there.
-        reference: See there.
-        dose_fraction: See there.
-        scale: (batch,), what residuals of each image are divided by, in their unit; for
+        low_dose: See `noise_free_residual`.
+        reference: See `noise_free_residual`.
+        dose_fraction: See `noise_free_residual`.
+        scale: (batch,), the divisor of each image's residuals, in their unit; for
             example the SD of the inserted noise plus 5 HU.
-        softness: Share of the scale up to which errors count by their square; larger
-            ones count by their size.
+        softness: Share of the scale below which the loss is quadratic; above, it is
+            linear.
 
     Returns:
-        A float32 scalar without unit.
+        A dimensionless float32 scalar.
     """
     residual = noise_free_residual(
         denoised=denoised,
@@ -86,6 +85,6 @@ def robust_noise_free_loss(
 
 
 def _per_image(values, images):
-    """Shapes one number for each image so that it spreads over the image."""
+    """Reshapes one number per image for broadcasting over the image."""
     ones = (1,) * (len(images.shape) - 1)
     return ops.reshape(ops.cast(values, "float32"), (-1, *ones))

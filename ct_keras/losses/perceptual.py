@@ -1,4 +1,4 @@
-"""Perceptual loss: the distance between features instead of pixels.
+"""Perceptual loss: the distance between features rather than pixels.
 
 Johnson J, Alahi A, Fei-Fei L. Perceptual Losses for Real-Time Style Transfer and
 Super-Resolution. ECCV 2016. https://arxiv.org/abs/1603.08155. For low-dose CT as in
@@ -24,7 +24,7 @@ FILTER_BANK = "filter_bank"
 VGG_LAYER = "block5_conv4"
 #: Means that the Keras weights of VGG-19 expect to be subtracted, blue first.
 VGG_MEANS = (103.939, 116.779, 123.68)
-#: What the filter bank counts as one: its features are tens of HU.
+#: Unit of the filter bank's features: tens of HU.
 BANK_UNIT_HU = 10.0
 
 
@@ -36,7 +36,7 @@ def perceptual_loss(*, reference, prediction, features):
     Args:
         reference: Images in network units, (batch, rows, columns, 1).
         prediction: Images of the same shape.
-        features: From images to features, see `feature_network`.
+        features: Function from images to features; see `feature_network`.
 
     Returns:
         A float32 scalar.
@@ -52,15 +52,15 @@ def feature_network(
     *,
     window_hu: tuple[float, float] | None = None,
 ) -> keras.Model:
-    """Makes the network from images in network units to features.
+    """Builds the network from images in network units to features.
 
     Args:
-        extractor: A model from (batch, rows, columns, 1 or 3) to features. One with
-            three channels gets what the Keras weights of VGG-19 expect: the image
-            repeated, times 255, minus the ImageNet means, blue first. One with a
-            single channel gets the image as it is. Or what `load_extractor` takes.
-        window_hu: HU that become 0 and 1 before that, without clipping; None leaves
-            network units, where soft tissue has almost no contrast for VGG.
+        extractor: A model from (batch, rows, columns, 1 or 3) to features, or an
+            argument of `load_extractor`. With three channels it gets the input that the
+            Keras weights of VGG-19 expect: the image repeated, times 255, minus the
+            ImageNet means, blue first. With one channel it gets the image unchanged.
+        window_hu: HU that are first mapped to 0 and 1, without clipping; None keeps
+            network units, in which soft tissue has almost no contrast for VGG.
 
     Returns:
         From (batch, rows, columns, 1), float32 network units, to the features. Its
@@ -98,12 +98,12 @@ def feature_network(
 
 
 def load_extractor(source: str | os.PathLike | None = None) -> keras.Model:
-    """Loads a frozen feature extractor; never one with random weights.
+    """Loads a frozen feature extractor, never one with random weights.
 
     Args:
         source: None or "imagenet" for VGG-19 up to conv5_4 with the weights that
-            keras.applications downloads once; a file with the weights of VGG-19
-            without its top (`.h5` or `.weights.h5`); "filter_bank" for `filter_bank`.
+            keras.applications downloads once; a file with the weights of VGG-19 without
+            the top (`.h5` or `.weights.h5`); or "filter_bank" for `filter_bank`.
 
     Returns:
         A float32 model from images to features.
@@ -123,8 +123,8 @@ def vgg19_conv5_4(weights: str | os.PathLike) -> keras.Model:
         weights: "imagenet" or a file.
 
     Returns:
-        From (batch, rows, columns, 3), blue first, 0..255 less the ImageNet means, to
-        (batch, rows/16, columns/16, 512).
+        From (batch, rows, columns, 3), blue first, 0 to 255 minus the ImageNet means,
+        to (batch, rows/16, columns/16, 512).
 
     Raises:
         CtKerasError: CTK-E005, if the weights are not available.
@@ -145,11 +145,11 @@ def vgg19_conv5_4(weights: str | os.PathLike) -> keras.Model:
             "CTK-E005",
             f"the weights of VGG-19 are not available ({type(error).__name__})",
             received=IMAGENET if known else Path(weights).name,
-            expected='"imagenet" and a connection for the first download, or a file '
-            "with weights of VGG-19 without its top",
-            fix="let Keras download them on a machine with a connection and copy the "
+            expected='"imagenet" and network access for the first download, or a file '
+            "with weights of VGG-19 without the top",
+            fix="let Keras download them on a machine with network access and copy the "
             "file, pass another Keras model as feature_extractor, or train without "
-            "(perceptual_weight=0)",
+            "the perceptual loss (perceptual_weight=0)",
         ) from error
     finally:
         keras.config.set_dtype_policy(policy)
@@ -163,10 +163,10 @@ def vgg19_conv5_4(weights: str | os.PathLike) -> keras.Model:
 def filter_bank() -> keras.Model:
     """A fixed two-level bank of derivative filters, which needs no download.
 
-    Six Gaussian derivatives (order 0 to 2) and their negatives, ReLU, average over
-    2x2, and the same six on each of the twelve responses, ReLU: how strong edges and
-    texture are, and how that changes from place to place. It was not learned from
-    photographs and is not VGG; results with it are not those of the paper.
+    Six Gaussian derivatives (order 0 to 2) and their negatives, ReLU, 2x2 average
+    pooling, and the same six on each of the twelve responses, ReLU: the strength of
+    edges and texture, and its spatial variation. It is not VGG and was not learned from
+    photographs, so results with it are not those of the paper.
 
     Returns:
         From (batch, rows, columns, 1), network units, to

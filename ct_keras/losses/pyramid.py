@@ -1,8 +1,8 @@
 """Pyramidal textural loss of ADL: differences between scales, without decimation.
 
-Ghahremani et al. 2022, https://arxiv.org/abs/2204.14100. An image is smoothed again and
-again with a binomial kernel whose taps move apart (the a trous transform); what each
-smoothing removes is the texture of that scale, and the loss compares these textures.
+Ghahremani et al. 2022, https://arxiv.org/abs/2204.14100. An image is smoothed
+repeatedly with a binomial kernel of growing tap spacing (the a trous transform); what
+each smoothing removes is the texture of that scale, and the loss compares textures.
 """
 
 from __future__ import annotations
@@ -10,18 +10,18 @@ from __future__ import annotations
 import numpy as np
 from keras import ops
 
-#: A Gaussian of sigma 0.6 pixels, before its division by its sum (0.999932).
+#: A Gaussian of sigma 0.6 pixels, not yet normalised (its sum is 0.999932).
 PRE_BLUR = (0.002566, 0.1655, 0.6638, 0.1655, 0.002566)
 BINOMIAL = (1 / 16, 4 / 16, 6 / 16, 4 / 16, 1 / 16)
 LEVELS = 3
 
 
 def atrous_pyramid(images, *, levels: int = LEVELS, pre_blur: bool = True):
-    """Splits images into textures of growing scale and a smooth rest.
+    """Decomposes images into textures of growing scale and a smooth residual.
 
     Level j smooths along each axis with [1, 4, 6, 4, 1] / 16, its taps 2^(j-1) pixels
-    apart. Images are mirrored at their edges (without repeating the edge), as often as
-    a kernel needs it, so that any size will do.
+    apart. Images are mirrored at their edges (without repeating the edge), repeatedly
+    if the kernel is longer than the image, so any size is accepted.
 
     Args:
         images: (batch, rows, columns, channels) or, for volumes,
@@ -31,7 +31,7 @@ def atrous_pyramid(images, *, levels: int = LEVELS, pre_blur: bool = True):
 
     Returns:
         The textures, a list of float32 tensors of the same shape from fine to coarse,
-        and the rest. Their sum is the image, pre-blurred if asked for.
+        and the residual. Their sum is the image, pre-blurred if requested.
     """
     smooth = ops.cast(images, "float32")
     if pre_blur:
@@ -48,7 +48,7 @@ def atrous_pyramid(images, *, levels: int = LEVELS, pre_blur: bool = True):
 def pyramidal_textural_loss(*, reference, prediction, levels: int = LEVELS):
     """Sum over the levels of the mean absolute difference of textures.
 
-    The public code keeps only the last level; the paper and this function add all.
+    The public code keeps only the last level; the paper and this function sum all.
 
     Args:
         reference: (batch, [slices,] rows, columns, channels), network units.
@@ -65,7 +65,7 @@ def pyramidal_textural_loss(*, reference, prediction, levels: int = LEVELS):
 
 
 def _smooth(x, taps, spacing: int):
-    """A symmetric kernel of odd length along every axis of space."""
+    """Convolves with a symmetric kernel of odd length along every spatial axis."""
     reach = len(taps) // 2 * spacing
     for axis in range(1, len(x.shape) - 1):
         if x.shape[axis] == 1:
@@ -79,14 +79,14 @@ def _smooth(x, taps, spacing: int):
 
 
 def _shifted(padded, axis: int, start: int, surplus: int):
-    """The window that begins at `start` and leaves `surplus` places out in all."""
+    """Crops an axis by `surplus` pixels in total, starting at `start`."""
     window = [slice(None)] * len(padded.shape)
     window[axis] = slice(start, (start - surplus) or None)
     return padded[tuple(window)]
 
 
 def _mirror(x, axis: int, reach: int):
-    """Mirrors at both ends; a short axis is mirrored again until it is long enough."""
+    """Mirrors both ends of an axis, repeatedly if it is shorter than `reach`."""
     while reach > 0:
         length = x.shape[axis]
         step = reach if length is None else min(reach, length - 1)

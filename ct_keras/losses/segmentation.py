@@ -1,9 +1,9 @@
 """Losses of segmentation networks: pixelwise cross-entropy and soft Dice.
 
-As the lecture gives them (NPTEL, Medical Image Analysis, lecture 56): the cross-entropy
-is summed over pixels and averaged over images, the Dice loss has squared denominators
-and is summed over classes. Milletari et al., V-Net, 2016, is where the latter is from:
-https://doi.org/10.1109/3DV.2016.79
+As in the lecture (NPTEL, Medical Image Analysis, lecture 56): the cross-entropy is
+summed over pixels and averaged over images; the Dice loss has squared denominators
+(Milletari et al., V-Net, 2016, https://doi.org/10.1109/3DV.2016.79) and is summed over
+classes.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from keras import ops
 
 from ct_keras.errors import CtKerasError
 
-#: Keeps logarithms finite and empty denominators from dividing by zero.
+#: Avoids logarithms of zero and division by zero.
 EPSILON = 1e-7
 
 
@@ -32,7 +32,7 @@ def pixelwise_cross_entropy(*, reference, prediction, reduction: str = "sum"):
         A float32 scalar.
 
     Raises:
-        CtKerasError: CTK-E000, for another reduction.
+        CtKerasError: CTK-E000 for an unknown reduction.
     """
     _check("reduction", reduction, ("sum", "mean"))
     p, q = _pair(reference, prediction)
@@ -50,7 +50,7 @@ def dice_coefficient(*, reference, prediction):
         prediction: Probabilities or masks p, (batch, rows, columns, classes).
 
     Returns:
-        float32 (classes,), over all images; 0 for a class that is in neither.
+        float32 (classes,), over all images; 0 for a class absent from both.
     """
     t, p = _pair(reference, prediction)
     axes = tuple(range(len(p.shape) - 1))
@@ -62,8 +62,8 @@ def dice_loss(
 ):
     """Soft Dice loss ``1 - 2 sum(t p) / (sum t^2 + sum p^2)``, summed over classes.
 
-    A class that an image does not hold costs 1 and has no gradient there; `over` =
-    "batch" takes the sums over all images of a batch, so that this happens less often.
+    A class absent from an image adds 1 to the loss, without a gradient; with `over` =
+    "batch" the sums run over all images of a batch, so that this is less frequent.
 
     Args:
         reference: One-hot t of the shape of `prediction`, or class numbers without the
@@ -76,7 +76,7 @@ def dice_loss(
         A float32 scalar between 0 and the number of classes.
 
     Raises:
-        CtKerasError: CTK-E000, for another value of an option.
+        CtKerasError: CTK-E000 for an unknown value of an option.
     """
     _check("denominators", denominators, ("squared", "linear"))
     _check("over", over, ("image", "batch"))
@@ -87,14 +87,14 @@ def dice_loss(
 
 @keras.saving.register_keras_serializable(package="ct_keras")
 class SegmentationLoss(keras.losses.Loss):
-    """Weighted sum of both losses, for `compile`.
+    """Weighted sum of cross-entropy and Dice loss, for `compile`.
 
     Args:
         cross_entropy: Weight of `pixelwise_cross_entropy`.
         dice: Weight of `dice_loss`.
         pixels: Reduction of the cross-entropy over pixels, "sum" or "mean".
-        denominators: Of the Dice loss, "squared" or "linear".
-        over: Where the sums of the Dice loss run, "image" or "batch".
+        denominators: Denominators of the Dice loss, "squared" or "linear".
+        over: Range of the sums in the Dice loss, "image" or "batch".
         name: Name of the loss.
 
     Example:
@@ -135,7 +135,7 @@ class SegmentationLoss(keras.losses.Loss):
         return total
 
     def get_config(self):
-        """Returns the arguments that rebuild it."""
+        """Returns the arguments to rebuild the loss."""
         names = ("cross_entropy", "dice", "pixels", "denominators", "over")
         return super().get_config() | {name: getattr(self, name) for name in names}
 
@@ -149,7 +149,7 @@ def _overlap(t, p, axes, denominators: str):
 
 
 def _pair(reference, prediction):
-    """Both as float32 of the same shape."""
+    """Returns both as float32 of the same shape."""
     prediction = ops.cast(prediction, "float32")
     reference = ops.convert_to_tensor(reference)
     if len(reference.shape) == len(prediction.shape) - 1:

@@ -4,7 +4,7 @@ Gulrajani I, Ahmed F, Arjovsky M, Dumoulin V, Courville A. Improved Training of
 Wasserstein GANs. NeurIPS 2017. https://arxiv.org/abs/1704.00028
 
 A critic gives one unbounded score per image, not a probability. It learns to score
-references high and predictions low, and the gap it reaches estimates their distance.
+references high and predictions low; the difference estimates the Wasserstein distance.
 """
 
 from __future__ import annotations
@@ -70,15 +70,15 @@ def norm_penalty(gradient):
 
 
 def gradient_penalty(critic: keras.Model, *, reference, prediction, mix):
-    """The penalty that keeps the slope of a critic near 1 (TensorFlow only).
+    """The penalty that keeps the gradient norm of a critic near 1 (TensorFlow only).
 
-    Differentiable by the weights of the critic: a gradient of a gradient.
+    It is differentiable with respect to the critic's weights (a second-order gradient).
 
     Args:
         critic: From images (batch, rows, columns, 1) to scores (batch, 1), float32.
         reference: Real images.
         prediction: Generated images of the same shape.
-        mix: Weights drawn from U(0, 1), one a sample, (batch, 1, 1, 1).
+        mix: Weights drawn from U(0, 1), one per sample, (batch, 1, 1, 1).
 
     Returns:
         A float32 scalar, not yet weighted (the paper's lambda is 10).

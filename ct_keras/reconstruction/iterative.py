@@ -1,4 +1,4 @@
-"""Iterative reconstruction on the project's projector: SART and TV-regularised PWLS."""
+"""Iterative reconstruction with `ParallelBeam`: SART and TV-regularised PWLS."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from ct_keras.reconstruction.total_variation import prox_tv, total_variation
 from ct_keras.simulation.photons import MU_WATER_MM
 from ct_keras.simulation.rays import Rays
 
-#: Rays with a shorter way through the image than this many pixels are left out.
+#: Rays whose path through the image is shorter than this many pixels are ignored.
 _SHORTEST_PIXELS = 0.5
-#: No ray weighs more than this many times the ray of the lowest tenth: rays through air
-#: alone would otherwise decide how small the steps are.
+#: Weights are capped at this multiple of their 10 % quantile: rays through air alone
+#: would otherwise limit the step size.
 _MOST_WEIGHT, _LOW_SHARE = 20.0, 0.1
 _POWER_STEPS = 8
 _HU_MM = 1000 / MU_WATER_MM
@@ -29,20 +29,20 @@ def sart(
     relaxation: float = 1.0,
     momentum: bool = True,
 ) -> np.ndarray:
-    """Simultaneous algebraic reconstruction, subset of views after subset.
+    """Simultaneous algebraic reconstruction technique with ordered subsets of views.
 
-    Each subset moves the image by the mean misfit of its rays per mm of way. What is
-    coarse is right after a few subsets, detail and noise come later, so that few
-    iterations give a smooth image. The statistics of the rays are not used.
+    Each subset updates the image by the mean misfit of its rays per mm of path. Coarse
+    structures converge after a few subsets, detail and noise later, so few iterations
+    give a smooth image. The statistics of the rays are not used.
 
     Args:
         rays: The scan.
-        start: (rows, columns), attenuation per mm to begin with.
-        iterations: How often all views are used.
-        subsets: Into how many subsets the views are divided; a divisor of their number.
-        relaxation: Length of a step, above 0 and below 2.
-        momentum: Whether each step goes on in the direction of those before it, which
-            takes several times fewer iterations. The method of 1984 has none.
+        start: (rows, columns), initial attenuation per mm.
+        iterations: Number of passes over all views.
+        subsets: Number of subsets of views, a divisor of the number of views.
+        relaxation: Relaxation factor of the updates, above 0 and below 2.
+        momentum: Whether to use momentum, which needs several times fewer iterations.
+            The method of 1984 has none.
 
     Returns:
         float32 (rows, columns), attenuation per mm.
@@ -74,7 +74,7 @@ def _check_subsets(rays, subsets) -> int:
     if not (int(subsets) == subsets >= 1 and rays.beam.views % subsets == 0):
         raise CtKerasError(
             "CTK-E000",
-            "impossible number of subsets",
+            "invalid number of subsets",
             received=subsets,
             expected=f"a divisor of the {rays.beam.views} views",
         )
@@ -82,7 +82,7 @@ def _check_subsets(rays, subsets) -> int:
 
 
 class _SartStep:
-    """What one subset of views adds to an image."""
+    """The update of an image by one subset of views."""
 
     def __init__(self, rays: Rays, index: int, subsets: int, relaxation: float):
         self._beam = rays.beam.subset(index, subsets)
@@ -102,7 +102,7 @@ class _SartStep:
 
 
 def _spread_order(count: int) -> list[int]:
-    """Orders subsets so that neighbours in time look from different directions."""
+    """Orders subsets so that consecutive ones have different directions."""
     step = max(1, round(count * 0.382))
     while np.gcd(step, count) > 1:
         step += 1
@@ -111,7 +111,7 @@ def _spread_order(count: int) -> list[int]:
 
 @dataclass(frozen=True, eq=False)
 class Reconstruction:
-    """What an iteration came to.
+    """The result of an iterative reconstruction.
 
     Attributes:
         image: float32 (rows, columns), attenuation per mm.
@@ -129,18 +129,18 @@ def reconstruct_tv(
 
     Minimises ``1/2 sum (A x - p)^2 / variance + strength sum |gradient of x in HU|``
     by monotone FISTA: each iteration projects once forwards and once backwards and
-    smooths by the proximal map of total variation; the objective never rises.
+    applies the proximal operator of total variation; the objective never increases.
 
     Args:
         rays: The scan.
-        start: (rows, columns), attenuation per mm to begin with, for instance filtered
+        start: (rows, columns), initial attenuation per mm, for instance from filtered
             back-projection.
         strength: Weight of the penalty per HU of difference between neighbouring
             pixels; 0 fits the rays alone.
-        iterations: How many.
+        iterations: Number of iterations.
 
     Returns:
-        The image and the course of the objective.
+        The image and the values of the objective.
 
     Reference:
         Beck and Teboulle, IEEE Trans Image Process 18(11), 2419-2434, 2009,
@@ -182,7 +182,7 @@ def reconstruct_tv(
 
 
 def ray_weights(variance: np.ndarray) -> np.ndarray:
-    """Returns the weights of rays, one over variance, evened out at the top.
+    """Returns the weights of rays, one over variance, capped.
 
     Args:
         variance: (bins, views), above zero.
@@ -196,7 +196,7 @@ def ray_weights(variance: np.ndarray) -> np.ndarray:
 
 
 def _largest_curvature(rays: Rays, weight: np.ndarray) -> float:
-    """Returns the largest eigenvalue of the misfit's second derivative."""
+    """Returns the largest eigenvalue of the Hessian of the data term."""
     image = np.ones(rays.beam.shape, np.float32)
     size = 1.0
     for _ in range(_POWER_STEPS):

@@ -1,8 +1,8 @@
-"""The baselines of the projection domain, as filters: `recon:NAME` on the command line.
+"""Projection-domain baselines as filters: `recon:NAME` on the command line.
 
-A network that works on images should be compared with methods that work on the scan.
-Where the low dose was simulated just now, its sinogram is known and used; what these
-filters do to a finished image, and cannot do, stands in
+A network that works on images should be compared with methods that work on projections.
+If the low dose is simulated in the same run, its sinogram is known and used. For what
+these filters do with a finished image, and their limits, see
 `ct_keras.reconstruction.reprojection`.
 """
 
@@ -20,14 +20,14 @@ from ct_keras.simulation import Rays
 PREFIX = "recon:"
 _PIXEL = {"pixel_mm": None}
 _PIXEL_MEANING = {
-    "pixel_mm": "distance of pixels in mm; None for that of the series, "
-    f"{reprojection.PIXEL_MM} where nothing tells it"
+    "pixel_mm": "pixel spacing in mm; None for that of the series, "
+    f"{reprojection.PIXEL_MM} if unknown"
 }
 _LEAST = {"iterations": 1, "subsets": 1}
 
 
 class ProjectionFilter(Filter):
-    """A filter that works on rays: those of the image, or known ones.
+    """A filter that works on rays: known ones, or projections of the image.
 
     Example:
         >>> get_reconstruction("sart").with_spacing((0.7, 0.7)).parameters["pixel_mm"]
@@ -35,7 +35,7 @@ class ProjectionFilter(Filter):
     """
 
     def on_pair(self, pair) -> np.ndarray:
-        """Filters the low dose of a pair, with its rays where it has them."""
+        """Filters the low dose of a pair, with its rays if they are known."""
         rays = getattr(pair, "rays", None)
         chosen = self.with_spacing(getattr(pair, "spacing_mm", None))
         return (
@@ -53,7 +53,7 @@ class ProjectionFilter(Filter):
             float32 (rows, columns), HU.
 
         Raises:
-            CtKerasError: CTK-E041, if the rays are those of another grid.
+            CtKerasError: CTK-E041, if the rays belong to another pixel grid.
         """
         image = np.asarray(hu_in, np.float32)
         if image.shape != rays.beam.shape:
@@ -66,7 +66,7 @@ class ProjectionFilter(Filter):
         return self._filter(image, rays=rays)
 
     def with_spacing(self, spacing_mm: Sequence[float] | None) -> ProjectionFilter:
-        """Returns the filter for pixels of this size, unless it was told one.
+        """Returns the filter for a pixel spacing, unless `pixel_mm` is set already.
 
         Args:
             spacing_mm: Row and column spacing; None or NaN if unknown.
@@ -87,7 +87,7 @@ _RECONSTRUCTIONS = {
             {"beta": 400.0, "view_share": 1.0} | _PIXEL,
             {"beta": (25.0, 50.0, 100.0, 200.0, 400.0, 800.0, 1600.0)},
             {
-                "beta": "weight of differences of neighbouring rays, photons",
+                "beta": "weight of differences between neighbouring rays, photons",
                 "view_share": "weight of neighbouring views relative to bins",
             }
             | _PIXEL_MEANING,
@@ -99,7 +99,7 @@ _RECONSTRUCTIONS = {
             reprojection.adaptive,
             {"photons": 8000.0} | _PIXEL,
             {"photons": (1000.0, 2000.0, 4000.0, 8000.0, 16000.0, 32000.0)},
-            {"photons": "rays are averaged until they hold so many photons"}
+            {"photons": "number of photons up to which rays are averaged"}
             | _PIXEL_MEANING,
             _LEAST,
         ),
@@ -110,8 +110,8 @@ _RECONSTRUCTIONS = {
             {"iterations": 3, "subsets": 16} | _PIXEL,
             {"iterations": (1, 2, 3, 4, 6)},
             {
-                "iterations": "how often all views are used",
-                "subsets": "how many subsets the views are divided into",
+                "iterations": "passes over all views",
+                "subsets": "number of subsets of the views",
             }
             | _PIXEL_MEANING,
             _LEAST,
@@ -124,7 +124,7 @@ _RECONSTRUCTIONS = {
             {"strength": (0.005, 0.01, 0.015, 0.02, 0.03)},
             {
                 "strength": "weight of total variation, 1/HU between neighbours",
-                "iterations": "of monotone FISTA",
+                "iterations": "iterations of monotone FISTA",
             }
             | _PIXEL_MEANING,
             _LEAST,
@@ -143,7 +143,7 @@ def get_reconstruction(name: str, /, **parameters: float) -> ProjectionFilter:
 
     Args:
         name: One of `list_reconstructions()`.
-        **parameters: Instead of the defaults.
+        **parameters: Values that replace the defaults.
 
     Returns:
         A callable from HU to HU; its `name` has the prefix `recon:`.
@@ -158,7 +158,7 @@ def get_reconstruction(name: str, /, **parameters: float) -> ProjectionFilter:
     if name not in _RECONSTRUCTIONS:
         raise CtKerasError(
             "CTK-E092",
-            "no reconstruction of that name",
+            "unknown reconstruction",
             received=name,
             expected=", ".join(_RECONSTRUCTIONS),
         )

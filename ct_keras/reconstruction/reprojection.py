@@ -1,22 +1,22 @@
-"""Methods of the projection domain from an image to an image: HU in, HU out.
+"""Projection-domain methods from image to image: HU in, HU out.
 
-Where the rays are known, because the low dose was simulated (`rays.low_dose_rays`),
-filters of the sinogram work on them, and iterations know the noise of each. What
-iterations fit are the projections of the image all the same: readings hold the noise
-that the kernel took away, and to bring it back would make a bad baseline of them. The
-sinogram of a scan is not in the archive: then the image is projected again and its
-noise tells the statistics of the rays (`rays.estimate_rays`). Either way the result
-comes back as a change of the image: where a method changes nothing, the output is the
-input, and no interpolation blurs it.
+If the rays are known because the low dose was simulated (`rays.low_dose_rays`),
+sinogram filters work on them, and iterative methods use the noise variance of each ray.
+Iterative methods still fit the projections of the image: the readings contain noise
+that the kernel removed, and fitting it would make them a poor baseline. If the sinogram
+is not available, as for archived scans, the image is reprojected and its noise gives
+the statistics of the rays (`rays.estimate_rays`). In both cases the result is applied
+as a change of the image: where a method changes nothing, the output equals the input,
+without blur by interpolation.
 
-What projecting again cannot do: bring back detail that the scanner's kernel took away,
-tell a starved ray's reading from its neighbours', or know what lies outside the field
-of view. Projected images agree with themselves, so that iterations start at a perfect
-fit; what they then do comes from the statistics and the penalty alone. The rays are
-parallel, not those of the scanner, and the noise is taken for that of filtered
-back-projection: an image that was reconstructed iteratively or denoised has other
-noise. A wrong `pixel_mm` makes the body thicker or thinner than it is; an error of a
-fifth costs little.
+Limits of reprojection: it cannot recover detail that the scanner's kernel removed,
+separate the reading of a photon-starved ray from its neighbours, or account for what is
+outside the field of view. Projections of an image are consistent, so iterations start
+at a perfect fit; their effect comes from the statistics and the penalty alone. The rays
+are parallel, unlike the scanner's, and the noise is assumed to be that of filtered
+back-projection: images that were reconstructed iteratively or denoised have different
+noise. A wrong `pixel_mm` changes the assumed thickness of the body; an error of 20 %
+has little effect.
 """
 
 from __future__ import annotations
@@ -39,11 +39,11 @@ from ct_keras.simulation.rays import (
     reprojected_rays,
 )
 
-#: Pixel distance of a body scan with a field of view of 384 mm.
+#: Pixel spacing of a body scan with a field of view of 384 mm.
 PIXEL_MM = 0.75
 _START_PIXELS = 1.5
-#: Pixels by which images are continued, mirrored, so that the step to nothing around
-#: a body that fills the image lies outside.
+#: Pixels of mirror padding, so that the edge to zero around a body that fills the image
+#: lies outside.
 _FRAME = 16
 
 
@@ -53,13 +53,13 @@ def adaptive(
     pixel_mm: float | None,
     rays: Rays | None = None,
 ) -> np.ndarray:
-    """Averages rays with their neighbours until enough photons are gathered.
+    """Averages rays with their neighbours up to a number of photons.
 
     Args:
         image: float32 (rows, columns), HU.
-        photons: How many; see `smooth_adaptive`. 0 changes nothing.
-        pixel_mm: Distance of pixels in mm; None for `PIXEL_MM`.
-        rays: Of the image, where they are known; None to project it.
+        photons: Number of photons; see `smooth_adaptive`. 0 changes nothing.
+        pixel_mm: Pixel spacing in mm; None for `PIXEL_MM`.
+        rays: Rays of the image, if known; None to reproject it.
     """
     scan = _scan(image, pixel_mm, rays)
     smooth = smooth_adaptive(scan.rays.integrals, scan.rays.variance, photons)
@@ -80,8 +80,8 @@ def penalised(
         beta: Weight of the penalty in photons; see `smooth_penalised`. 0 changes
             nothing.
         view_share: Weight of neighbouring views relative to neighbouring bins.
-        pixel_mm: Distance of pixels in mm; None for `PIXEL_MM`.
-        rays: Of the image, where they are known; None to project it.
+        pixel_mm: Pixel spacing in mm; None for `PIXEL_MM`.
+        rays: Rays of the image, if known; None to reproject it.
     """
     scan = _scan(image, pixel_mm, rays)
     smooth = smooth_penalised(
@@ -97,14 +97,14 @@ def sart(
     pixel_mm: float | None,
     rays: Rays | None = None,
 ) -> np.ndarray:
-    """Reconstructs again from a blurred start, and stops before the noise is back.
+    """Reconstructs by SART from a blurred start, stopped before the noise returns.
 
     Args:
         image: float32 (rows, columns), HU.
-        iterations: How often all views are used; with ever more the input comes back.
-        subsets: Into how many subsets the 720 views are divided.
-        pixel_mm: Distance of pixels in mm; None for `PIXEL_MM`.
-        rays: Of the image, where they are known: their grid is used.
+        iterations: Number of passes over all views; many of them restore the input.
+        subsets: Number of subsets of the 720 views.
+        pixel_mm: Pixel spacing in mm; None for `PIXEL_MM`.
+        rays: Rays of the image, if known; their grid is used.
     """
     scan = _scan(image, pixel_mm, rays, find=reprojected_rays)
     start = cv2.GaussianBlur(
@@ -126,15 +126,15 @@ def tv(
     pixel_mm: float | None,
     rays: Rays | None = None,
 ) -> np.ndarray:
-    """Reconstructs again by weighted least squares with a total-variation penalty.
+    """Reconstructs by weighted least squares with a total-variation penalty.
 
     Args:
         image: float32 (rows, columns), HU.
         strength: Weight of the penalty per HU between neighbouring pixels; see
             `reconstruct_tv`. 0 changes nothing.
-        iterations: Of monotone FISTA.
-        pixel_mm: Distance of pixels in mm; None for `PIXEL_MM`.
-        rays: Of the image, where they are known: their noise is used.
+        iterations: Iterations of monotone FISTA.
+        pixel_mm: Pixel spacing in mm; None for `PIXEL_MM`.
+        rays: Rays of the image, if known; their noise is used.
     """
     scan = _scan(image, pixel_mm, rays)
     start = attenuation(scan.image)
@@ -145,14 +145,14 @@ def tv(
 
 
 class _Scan(NamedTuple):
-    """An image, with a frame around it if it was projected, and its rays."""
+    """An image, padded by a frame if it was reprojected, and its rays."""
 
     image: np.ndarray
     rays: Rays
     frame: int
 
     def projections(self) -> Rays:
-        """The rays with the integrals of the image, so with the noise that it shows."""
+        """The rays with the line integrals of the image, including its noise."""
         if self.rays.kernel is None:
             return self.rays
         integrals = self.rays.beam.project(attenuation(self.image))
@@ -179,10 +179,10 @@ def _scan(
 
 
 class _Pixels:
-    """A kernel that gives an image back from its own projections.
+    """A kernel that reconstructs an image from its own projections.
 
-    Projection averages over pixels; the kernel undoes that, up to the highest frequency
-    of the pixels along rows and columns.
+    It compensates for the averaging over pixels in projection, up to the Nyquist
+    frequency of the pixels along rows and columns.
     """
 
     def __init__(self, pixel_mm: float):
@@ -194,7 +194,7 @@ class _Pixels:
 
 
 def _corrected(image: np.ndarray, scan: _Scan, smooth: np.ndarray) -> np.ndarray:
-    """Adds the reconstruction of what a filter changed in the sinogram."""
+    """Adds to the image the reconstruction of the change in the sinogram."""
     rays = scan.rays
     kernel = rays.kernel or _Pixels(rays.beam.bin_mm)
     change = rays.beam.reconstruct(smooth - rays.integrals, kernel)

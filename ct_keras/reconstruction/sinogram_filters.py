@@ -1,8 +1,8 @@
-"""Smoothing of sinograms before reconstruction, most where the fewest photons came.
+"""Smoothing of sinograms before reconstruction, strongest where photons are fewest.
 
 Rays through shoulders and hips count a hundred times fewer photons than those through
-the lungs, and their noise becomes streaks. Both filters know the variance of each ray
-and leave the rays alone that counted enough.
+the lungs, and their noise becomes streaks. Both filters use the variance of each ray
+and hardly change rays with high counts.
 """
 
 from __future__ import annotations
@@ -19,26 +19,26 @@ _MOST_STEPS = 200
 def smooth_adaptive(
     integrals: np.ndarray, variance: np.ndarray, photons: float
 ) -> np.ndarray:
-    """Averages every ray with its neighbours until enough photons are gathered.
+    """Averages every ray with its neighbours up to a number of photons.
 
     A ray that counted n photons (the inverse of its variance) is averaged by a Gaussian
     over ``photons / n`` rays, in both directions of the sinogram; a ray that counted
-    more than `photons` stays as it is.
+    more than `photons` is unchanged.
 
     Args:
         integrals: (bins, views), line integrals.
         variance: (bins, views), their noise variance.
-        photons: How many are to be gathered; 0 changes nothing.
+        photons: Number of photons to average over; 0 changes nothing.
 
     Returns:
         float32 (bins, views).
 
     Reference:
-        Kachelriess et al., Med Phys 28(4), 475-490, 2001, doi:10.1118/1.1358303 (the
-        idea; other filters).
+        Kachelriess et al., Med Phys 28(4), 475-490, 2001, doi:10.1118/1.1358303 (same
+        idea with different filters).
     """
     integrals = np.asarray(integrals, np.float32)
-    # Averaged themselves: the noise of the counts must not choose the width.
+    # Smoothed, so that the noise of the counts does not determine the width.
     rays = photons * _blur(np.asarray(variance, np.float32), 1.0)
     known = [_rays_averaged(sd) for sd in _WIDTHS]
     place = np.interp(rays, known, np.arange(len(known))).astype(np.float32)
@@ -88,14 +88,14 @@ def smooth_penalised(
     def penalty(sinogram):
         return np.float32(beta) * _roughness_gradient(sinogram, view_share)
 
-    # Solved for the change q - p, which is small where the photons are many.
+    # Solved for the change q - p, which is small where counts are high.
     right = -penalty(integrals)
     diagonal = weight + np.float32(beta * (2 + 2 * view_share))
     return integrals + _solve(lambda q: weight * q + penalty(q), right, diagonal)
 
 
 def _rays_averaged(sd: float) -> float:
-    """Returns by how much a Gaussian in two directions divides the variance."""
+    """Returns the factor by which a two-dimensional Gaussian reduces the variance."""
     if sd == 0:
         return 1.0
     taps = np.exp(-0.5 * (np.arange(-50, 51) / sd) ** 2)
@@ -106,14 +106,14 @@ def _blur(sinogram, sd) -> np.ndarray:
     if sd == 0:
         return sinogram
     reach = int(np.ceil(4 * sd))
-    padded = _turned(sinogram, min(reach, sinogram.shape[1]))
+    padded = _wrapped(sinogram, min(reach, sinogram.shape[1]))
     smooth = cv2.GaussianBlur(padded, (0, 0), sd, borderType=cv2.BORDER_REPLICATE)
     extra = (padded.shape[1] - sinogram.shape[1]) // 2
     return smooth[:, extra : extra + sinogram.shape[1]]
 
 
-def _turned(sinogram, views) -> np.ndarray:
-    """Adds views before the first and after the last: the opposite ones, mirrored."""
+def _wrapped(sinogram, views) -> np.ndarray:
+    """Pads the views at both ends with the opposite views, mirrored."""
     mirrored = np.roll(sinogram[::-1], 1 - sinogram.shape[0] % 2, axis=0)
     before = mirrored[:, sinogram.shape[1] - views :]
     return np.concatenate([before, sinogram, mirrored[:, :views]], axis=1)
@@ -126,7 +126,7 @@ def _roughness_gradient(sinogram, view_share) -> np.ndarray:
     gradient[1:] += difference
     gradient[:-1] -= difference
     if view_share:
-        around = _turned(sinogram, 1)
+        around = _wrapped(sinogram, 1)
         curvature = 2 * sinogram - around[:, 2:] - around[:, :-2]
         gradient += np.float32(view_share) * curvature
     return gradient
