@@ -1,8 +1,8 @@
-"""Networks that judge images: organs segmented, lesions found.
+"""Task networks that judge images by organ segmentation and lesion detection.
 
-They show what a denoised image can still be used for. These networks are trained on
-phantoms, whose labels are exact, and measured on phantom patients that they never saw:
-at full dose, at a low dose, and at a low dose after denoising.
+They show which tasks a denoised image still supports. They are trained on phantoms,
+whose labels are exact, and measured on held-out phantom patients: at full dose, at a
+low dose, and at a low dose after denoising.
 
 Example:
     >>> import ct_keras
@@ -93,10 +93,10 @@ def list_tasks(kind: str | None = None) -> list[str]:
 
 
 def get_task(name: str) -> TaskSpec:
-    """Returns what is known about a task network.
+    """Returns the specification of a task network.
 
     Raises:
-        CtKerasError: CTK-E092, if there is none of that name.
+        CtKerasError: CTK-E092 for an unknown name.
     """
     return _SPECS.find(name)
 
@@ -114,13 +114,13 @@ def build(name: str, /, **options) -> keras.Model:
         classification.
 
     Raises:
-        CtKerasError: CTK-E092, if there is no network of that name.
+        CtKerasError: CTK-E092 for an unknown name.
     """
     return get_task(name).builder(**options)
 
 
 def held_out(name: str, *, recipe: str = "quick", **options) -> TaskData:
-    """The held-out patients of a recipe, to measure a network or a denoiser with.
+    """Returns the held-out patients of a recipe, to measure a network or a denoiser.
 
     Args:
         name: One of `list_tasks()`.
@@ -129,7 +129,7 @@ def held_out(name: str, *, recipe: str = "quick", **options) -> TaskData:
             ``denoise=ct_keras.load("red_cnn")`` and ``doses=(0.05,)``.
 
     Returns:
-        What `measure` takes.
+        The input of `measure`.
 
     Raises:
         CtKerasError: CTK-E092 for an unknown network, CTK-E084 for an unknown recipe.
@@ -152,26 +152,27 @@ def train_segmentation(
     """Trains a network to segment the organs of phantoms, and measures it.
 
     With the defaults it takes a few minutes on two CPU cores. It is trained at full
-    dose only: what it loses at a low dose is both information and familiarity.
+    dose only, so its loss at a low dose reflects both missing information and
+    unfamiliar noise.
 
     Args:
         name: One of ``list_tasks("segmentation")``.
         recipe: Name of its recipe.
-        epochs: Instead of the recipe's.
+        epochs: Number of epochs that replaces the recipe's.
         options: Arguments of the builder that replace the recipe's, e.g. `width`.
         data: Values that replace the recipe's: "train" and "test", (first, last + 1)
             seeds of patients, and arguments of `organ_slices`.
-        seed: Of weights, order and augmentation.
+        seed: Seed of initial weights, order and augmentation.
         out: A new or empty folder for network.keras and measures.json.
-        progress: Whether bars are shown.
+        progress: Whether progress bars are shown.
 
     Returns:
         The network and, for each dose, Dice by organ in held-out patients.
 
     Raises:
-        CtKerasError: CTK-E092 for an unknown network, CTK-E000 if it does something
-            else, CTK-E084 for an unknown recipe, CTK-E083 if a patient is in both
-            splits, CTK-E071 if `out` holds something.
+        CtKerasError: CTK-E092 for an unknown network, CTK-E000 if it is not for
+            segmentation, CTK-E084 for an unknown recipe, CTK-E083 if a patient is in
+            both splits, CTK-E071 if `out` is not empty.
 
     Example:
         >>> result = train_segmentation()  # doctest: +SKIP
@@ -193,22 +194,22 @@ def train_classification(
     out: str | Path | None = None,
     progress: bool = False,
 ) -> TaskResult:
-    """Trains a network to tell whether a piece of liver holds a lesion.
+    """Trains a network to classify whether a crop of the liver contains a lesion.
 
-    It is trained on several doses at once, so that what it loses at a low one is
-    information and not familiarity. With the defaults it takes a few minutes on two CPU
-    cores.
+    It is trained on several doses at once, so its loss at a low dose reflects missing
+    information and not unfamiliar noise. With the defaults it takes a few minutes on
+    two CPU cores.
 
     Args:
         name: One of ``list_tasks("classification")``.
         recipe: Name of its recipe.
-        epochs: Instead of the recipe's.
+        epochs: Number of epochs that replaces the recipe's.
         options: Arguments of the builder that replace the recipe's, e.g. `width`.
         data: Values that replace the recipe's: "train" and "test", (first, last + 1)
             seeds of patients, and arguments of `lesion_crops`.
-        seed: Of weights, order and augmentation.
+        seed: Seed of initial weights, order and augmentation.
         out: A new or empty folder for network.keras and measures.json.
-        progress: Whether bars are shown.
+        progress: Whether progress bars are shown.
 
     Returns:
         The network and, for each dose, the AUC in held-out patients.
@@ -231,7 +232,7 @@ def _get_task_of(kind: str, name: str) -> TaskSpec:
     if spec.kind != kind:
         raise CtKerasError(
             "CTK-E000",
-            f"{name} is not made for {kind}",
+            f"{name} is not a network for {kind}",
             received=spec.kind,
             expected=", ".join(list_tasks(kind)),
         )

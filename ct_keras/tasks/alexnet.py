@@ -15,7 +15,7 @@ from ct_keras.tasks.recipes import TaskSpec
 from ct_keras.tasks.vgg import image_input, probabilities
 
 _PAPER_WIDTH = 96
-#: Below this nothing is left after the third pooling.
+#: Smaller images have no pixel left after the third pooling.
 _SMALLEST = 67
 #: Name, maps in the paper, kernel, whether `groups` applies.
 _LATER = (
@@ -43,15 +43,15 @@ def AlexNet(
     Args:
         width: Maps of the first layer; 96 in the paper (62,355,112 parameters with one
             channel and 1,000 classes). All other layers scale with it.
-        classes: Classes.
+        classes: Number of classes.
         image_size: Rows and columns, at least 67.
-        channels: Of the image.
+        channels: Channels of the image.
         groups: 2 divides conv2, conv4 and conv5, as the paper's two GPUs did
             (60,941,992 parameters).
         lrn: Whether the first two layers are followed by local response normalisation.
-        dropout: After both dense layers.
-        window_hu: Part of the HU range that is spread over 0 to 1 and clipped; None
-            feeds network units.
+        dropout: Dropout rate after both dense layers.
+        window_hu: HU window that is mapped to 0 to 1 and clipped; None keeps network
+            units.
         name: Name of the model.
 
     Returns:

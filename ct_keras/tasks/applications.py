@@ -1,4 +1,4 @@
-"""The networks of the lecture that keras.applications has, for CT slices.
+"""The networks of the lecture that keras.applications provides, for CT slices.
 
 VGG-16 (Simonyan and Zisserman 2015, https://arxiv.org/abs/1409.1556), ResNet-50 (He et
 al. 2016, https://doi.org/10.1109/CVPR.2016.90), DenseNet-121 (Huang et al. 2017,
@@ -21,7 +21,7 @@ from ct_keras.tasks.vgg import image_input, probabilities
 _IMAGENET_CLASSES = 1000
 #: Mean and standard deviation of ImageNet's red, green and blue on a scale of 0 to 1.
 _MEAN, _STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
-#: Blue, green and red means on a scale of 0 to 255, of weights that came from Caffe.
+#: Blue, green and red means on a scale of 0 to 255, for weights converted from Caffe.
 _CAFFE_MEAN = (103.939, 116.779, 123.68)
 
 
@@ -58,22 +58,22 @@ def Application(
     window_hu: tuple[float, float] | None = None,
     name: str | None = None,
 ) -> keras.Model:
-    """Builds a network of keras.applications for images of one channel.
+    """Builds a network of keras.applications for single-channel images.
 
-    Without weights its first convolution takes the one channel. ImageNet weights need
-    three: the image is repeated, scaled as those weights expect it, and the last layer
-    is replaced unless there are 1,000 classes.
+    Without weights its first convolution takes one channel. ImageNet weights need
+    three: the image is repeated, scaled as those weights expect, and the last layer is
+    replaced unless there are 1,000 classes.
 
     Args:
         family: "vgg16", "resnet50", "densenet121" or "inception_v3".
-        classes: Classes.
-        image_size: Rows and columns; None for those of the paper. With ImageNet weights
-            of VGG-16 there is no choice.
+        classes: Number of classes.
+        image_size: Rows and columns; None for those of the paper. ImageNet weights of
+            VGG-16 require those of the paper.
         weights: None, "imagenet" (Keras downloads them) or a file of ImageNet weights
             with the top.
-        window_hu: Part of the HU range that is spread over 0 to 1 and clipped; None
-            feeds network units. With ImageNet weights a window is better: soft tissue
-            is one grey in network units.
+        window_hu: HU window that is mapped to 0 to 1 and clipped; None keeps network
+            units. Use a window with ImageNet weights: soft tissue has almost no
+            contrast in network units.
         name: Name of the model; None for `family`.
 
     Returns:

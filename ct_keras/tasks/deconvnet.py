@@ -1,4 +1,4 @@
-"""DeconvNet: VGG-16 and its mirror image, joined by the places of the maxima.
+"""DeconvNet: VGG-16 and a mirrored decoder, connected by the pooling switches.
 
 Noh H, Hong S, Han B. Learning Deconvolution Network for Semantic Segmentation.
 ICCV 2015. https://doi.org/10.1109/ICCV.2015.178
@@ -32,12 +32,12 @@ def DeconvNet(
     Args:
         width: Maps of the first block; 64 in the paper (251,803,266 trainable
             parameters with two classes).
-        classes: Classes, background included.
-        image_size: Rows and columns, multiples of 32; the kernel of fc6 covers what is
-            left after five poolings (7x7 of 224).
-        channels: Of the image.
-        window_hu: Part of the HU range that is spread over 0 to 1 and clipped; None
-            feeds network units.
+        classes: Number of classes, background included.
+        image_size: Rows and columns, multiples of 32; the kernel of fc6 covers the map
+            after five poolings (7x7 for 224).
+        channels: Channels of the image.
+        window_hu: HU window that is mapped to 0 to 1 and clipped; None keeps network
+            units.
         name: Name of the model.
 
     Returns:
@@ -98,14 +98,14 @@ SPEC = TaskSpec(
     name="deconvnet",
     builder=DeconvNet,
     kind="segmentation",
-    title="VGG-16 and its mirror image with unpooling",
+    title="VGG-16 with a mirrored unpooling decoder",
     paper="Noh et al. 2015, https://doi.org/10.1109/ICCV.2015.178",
     file="ct_keras/tasks/deconvnet.py",
     recipes=(
         TaskRecipe(
             name="report",
-            description="The lecture's two losses with Adam 1e-4; its sizes, batch and "
-            "length are not stated.",
+            description="The lecture's two losses with Adam 1e-4; the lecture does not "
+            "state sizes, batch and length.",
             options={"classes": 8},
             loss={"cross_entropy": 1.0, "dice": 1.0, "pixels": "sum"},
             data=ORGAN_DATA | {"pixels": 224},

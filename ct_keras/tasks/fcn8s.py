@@ -16,7 +16,7 @@ from ct_keras.tasks.recipes import ORGAN_DATA, ORGAN_WINDOW, TaskRecipe, TaskSpe
 from ct_keras.tasks.vgg import BLOCKS, DENSE, check_size, image_input, probabilities
 
 _DEFAULT_SIZE = (512, 512)
-#: Where the authors' network cuts: skips of pool4 and pool3, and the last map.
+#: Crop offsets of the authors' network: skips of pool4 and pool3, and the last map.
 _OFFSETS = {"score_pool4": 5, "score_pool3": 9, "upscore8": 31}
 
 
@@ -37,16 +37,17 @@ def FCN8s(
     Args:
         width: Maps of the first block; 64 in the paper (134,270,278 parameters with two
             classes, 1,152 of them frozen bilinear kernels).
-        classes: Classes, background included.
+        classes: Number of classes, background included.
         image_size: Rows and columns; needed for the crops of `padding="original"`
             (None is 512x512), optional otherwise.
-        channels: Of the image.
+        channels: Channels of the image.
         padding: "original" pads the first convolution by 100 and crops; "same" does
             neither and takes multiples of 32.
-        dropout: After fc6 and fc7.
-        zero_scores: Starts the score layers at zero; False for Glorot.
-        window_hu: Part of the HU range that is spread over 0 to 1 and clipped; None
-            feeds network units.
+        dropout: Dropout rate after fc6 and fc7.
+        zero_scores: Whether the score layers are initialised with zeros; False for
+            Glorot.
+        window_hu: HU window that is mapped to 0 to 1 and clipped; None keeps network
+            units.
         name: Name of the model.
 
     Returns:
@@ -54,8 +55,7 @@ def FCN8s(
         `probabilities`, float32 (batch, rows, columns, classes).
 
     Raises:
-        CtKerasError: CTK-E000 for another padding, CTK-E041 for a size that it does not
-            take.
+        CtKerasError: CTK-E000 for an unknown padding, CTK-E041 for an unsupported size.
     """
     if padding not in ("original", "same"):
         raise CtKerasError(
@@ -148,7 +148,7 @@ class BilinearKernel(keras.initializers.Initializer):
         return keras.ops.convert_to_tensor(plane * np.eye(shape[2]), dtype=dtype)
 
     def get_config(self):
-        """It has no arguments."""
+        """Returns an empty configuration."""
         return {}
 
 
@@ -163,8 +163,8 @@ SPEC = TaskSpec(
     recipes=(
         TaskRecipe(
             name="report",
-            description="The lecture's two losses with Adam 1e-4; its sizes, batch and "
-            "length are not stated.",
+            description="The lecture's two losses with Adam 1e-4; the lecture does not "
+            "state sizes, batch and length.",
             options={"classes": 8, "image_size": (256, 256)},
             loss=_LECTURE,
             data=ORGAN_DATA | {"pixels": 256},
@@ -176,8 +176,8 @@ SPEC = TaskSpec(
             name="paper",
             description="Shelhamer et al.: the cross-entropy summed over pixels, SGD "
             "1e-10 with momentum 0.99, weight decay 5e-4, batch 1, 100,000 steps at "
-            "once. The doubled rate of biases is left out, and so are ignored labels: "
-            "phantoms have no unlabelled pixels.",
+            "once. The doubled learning rate of biases is left out, and so are ignored "
+            "labels: phantoms have no unlabelled pixels.",
             options={"classes": 8, "image_size": (256, 256)},
             loss=_LECTURE | {"dice": 0.0},
             data=ORGAN_DATA | {"pixels": 256},

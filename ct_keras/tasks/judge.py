@@ -1,8 +1,8 @@
-"""Does the nodule come back? Task networks judge denoised images.
+"""Judges denoised images by task networks: organ segmentation and lesion detection.
 
 A segmentation network and a classifier of faint lesions are trained on phantoms without
-any denoiser, and measured on phantom patients that they never saw: at full dose, at a
-low dose, and at the low dose after each denoiser.
+denoising, and measured on held-out phantom patients: at full dose, at a low dose, and
+at the low dose after each denoiser.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from ct_keras.notice import NOTICE
 FULL, LOW = "full dose", "low dose"
 RESAMPLES = 2000
 _TASKS = {"segmentation": "unet", "classification": "lesion_net"}
-#: What is measured, and what shares of it are called.
+#: Measure -> prefix of the keys for its lost and recovered shares.
 _MEASURES = {"mean_dice": "dice", "auc": "auc"}
 
 
@@ -42,30 +42,30 @@ def judge(
     """Measures Dice of organs and AUC of lesions before and after denoising.
 
     Args:
-        methods: Name -> method, or what `ct_keras.denoising.as_method` makes one of.
-        out: The folder that gets judge.json and judge.png.
-        dose: The low dose, as a fraction.
-        judges: A folder that keeps the trained networks; they are trained if it does
-            not hold them, and refused if they were trained otherwise. None trains them
-            every time.
-        epochs: Of their training, instead of the recipe's.
+        methods: Name -> method, or an argument of `ct_keras.denoising.as_method`.
+        out: Output folder for judge.json and judge.png.
+        dose: The low dose, as a fraction of the full dose.
+        judges: A folder of trained networks. Missing ones are trained and saved there;
+            networks trained with other settings are refused. None trains new networks
+            on every call.
+        epochs: Number of training epochs that replaces the recipe's.
         data: "segmentation" and "classification": values that replace those of the
             recipes, see `ct_keras.tasks.train_segmentation`.
-        seed: Of training and bootstrap.
-        overwrite: Replace `out`.
-        progress: Whether bars are shown.
+        seed: Seed of training and bootstrap.
+        overwrite: Whether `out` is replaced.
+        progress: Whether progress bars are shown.
 
     Returns:
         The document of judge.json: `rows` with `model`, `dose_fraction`, `mean_dice`,
         `dice` by organ, `auc` and 95 % intervals over patients. The row of the low
-        dose also holds `dice_lost` and `auc_lost`; those of a denoiser
-        `dice_recovered` and `auc_recovered`, the share of the loss that came back,
-        None where the interval of the loss reaches to zero.
+        dose also has `dice_lost` and `auc_lost`; those of a denoiser have
+        `dice_recovered` and `auc_recovered`, the share of the loss that is recovered,
+        None if the interval of the loss includes zero.
 
     Raises:
-        CtKerasError: CTK-E000 for a dose that is not between 0 and 1, or kept networks
-            that were trained otherwise; CTK-E005, if those cannot be read; CTK-E071, if
-            `out` holds something.
+        CtKerasError: CTK-E000 for a dose that is not between 0 and 1, or saved networks
+            that were trained with other settings; CTK-E005, if those cannot be read;
+            CTK-E071, if `out` is not empty.
     """
     if not 0 < dose < 1:
         raise CtKerasError(
@@ -129,7 +129,7 @@ def _recipe(name: str):
 
 
 def _kept(folder: Path | None, recipe, seed: int):
-    """The network in a folder, or None; refused if trained with other settings."""
+    """Returns the network in a folder, or None; refuses one with other settings."""
     from ct_keras.denoising.model_files import load_keras
 
     if folder is None or not (folder / "network.keras").is_file():
@@ -179,8 +179,7 @@ def _images(name: str, recipe, methods, dose: float, progress: bool) -> dict:
 def _measured(network, images, seed: int) -> tuple[dict, dict[str, np.ndarray]]:
     """Dice or AUC with an interval over patients, and its bootstrap samples.
 
-    The samples of all methods are of the same patients; of one patient alone there are
-    none.
+    All methods use the same resamples of patients; a single patient has none.
     """
     from ct_keras.tasks.measures import dice_by_class
 
@@ -199,7 +198,7 @@ def _measured(network, images, seed: int) -> tuple[dict, dict[str, np.ndarray]]:
         rows = images.patient == one
         arrays = images.truth[rows], classes[rows], images.patient[rows]
         table.append(list(dice_by_class(*arrays, images.names).values()))
-    # A patient may lack an organ, and all patients may.
+    # An organ may be absent from one patient or from all.
     table = np.ma.masked_invalid(table)
     organs = table.mean(axis=0)
     known = ~np.ma.getmaskarray(table)
@@ -216,12 +215,12 @@ def _measured(network, images, seed: int) -> tuple[dict, dict[str, np.ndarray]]:
 
 
 def _interval(values: np.ndarray) -> tuple[float, float] | None:
-    """None without resamples, as for a single patient."""
+    """Returns the 95 % interval, None without resamples (a single patient)."""
     return percentile_interval(values, patients=len(values))
 
 
 def _lost(rows: list[dict], samples: dict[str, dict]) -> dict:
-    """What the dose took, with 95 % intervals over patients."""
+    """Returns the loss at the low dose, with 95 % intervals over patients."""
     lost = {}
     for key, name in _MEASURES.items():
         lost[f"{name}_lost"] = rows[0][key] - rows[1][key]
@@ -231,7 +230,7 @@ def _lost(rows: list[dict], samples: dict[str, dict]) -> dict:
 
 
 def _recovered(row: dict, rows: list[dict], samples: dict[str, dict]) -> dict:
-    """Shares of the loss with intervals; None if no loss is established."""
+    """Returns recovered shares with intervals; None without a significant loss."""
     shares = {}
     low = rows[1]
     for key, name in _MEASURES.items():
@@ -256,7 +255,7 @@ def _picture(rows: list[dict], path: Path, dose: float) -> None:
     panels = (("mean_dice", "mean Dice of organs"), ("auc", "AUC of faint lesions"))
     names = [row["model"] for row in rows]
     subplots = figure.subplots(1, 2, sharey=True)
-    # The full dose, then the input at the low dose and the methods as elsewhere.
+    # The full dose, then the input at the low dose and the methods in the usual styles.
     styles = [{"color": "#808080", "marker": "*"}]
     styles += [method_style(index) for index in range(len(rows) - 1)]
     for axes, (key, title) in zip(subplots, panels, strict=True):

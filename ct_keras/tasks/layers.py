@@ -1,4 +1,4 @@
-"""Layers that Keras lacks: pooling that keeps the places, and its inverse."""
+"""Layers that Keras lacks: max-pooling with switches, unpooling, LRN."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from keras import layers, ops
 
 @keras.saving.register_keras_serializable(package="ct_keras")
 class MaxPoolingWithSwitches(layers.Layer):
-    """2x2 max-pooling with stride 2 that also returns where each maximum was.
+    """2x2 max-pooling with stride 2 that also returns the position of each maximum.
 
-    The switches are a one-hot tensor over the four places of a window, in the order
+    The switches are a one-hot tensor over the four positions of a window, in the order
     top left, top right, bottom left, bottom right. The first of equal values wins, as
     in max-pooling with indices; comparing the input with the upsampled maximum would
-    mark all of them, whole windows after a ReLU.
+    mark all of them, often whole windows after a ReLU.
 
     Input: (batch, rows, columns, channels), rows and columns even.
     Output: maxima (batch, rows/2, columns/2, channels) and switches, the same with a
@@ -30,7 +30,7 @@ class MaxPoolingWithSwitches(layers.Layer):
         windows = ops.transpose(windows, (0, 1, 3, 5, 2, 4))
         windows = ops.reshape(windows, (-1, rows // 2, columns // 2, channels, 4))
         switches = ops.one_hot(ops.argmax(windows, axis=-1), 4, dtype=windows.dtype)
-        # The gradient goes to the winner alone, as it does in max-pooling.
+        # The gradient goes to the maximum only, as in max-pooling.
         return ops.sum(windows * switches, axis=-1), switches
 
     def compute_output_shape(self, input_shape):
@@ -42,7 +42,7 @@ class MaxPoolingWithSwitches(layers.Layer):
 
 @keras.saving.register_keras_serializable(package="ct_keras")
 class MaxUnpooling(layers.Layer):
-    """Puts values back where `MaxPoolingWithSwitches` found the maxima, 0 elsewhere.
+    """Puts values at the positions of `MaxPoolingWithSwitches`, 0 elsewhere.
 
     Input: values (batch, rows, columns, channels) and switches, the same with a last
     axis of 4.
@@ -69,11 +69,11 @@ class LocalResponseNormalization(layers.Layer):
     """``a / (k + alpha sum a^2)^beta``, the sum over the nearest `size` channels.
 
     Args:
-        size: Channels in the sum, the middle one included.
-        k: Constant under the power.
+        size: Number of channels in the sum, the central one included.
+        k: Additive constant.
         alpha: Weight of the sum; not divided by `size`, as in the paper.
-        beta: The power.
-        **options: Of `keras.layers.Layer`.
+        beta: Exponent.
+        **options: Options of `keras.layers.Layer`.
 
     Reference:
         Krizhevsky et al., NIPS 2012, section 3.3, https://doi.org/10.1145/3065386
@@ -102,6 +102,6 @@ class LocalResponseNormalization(layers.Layer):
         return inputs / ops.power(self.k + self.alpha * total, self.beta)
 
     def get_config(self):
-        """Returns the arguments that rebuild it."""
+        """Returns the arguments to rebuild the layer."""
         names = ("size", "k", "alpha", "beta")
         return super().get_config() | {name: getattr(self, name) for name in names}

@@ -1,4 +1,4 @@
-"""How well organs were segmented: the Dice coefficient of each."""
+"""The quality of a segmentation: the Dice coefficient of each organ."""
 
 from __future__ import annotations
 
@@ -28,13 +28,13 @@ def dice_by_class(
     patients: np.ndarray,
     names: tuple[str, ...],
 ) -> dict[str, float]:
-    """Dice of each class: of every patient that has it, then the mean over patients.
+    """Dice of each class per patient, then the mean over the patients that have it.
 
     Args:
         reference: Class numbers (n, rows, columns).
-        prediction: The same, as a network found them.
-        patients: Whose slice it is, (n,).
-        names: Name of each class from class 1 on; class 0 is background and left out.
+        prediction: Predicted class numbers, the same shape.
+        patients: The patient of each slice, (n,).
+        names: Name of each class from class 1 on; class 0, background, is left out.
 
     Returns:
         Name -> mean Dice; NaN for a class that no patient has.

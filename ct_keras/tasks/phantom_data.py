@@ -1,9 +1,8 @@
 """Labelled images from phantoms: organs to segment, lesions to find.
 
-Everything follows from the seeds of the patients: their anatomy, their exact labels,
-the lesions and the noise. Noise is added to whole slices (see
-`ct_keras.simulation.DoseSimulator`) and `denoise` is applied to whole slices, before
-anything is cut out of them.
+Anatomy, exact labels, lesions and noise follow from the seeds of the patients. Noise is
+added to whole slices (see `ct_keras.simulation.DoseSimulator`) and `denoise` is applied
+to whole slices, before they are cropped.
 """
 
 from __future__ import annotations
@@ -22,10 +21,10 @@ from ct_keras.phantoms.painter import BLUR_MM
 from ct_keras.progress import track
 from ct_keras.simulation import DoseSimulator
 
-#: What `as_method` takes, or several by name; None leaves the noise.
+#: An argument of `as_method`; None keeps the noise.
 Denoise = Method | Callable[[np.ndarray], np.ndarray] | None
 
-#: Organ -> tissues of the phantoms that make it up. Class 0 is all that is left.
+#: Organ -> its tissues in the phantoms. Class 0 is everything else.
 ORGANS: dict[str, tuple[str, ...]] = {
     "lung": ("lung", "airway", "lung_vessel", "lung_nodule"),
     "heart": ("heart", "blood"),
@@ -38,15 +37,15 @@ ORGANS: dict[str, tuple[str, ...]] = {
 #: Incident photons per ray at full dose for slices of 5 mm.
 PHOTONS = 8e5
 FIELD_OF_VIEW_MM = 400.0
-#: Half as many as `DoseSimulator` takes otherwise, enough for pixels of 1.5 mm; the
-#: dose is the same.
+#: Half the default of `DoseSimulator`, enough for pixels of 1.5 mm; the dose is the
+#: same.
 _VIEWS = 360
 _NOISE_SEED, _LESION_SEED = 11, 12
 
 
 @dataclass(frozen=True, eq=False)
 class TaskData:
-    """Images with the truth about them.
+    """Images with their ground truth.
 
     Attributes:
         hu: float32 (n, rows, columns), HU.
@@ -68,7 +67,7 @@ class TaskData:
 
     @property
     def inputs(self) -> np.ndarray:
-        """What the networks see: float32 (n, rows, columns, 1), network units."""
+        """The input of networks: float32 (n, rows, columns, 1), network units."""
         return to_network(self.hu)[..., None]
 
     def at_dose(self, dose: float) -> TaskData:
@@ -82,10 +81,10 @@ class TaskData:
 
 
 def organ_classes(labels: np.ndarray) -> np.ndarray:
-    """Turns a phantom's label volume into class numbers of `ORGANS`.
+    """Converts a phantom's label volume to class numbers of `ORGANS`.
 
     Args:
-        labels: uint8, any shape; `ct_keras.phantoms.LABELS` names the numbers.
+        labels: uint8, any shape, numbered by `ct_keras.phantoms.LABELS`.
 
     Returns:
         uint8 of the same shape; 0 is background.
@@ -106,21 +105,22 @@ def organ_slices(
     denoise: Denoise | Mapping[str, Denoise] = None,
     progress: bool = False,
 ) -> TaskData | dict[str, TaskData]:
-    """Whole slices of thorax and abdomen with the organ in every pixel.
+    """Makes whole slices of thorax and abdomen, with the organ of every pixel.
 
     Args:
         seeds: One patient each; both regions of every patient are used.
-        doses: Fractions of the full dose; every slice appears at each of them.
+        doses: Fractions of the full dose; every slice is included at each of them.
         slices: Slices of each region.
         pixels: Rows and columns; the field of view is 400 mm.
-        slice_mm: Thickness and distance of slices. The noise is that of 5 mm.
-        denoise: Applied to each slice by itself, see `ct_keras.denoising.as_method`; or
-            several of them by name, None for none, which all get the same noisy slices.
-        progress: Whether a bar is shown.
+        slice_mm: Slice thickness and spacing. The noise is that of 5 mm.
+        denoise: Denoiser applied slice by slice, see `ct_keras.denoising.as_method`; or
+            a mapping from names to denoisers (None for no denoising), which all get the
+            same noisy slices.
+        progress: Whether a progress bar is shown.
 
     Returns:
-        Patients one after another, for each slice all doses; for several denoisers by
-        their names.
+        Patients in order, each slice at all doses; with a mapping, one such data set
+        for each name.
     """
     simulator = _simulator(pixels)
     spacing_mm = (slice_mm, FIELD_OF_VIEW_MM / pixels, FIELD_OF_VIEW_MM / pixels)
@@ -154,31 +154,31 @@ def lesion_crops(
     denoise: Denoise | Mapping[str, Denoise] = None,
     progress: bool = False,
 ) -> TaskData | dict[str, TaskData]:
-    """Pieces of the liver, half of them with a lesion in it.
+    """Makes crops of the liver, half of them with a lesion.
 
-    Each lesion gives two slices of the same patient: one with it and one without, cut
-    at the same place around it, each with noise of its own. So neither place nor
-    anatomy tells them apart, only the lesion. Lesions have the sizes and signs that the
-    phantoms give them (radius 3.5 to 14 mm, four of five dark) but are all faded to one
-    contrast.
+    Each lesion gives two crops of the same patient, with and without it, at the same
+    position and with independent noise. So they differ only by the lesion, not by
+    position or anatomy. Lesions have the sizes and signs that the phantoms give them
+    (radius 3.5 to 14 mm, four of five dark), but all have the same contrast.
 
     Args:
         seeds: One patient each.
-        doses: Fractions of the full dose; every piece appears at each of them.
-        contrast_hu: How far lesions stand out from the liver, HU.
+        doses: Fractions of the full dose; every crop is included at each of them.
+        contrast_hu: Contrast of lesions to the liver, HU.
         draws: Sets of lesions drawn for each patient.
         pixels: Rows and columns of a slice; the field of view is 400 mm.
-        crop: Rows and columns of a piece.
+        crop: Rows and columns of a crop.
         slices: Slices of 5 mm searched for room for lesions.
-        jitter: Greatest distance of a lesion from the middle of its piece, in pixels
+        jitter: Largest distance of a lesion from the centre of its crop, in pixels
             along each axis.
-        denoise: Applied to each slice by itself, see `ct_keras.denoising.as_method`; or
-            several of them by name, None for none, which all get the same noisy slices.
-        progress: Whether a bar is shown.
+        denoise: Denoiser applied slice by slice, see `ct_keras.denoising.as_method`; or
+            a mapping from names to denoisers (None for no denoising), which all get the
+            same noisy slices.
+        progress: Whether a progress bar is shown.
 
     Returns:
-        Present and absent in turn, for each of them all doses; for several denoisers by
-        their names.
+        Present and absent alternately, each at all doses; with a mapping, one such data
+        set for each name.
     """
     simulator = _simulator(pixels)
     spacing_mm = (5.0, FIELD_OF_VIEW_MM / pixels, FIELD_OF_VIEW_MM / pixels)
@@ -211,7 +211,7 @@ def lesion_crops(
 
 
 class _Collection:
-    """Collects denoised images, with what is known about each.
+    """Collects denoised images with their ground truth, dose and patient.
 
     Args:
         doses: Fractions of the full dose.
@@ -236,7 +236,7 @@ class _Collection:
         self._truth, self._patient = [], []
 
     def add(self, scans: list[np.ndarray], truth, patient: int, window=...) -> None:
-        """Takes a slice at every dose, and the part of it that is kept."""
+        """Adds a slice at every dose, cropped to a window."""
         for noisy in scans:
             for name, method in self._methods.items():
                 image = noisy
@@ -247,7 +247,7 @@ class _Collection:
             self._patient.append(patient)
 
     def data(self, names: tuple[str, ...]) -> TaskData | dict[str, TaskData]:
-        """Everything that was added."""
+        """Returns everything that was added."""
         repeats = len(self._truth) // len(self._doses)
         known = (
             np.array(self._truth, np.uint8),
@@ -277,7 +277,7 @@ def _simulator(pixels: int) -> DoseSimulator:
 
 
 def _window(center, crop: int, jitter: int, pixels: int, rng) -> tuple[slice, slice]:
-    """A square around a place, moved at random and kept inside the slice."""
+    """A square around a position, shifted at random and kept inside the slice."""
     corner = np.round(center).astype(int) - crop // 2
     corner += rng.integers(-jitter, jitter + 1, 2)
     corner = np.clip(corner, 0, pixels - crop)

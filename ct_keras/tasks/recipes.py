@@ -1,4 +1,4 @@
-"""What is known about a task network, and how it is trained, as plain values."""
+"""The specification of a task network and its training recipes, as plain values."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import keras
 from ct_keras.registry import Registry
 from ct_keras.settings import Settings
 
-#: Soft tissue and bone of the trunk: where the organs differ.
+#: Soft tissue and bone of the trunk.
 ORGAN_WINDOW = (-200.0, 400.0)
 #: Patients for `organ_slices`; no seed is in both.
 ORGAN_DATA = {"train": (1000, 1024), "test": (9000, 9012), "doses": (1.0,)}
@@ -25,21 +25,21 @@ class TaskRecipe(Settings):
 
     Attributes:
         name: "report" (the seed document), "paper" or "quick".
-        description: Where the values come from and what is different here.
-        batch_size: Images a step.
-        epochs: Passes over the training images; always all of them.
-        learning_rate: At the start.
+        description: The source of the values, and what differs from it.
+        batch_size: Images per step.
+        epochs: Passes over all training images.
+        learning_rate: Initial learning rate.
         options: Arguments of the builder.
         data: "train" and "test" are ranges of patients' seeds; the rest are arguments
             of `organ_slices` or `lesion_crops`.
         test_doses: Doses at which the held-out patients are measured.
-        loss: Arguments of `ct_keras.losses.SegmentationLoss`; classifiers have the
+        loss: Arguments of `ct_keras.losses.SegmentationLoss`; classifiers use the
             cross-entropy of the two classes.
-        final_learning_rate: Reached on a cosine at the last step, or None.
-        momentum: None for Adam, else SGD with this momentum.
-        weight_decay: Of kernels, as an L2 penalty in the gradient.
+        final_learning_rate: Learning rate at the last step of a cosine decay, or None.
+        momentum: None for Adam, otherwise SGD with this momentum.
+        weight_decay: Weight decay of kernels, as an L2 penalty in the gradient.
         augment: "none", "mirror", "flips" (mirror images and half turns) or "turns"
-            (all eight positions of a square).
+            (flips and quarter turns, all eight symmetries of a square).
     """
 
     name: str
@@ -57,7 +57,7 @@ class TaskRecipe(Settings):
     augment: Literal["none", "mirror", "flips", "turns"] = "none"
 
     def changed(self, **values) -> TaskRecipe:
-        """The same recipe with other values; mappings are merged, None changes nothing.
+        """Returns the recipe with other values; mappings are merged, None is ignored.
 
         Args:
             **values: Attributes of this class.
@@ -77,10 +77,10 @@ class TaskSpec:
         name: The key in the registry.
         builder: Returns an untrained `keras.Model` in network units.
         kind: "segmentation" or "classification".
-        title: What it is, in a few words.
-        paper: Citation with DOI, or where it comes from.
-        file: Where it lies in this project.
-        recipes: Named recipes, empty where the source gives none.
+        title: A short description.
+        paper: Citation with DOI, or another source.
+        file: Its source file in this project.
+        recipes: Named recipes, empty if the source gives none.
     """
 
     name: str
@@ -95,7 +95,7 @@ class TaskSpec:
         """Returns a recipe by name.
 
         Raises:
-            CtKerasError: CTK-E084, if there is none of that name.
+            CtKerasError: CTK-E084 for an unknown name.
         """
         kind = f"recipe of {self.name}"
         return Registry(kind, self.recipes, code="CTK-E084").find(name)

@@ -2,7 +2,7 @@
 
 Ronneberger O, Fischer P, Brox T. U-Net: Convolutional Networks for Biomedical Image
 Segmentation. MICCAI 2015. https://doi.org/10.1007/978-3-319-24574-4_28
-Here with padding, so that nothing is cropped, and with BatchNorm.
+Modified with padding, so that nothing is cropped, and with BatchNorm.
 """
 
 from __future__ import annotations
@@ -25,11 +25,12 @@ def SmallUNet(
     """Builds a U-Net with padding and BatchNorm.
 
     Args:
-        width: Maps of the first level, doubled at each of the next; 64 in the paper.
-        classes: Classes, background included.
-        levels: Resolutions; rows and columns are multiples of ``2 ** (levels - 1)``.
-        window_hu: Part of the HU range that is spread over 0 to 1 and clipped; None
-            feeds network units.
+        width: Maps of the first level, doubled at each further one; 64 in the paper.
+        classes: Number of classes, background included.
+        levels: Number of resolution levels; rows and columns are multiples of
+            ``2 ** (levels - 1)``.
+        window_hu: HU window that is mapped to 0 to 1 and clipped; None keeps network
+            units.
         name: Name of the model.
 
     Returns:

@@ -1,4 +1,4 @@
-"""Trains task networks on phantoms and measures them on patients they never saw."""
+"""Trains task networks on phantoms and measures them on held-out patients."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ _MEASURE_BATCH = 16
 
 @dataclass(frozen=True, eq=False)
 class TaskResult:
-    """A trained task network and how well it does.
+    """A trained task network and its performance.
 
     Attributes:
-        network: In network units.
-        measures: Dose -> what `measure` found in the held-out patients.
+        network: The network, in network units.
+        measures: Dose -> result of `measure` in the held-out patients.
         history: Loss of each epoch.
-        recipe: What it was trained with.
+        recipe: The recipe of its training.
     """
 
     network: keras.Model
@@ -70,16 +70,16 @@ def train(
 
     Args:
         spec: The network.
-        recipe: How; its data is made unless it is given.
-        train_data: Instead of the recipe's.
-        test_data: Instead of the recipe's.
-        seed: Of the initial weights, the order of images, dropout and augmentation.
+        recipe: The recipe; its data are generated unless given.
+        train_data: Data that replace the recipe's.
+        test_data: Data that replace the recipe's.
+        seed: Seed of initial weights, order of images, dropout and augmentation.
         out: A new or empty folder for network.keras and measures.json.
-        progress: Whether bars are shown.
+        progress: Whether progress bars are shown.
 
     Raises:
-        CtKerasError: CTK-E083 if a patient is in both splits, CTK-E071 if `out` holds
-            something.
+        CtKerasError: CTK-E083 if a patient is in both splits, CTK-E071 if `out` is not
+            empty.
     """
     if out is not None:
         check_output_folder(out, fix="choose another folder")
@@ -113,14 +113,14 @@ def measure(network: keras.Model, data: TaskData) -> dict:
     """Measures a task network.
 
     Args:
-        network: In network units.
-        data: Whole slices with organs, or pieces with and without lesions. To judge a
-            denoiser, make it with `denoise=`.
+        network: The network, in network units.
+        data: Whole slices with organs, or crops with and without lesions. To judge a
+            denoiser, generate them with `denoise=`.
 
     Returns:
-        Segmentation: "mean_dice", the mean over organs, and "dice" of each.
-        Classification: "auc", of the probability of the last class. Both: "images" and
-        "patients".
+        For segmentation "mean_dice", the mean over organs, and "dice" of each; for
+        classification "auc", from the probability of the last class. For both "images"
+        and "patients".
     """
     found = network.predict(data.inputs, batch_size=_MEASURE_BATCH, verbose=0)
     counts = {"images": len(data), "patients": len(np.unique(data.patient))}
@@ -134,14 +134,14 @@ def measure(network: keras.Model, data: TaskData) -> dict:
 
 
 class Batches(keras.utils.PyDataset):
-    """Batches of images in network units and their truth, in an order from the seed.
+    """Batches of images in network units with ground truth, in an order set by a seed.
 
     Args:
         data: All images.
-        batch_size: Images in a batch; the rest of a pass is left out.
+        batch_size: Images in a batch; an incomplete last batch is dropped.
         augment: "none", "mirror", "flips" (mirror images and half turns) or "turns"
-            (all eight positions of a square).
-        seed: Decides order and augmentation of every epoch.
+            (flips and quarter turns, all eight symmetries of a square).
+        seed: Determines order and augmentation of every epoch.
     """
 
     def __init__(self, data: TaskData, batch_size: int, augment: str, seed: int):
@@ -203,8 +203,8 @@ def _compile(
     else:
         optimizer = keras.optimizers.SGD(rate, momentum=recipe.momentum)
     if recipe.weight_decay:
-        # Half of the sum of squares, so that its gradient is the decay times the
-        # weight, inside the momentum as in the papers; biases are left alone.
+        # Half of the sum of squares, whose gradient is the decay times the weight,
+        # within the momentum as in the papers; biases have no decay.
         penalty = keras.regularizers.L2(recipe.weight_decay / 2)
         for layer in network.layers:
             if layer.trainable_weights and hasattr(layer, "kernel"):

@@ -1,4 +1,4 @@
-"""What FCN-8s, DeconvNet and the other task networks share: input, VGG-16, output."""
+"""Shared parts of the task networks: input, VGG-16 and output."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ def image_input(
     window_hu: tuple[float, float] | None,
     channels: int = 1,
 ):
-    """Input `image` in network units and, where asked for, a display window of it.
+    """Input `image` in network units and, optionally, a HU window of it.
 
     Args:
-        size: Rows and columns, None where any will do.
-        window_hu: From where to where HU are spread over 0 to 1 and clipped; None
-            hands network units on as they are.
-        channels: Of the image.
+        size: Rows and columns, None for any size.
+        window_hu: HU window that is mapped to 0 to 1 and clipped; None keeps network
+            units.
+        channels: Channels of the image.
 
     Returns:
-        The input and the tensor to go on with.
+        The input and the tensor for the next layer.
     """
     image = keras.Input((*size, channels), name="image")
     if window_hu is None:
@@ -37,7 +37,10 @@ def image_input(
     low, high = (float(u) for u in to_network(np.array(window_hu, np.float64)))
     if not low < high:
         raise CtKerasError(
-            "CTK-E000", "empty window", received=window_hu, expected="(low, high) in HU"
+            "CTK-E000",
+            "invalid window",
+            received=window_hu,
+            expected="(low, high) in HU",
         )
     scale = 1 / (high - low)
     x = layers.Rescaling(scale, -low * scale, name="window")(image)
@@ -65,17 +68,17 @@ def check_size(name: str, size: tuple[int, int], multiple: int) -> None:
 
 
 def start_from_vgg16(network: keras.Model, vgg16: keras.Model) -> list[str]:
-    """Copies VGG-16's convolutions into `fcn8s` or `deconvnet`.
+    """Copies the convolutions of VGG-16 into `fcn8s` or `deconvnet`.
 
-    A network with one channel gets the sum of the first kernel over its input channels:
-    the same answer as VGG-16 to an image repeated in all of them.
+    A single-channel network gets the sum of the first kernel over its input channels,
+    which gives the same response as VGG-16 to an image repeated in all channels.
 
     Args:
         network: With layers conv1_1 to conv5_3.
         vgg16: `keras.applications.VGG16`, with any weights and any number of channels.
 
     Returns:
-        The layers that were filled.
+        Names of the layers that received weights.
 
     Raises:
         CtKerasError: CTK-E087, if a kernel has another shape.
