@@ -2,8 +2,8 @@
 
 Hounsfield units at every boundary. Research use only. Not for diagnostic use.
 
-Importing the package is cheap: names are loaded when they are first used, and
-TensorFlow only by those that need it.
+Importing the package is fast: names are loaded on first use, and TensorFlow only by the
+names that need it.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import importlib
 
 __version__ = "0.1.0"
 
-#: Public name -> the module that holds it.
+#: Public name -> the module that defines it.
 _NAMES = {
     "CtKerasError": "ct_keras.errors",
     "Denoiser": "ct_keras.denoising",

@@ -1,4 +1,4 @@
-"""Which axes an array of Hounsfield units has."""
+"""Checks of the axes and values of arrays in Hounsfield units."""
 
 from __future__ import annotations
 
@@ -6,19 +6,19 @@ import numpy as np
 
 from ct_keras.errors import CtKerasError
 
-#: Lengths of a last axis that is one of channels: grey, colour, colour and opacity.
+#: Lengths of a channel axis: grey, RGB, RGBA.
 _CHANNELS = (1, 3, 4)
 _NARROW = 4
 
 
 def as_hu(hu: np.ndarray) -> np.ndarray:
-    """Returns an image or a volume as float32, or refuses it.
+    """Returns an image or a volume as float32, after checking it.
 
     Args:
         hu: (rows, columns) or (slices, rows, columns).
 
     Raises:
-        CtKerasError: CTK-E041 for other axes or no pixels, CTK-E044 for values that are
+        CtKerasError: CTK-E041 for wrong axes or no pixels, CTK-E044 for values that are
             not finite.
     """
     hu = np.asarray(hu, np.float32)
@@ -35,19 +35,19 @@ def as_hu(hu: np.ndarray) -> np.ndarray:
 
 
 def check_axes(shape: tuple[int, ...]) -> None:
-    """Refuses axes other than those of an image or a volume with CTK-E041."""
+    """Refuses axes that are not those of an image or a volume (CTK-E041)."""
     if len(shape) not in (2, 3) or 0 in shape or _ends_in_channels(shape):
         raise CtKerasError(
             "CTK-E041",
             "not the axes of an image or a volume",
             received=shape,
             expected="(rows, columns) or (slices, rows, columns), at least one pixel",
-            fix="give array[..., 0] of an image (rows, columns, 1) or a batch of them",
+            fix="for (rows, columns, 1), or a batch of it, give array[..., 0]",
         )
 
 
 def _ends_in_channels(shape: tuple[int, ...]) -> bool:
-    """Whether slices would be far narrower than they are many and high."""
+    """Whether the last axis is a channel axis: far shorter than the other two."""
     return (
         len(shape) == 3
         and shape[2] in _CHANNELS

@@ -1,9 +1,9 @@
-"""Findings and refusals: code, what was received, what was expected, the fix.
+"""Findings and errors: code, received, expected, fix.
 
-Every message of the package is one line ``CTK-<I|W|E><nnn> text``: I informs, W warns
-and the run goes on, E refuses. The same number with W and E is one subject at two
-severities. An E is raised as `CtKerasError`; I and W are `Finding` records that readers
-collect and the command line prints.
+Every message of the package is one line ``CTK-<I|W|E><nnn> text``: I is information, W
+a warning, E an error. The same number with W and E is one subject at two severities. An
+E is raised as `CtKerasError`; I and W are `Finding` records that readers collect and
+the command line prints.
 """
 
 from __future__ import annotations
@@ -46,9 +46,9 @@ _EXIT_CODES = {
     "CTK-E070": ExitCode.GUARD,  # output is not finite
     "CTK-E071": ExitCode.OUTPUT_PATH,  # output path inside the input or not empty
     "CTK-E073": ExitCode.CANNOT_WRITE,  # permission, disk full
-    "CTK-E074": ExitCode.CANNOT_WRITE,  # what was written reads back differently
+    "CTK-E074": ExitCode.CANNOT_WRITE,  # the written files differ when read back
     "CTK-E083": ExitCode.USAGE,  # a patient in two splits
-    "CTK-E084": ExitCode.USAGE,  # a split, case or recipe that does not exist
+    "CTK-E084": ExitCode.USAGE,  # a split, slice or recipe that does not exist
     "CTK-E086": ExitCode.USAGE,  # a slice is smaller than a patch
     "CTK-E089": ExitCode.GUARD,  # training diverged
     "CTK-E092": ExitCode.USAGE,  # unknown model name
@@ -56,14 +56,14 @@ _EXIT_CODES = {
 
 
 class CtKerasError(Exception):
-    """An input or a request that is refused, with the reason in one line.
+    """An invalid input or request, with the reason in one line.
 
     Attributes:
         code: ``CTK-E`` and three digits.
         message: What went wrong.
         received: What was given, or None.
-        expected: What would have been right, or None.
-        fix: What to do about it, or None.
+        expected: What would be valid, or None.
+        fix: How to fix it, or None.
     """
 
     def __init__(
@@ -96,7 +96,7 @@ class CtKerasError(Exception):
 
     @property
     def exit_code(self) -> ExitCode:
-        """The exit status of a command that ends with this error."""
+        """The exit status of a command that fails with this error."""
         return _EXIT_CODES.get(self.code, ExitCode.BAD_INPUT)
 
 
@@ -106,7 +106,7 @@ def _rebuild(code, message, received, expected, fix) -> CtKerasError:
 
 @dataclass(frozen=True)
 class Finding:
-    """Something worth reporting: ``CTK-I`` informs, ``CTK-W`` warns.
+    """A finding worth reporting: ``CTK-I`` is information, ``CTK-W`` a warning.
 
     Attributes:
         code: ``CTK-I`` or ``CTK-W`` and three digits.

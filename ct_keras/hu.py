@@ -1,8 +1,8 @@
 """The Hounsfield scale: network units, display windows and rounding.
 
-Everything outside the networks speaks Hounsfield units (HU). Networks and their
-training see network units ``u = (HU + 1024) / 4096``: water is 0.25, air 0.00586,
-3072 HU is 1, and one HU is 1/4096. This module is the only home of these constants.
+Everything outside the networks uses Hounsfield units (HU). Networks and their training
+use network units ``u = (HU + 1024) / 4096``: water is 0.25, air 0.00586, 3072 HU is 1,
+and one HU is 1/4096. These constants are defined in this module only.
 """
 
 from __future__ import annotations
@@ -13,11 +13,11 @@ import numpy as np
 
 OFFSET_HU = 1024.0
 SCALE_HU = 4096.0
-#: Nothing below this reaches a network. Scanners write such values outside the
-#: reconstruction circle; they are restored bit for bit after denoising.
+#: Lowest input of a network. Scanners write lower values outside the reconstruction
+#: circle; they are restored bit for bit after denoising.
 FLOOR_HU = -OFFSET_HU
-#: Nothing in a patient is that thin: untagged values below it are padding where they
-#: lie outside the field of view.
+#: No tissue or gas has a lower value: untagged pixels below it are padding if they are
+#: outside the field of view.
 PADDING_HU = -1100.0
 AIR_HU = -1000.0
 WATER_HU = 0.0
@@ -58,7 +58,7 @@ WINDOWS = {window.name: window for window in (ABDOMEN, LUNG, BRAIN, BONE)}
 
 
 def to_network(hu: np.ndarray) -> np.ndarray:
-    """Converts HU to network units, values below -1024 HU becoming 0.
+    """Converts HU to network units; values below -1024 HU become 0.
 
     Args:
         hu: Any shape, HU.
@@ -85,8 +85,7 @@ def to_stored(hu: np.ndarray, slope: float, intercept: float) -> np.ndarray:
         intercept: RescaleIntercept of the slice.
 
     Returns:
-        float64 of the same shape holding whole numbers, not yet clipped to a
-        pixel type.
+        float64 of the same shape, whole numbers, not clipped to a pixel type.
     """
     return np.rint((np.asarray(hu, np.float64) - intercept) / slope)
 

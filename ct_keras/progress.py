@@ -1,4 +1,4 @@
-"""Progress bars on standard error, quiet when that is not a terminal."""
+"""Progress bars on standard error, hidden if it is not a terminal."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ def track(
     total: int | None = None,
     enabled: bool = True,
 ) -> Iterator[T]:
-    """Yields the items and shows the progress.
+    """Yields the items and shows a progress bar.
 
     Args:
-        items: Anything that can be iterated once.
+        items: Any iterable.
         description: What is being done, in two or three words.
         total: The number of items, if `items` has no length.
-        enabled: False for no bar at all; a library call passes its own `progress`.
+        enabled: False hides the bar; library functions pass their argument `progress`.
     """
     if not (enabled and sys.stderr.isatty()):
         yield from items

@@ -1,4 +1,4 @@
-"""Named things: looked up by name, and refused with the names that there are."""
+"""Registries: entries looked up by name; an unknown name lists the known ones."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ T = TypeVar("T", bound=Named)
 
 
 class Registry(dict[str, T]):
-    """The entries of one kind, by name, in their order.
+    """The entries of one kind, by name, in the given order.
 
     Args:
-        kind: What one of them is called in errors, such as "filter".
+        kind: What an entry is called in errors, such as "filter".
         entries: All of them.
-        code: Of the error for an unknown name.
+        code: Error code for an unknown name.
     """
 
     def __init__(self, kind: str, entries: Iterable[T], *, code: str = "CTK-E092"):
@@ -35,13 +35,13 @@ class Registry(dict[str, T]):
         """Returns the entry of this name.
 
         Raises:
-            CtKerasError: With the registry's code, if there is none.
+            CtKerasError: With the registry's code, if the name is unknown.
         """
         if name not in self:
             raise CtKerasError(
                 self.code,
-                f"no {self.kind} of that name",
+                f"unknown {self.kind}",
                 received=name,
-                expected=", ".join(self) or "none at all",
+                expected=", ".join(self) or "nothing (no entries)",
             )
         return self[name]

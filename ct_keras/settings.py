@@ -1,7 +1,7 @@
-"""Records of settings: named, typed, checked, and the same after JSON.
+"""Records of settings: named, typed, checked, and unchanged by a JSON round trip.
 
-A sequence is always a tuple in a record and a list in JSON, so what a value means must
-never depend on which of the two it is.
+A sequence is always a tuple in a record and a list in JSON, so its meaning must not
+depend on the type.
 """
 
 from __future__ import annotations
@@ -20,11 +20,12 @@ from ct_keras.errors import CtKerasError
 class Settings:
     """Base of frozen dataclasses whose values are checked by their type hints.
 
-    Hints may be bool, int, float, str, a `Literal`, tuples of such, another record,
+    Hints may be bool, int, float, str, a `Literal`, tuples of these, another record,
     `Mapping[str, object]` (plain values), any class, or a union of these.
 
     Raises:
-        CtKerasError: CTK-E000 for a value of another type, or that `check` refuses.
+        CtKerasError: CTK-E000 for a value of the wrong type, or one that `check`
+            refuses.
 
     Example:
         >>> @dataclass(frozen=True)
@@ -48,15 +49,14 @@ class Settings:
         self.check()
 
     def check(self) -> None:
-        """Refuses values that make no sense together; for subclasses."""
+        """Refuses inconsistent values; overridden by subclasses."""
 
     @classmethod
     def from_plain(cls, values: Mapping[str, object]) -> typing.Self:
-        """Makes the record from names and values, as they come from JSON.
+        """Creates the record from names and values, as read from JSON.
 
         Raises:
-            CtKerasError: CTK-E000 for a name that the record does not have, one that it
-                lacks, or as the class.
+            CtKerasError: CTK-E000 for an unknown or missing name, or as the class.
         """
         known = fields(cls)
         if unknown := sorted(set(values) - {setting.name for setting in known}):
@@ -70,7 +70,7 @@ class Settings:
             raise cls._refusal(", ".join(values) or "nothing", str(error)) from error
 
     def to_plain(self) -> dict:
-        """Returns names and values for a JSON file."""
+        """Returns names and values, ready for JSON."""
         return {
             setting.name: _plain(getattr(self, setting.name))
             for setting in fields(self)
@@ -80,14 +80,14 @@ class Settings:
     def _refusal(cls, received: str, expected: str) -> CtKerasError:
         return CtKerasError(
             "CTK-E000",
-            f"{cls.__name__} has no such setting or value",
+            f"invalid settings of {cls.__name__}",
             received=received,
             expected=expected,
         )
 
 
 def _plain(value):
-    """A value as JSON would give it back."""
+    """A value as JSON returns it."""
     if isinstance(value, Settings):
         return value.to_plain()
     if isinstance(value, Mapping):

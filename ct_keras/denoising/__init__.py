@@ -1,6 +1,6 @@
-"""A method that denoises: HU in, HU out.
+"""Denoising methods: HU in, HU out.
 
-Names are loaded when they are first used: most methods need no Keras.
+Names are loaded on first use: most methods do not need Keras.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The call that most people need: `denoise`."""
+"""The shortest way to denoise an array: `denoise`."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ def denoise(
     Args:
         hu_in: (rows, columns) or (slices, rows, columns), HU.
         model: A name, a run, a `.keras` file, "filter:NAME", "recon:NAME" or a
-            `Denoiser`; None for the default model. Load a `Denoiser` once to call it
-            often.
+            `Denoiser`; None for the default model. For repeated calls, load a
+            `Denoiser` once.
         strength: 0 (the input) to 1 (the method's output).
-        spacing_mm: Row and column spacing, which "recon:NAME" needs.
+        spacing_mm: Row and column spacing; required by "recon:NAME".
 
     Returns:
         float32 of the same shape, HU.

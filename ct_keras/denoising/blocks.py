@@ -1,8 +1,8 @@
-"""Volumes in overlapping blocks: bounded memory, and no seams.
+"""Denoising of volumes in overlapping blocks: bounded memory and no seams.
 
-A block begins at a multiple of what the network halves its input by and overlaps its
-neighbours so far that every voxel that is kept saw all it would have seen in the whole
-volume. So the result does not depend on how a volume is cut.
+A block (tile) begins at a multiple of the network's downsampling factor. It overlaps
+its neighbours by the halo, so that the receptive field of every voxel that is kept lies
+inside the block. The result therefore does not depend on the tiling.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ import numpy as np
 
 from ct_keras.models import SizeRule
 
-#: Bytes that a network may take for one block, roughly.
+#: Approximate memory of a network for one block, in bytes.
 BLOCK_BYTES = 8 * 2**30
-#: Slices of a block where the overlap does not ask for more; as many are in memory.
+#: Slices of a block, unless the overlap requires more; as many are in memory.
 BLOCK_SLICES = 256
 #: Copies of its widest layer that a network holds at once: input, output, workspace.
 _COPIES = 3
@@ -28,13 +28,13 @@ _COPIES = 3
 
 @dataclass(frozen=True)
 class Piece:
-    """A part of an axis that is computed at once, and what is kept of it.
+    """A part of an axis that is computed at once, and the part of it that is kept.
 
     Attributes:
-        start: Where the part begins.
-        stop: Where it ends.
-        first: Where what is kept begins.
-        last: Where that ends.
+        start: First index of the computed part.
+        stop: Index after its end.
+        first: First index that is kept.
+        last: Index after the end of what is kept.
     """
 
     start: int
@@ -44,19 +44,19 @@ class Piece:
 
     @property
     def kept(self) -> slice:
-        """What is kept, counted from the start of the part."""
+        """The kept part, relative to the start of the computed part."""
         return slice(self.first - self.start, self.last - self.start)
 
 
 @dataclass(frozen=True)
 class Tiling:
-    """How large blocks may be and how they overlap.
+    """Size and overlap of the blocks.
 
     Attributes:
         size_rule: The sizes that the network accepts.
-        halo: Voxels by which a result depends on its neighbours on every axis; None, if
-            a volume must not be cut.
-        voxels: What a block may have; more where the overlap needs them.
+        halo: Radius of the receptive field in voxels, for every axis; None if a volume
+            cannot be tiled.
+        voxels: Maximum number of voxels in a block; more if the overlap requires it.
     """
 
     size_rule: SizeRule
@@ -64,7 +64,7 @@ class Tiling:
     voxels: int
 
     def cut(self, shape: tuple[int, int, int]) -> tuple[list[Piece], ...]:
-        """Cuts each axis of a volume so that the fewest voxels are computed in all."""
+        """Cuts each axis of a volume so that the fewest voxels are computed."""
         if self.halo is None:
             return tuple([Piece(0, length, 0, length)] for length in shape)
         axes = [self._ways(length) for length in shape]
@@ -104,7 +104,7 @@ class Tiling:
         return _round_up(needed, multiple)
 
     def _ways(self, length: int) -> list[_Way]:
-        """The ways to cut an axis: for each number of parts the smallest size."""
+        """The possible cuts of an axis: for each number of parts, the smallest size."""
         multiple, minimum = self.size_rule.multiple, self.size_rule.minimum
         whole = _round_up(max(length, minimum), multiple)
         ways = {1: _Way(whole, length)}
@@ -116,18 +116,18 @@ class Tiling:
 
 
 class _Way(NamedTuple):
-    """A way to cut an axis: the size of a part, and the sum over all parts."""
+    """One cut of an axis: the size of a part and the sum over all parts."""
 
     size: int
     computed: int
 
 
 def voxels_within(network: keras.Model, memory: int = BLOCK_BYTES) -> int:
-    """Returns how many voxels a network can take at once, roughly.
+    """Returns approximately how many voxels a network can process at once.
 
     Args:
         network: A functional model of volumes.
-        memory: In bytes.
+        memory: Available memory in bytes.
     """
     widest = max(
         tensor.shape[-1]
@@ -142,13 +142,13 @@ def denoise_blocks(
     slices: Iterable[np.ndarray],
     cut: tuple[list[Piece], ...],
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Denoises a volume that comes slice by slice.
+    """Denoises a volume from an iterator of its slices.
 
-    Only the slices of the blocks under way are in memory.
+    Only the slices of the current blocks are in memory.
 
     Args:
         run: Denoises a block, float32 (slices, rows, columns).
-        slices: float32 (rows, columns), all of the volume in their order.
+        slices: float32 (rows, columns), all slices of the volume in order.
         cut: From `Tiling.cut`.
 
     Returns:
@@ -169,7 +169,7 @@ def denoise_blocks(
 
 
 def _denoise_window(run, window, piece: Piece, across) -> np.ndarray:
-    """Returns the results of the slices that are kept of a window."""
+    """Returns the denoised slices of a window that are kept."""
     denoised = np.empty((piece.last - piece.first, *window[0].shape), np.float32)
     for rows, columns in itertools.product(*across):
         block = np.stack(

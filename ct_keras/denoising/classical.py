@@ -21,7 +21,7 @@ INPUT = "input"
 
 
 class Unchanged(Method):
-    """The input itself, the row that every comparison needs."""
+    """The unchanged input, the baseline of every comparison."""
 
     identity = Identity(INPUT)
 
@@ -36,8 +36,9 @@ class FunctionMethod(Method):
     """Any function from HU to HU.
 
     Args:
-        function: From (rows, columns) to the same, or if its `dimensions` are 3 from
-            (slices, rows, columns). If it has an `identity`, that is kept.
+        function: Maps (rows, columns) to the same shape or, if it has an attribute
+            `dimensions` of 3, (slices, rows, columns). Its attribute `identity`, if
+            any, is kept.
     """
 
     def __init__(self, function: Callable[[np.ndarray], np.ndarray]):
@@ -56,7 +57,7 @@ class FunctionMethod(Method):
         return iter(self._blended(as_hu(np.stack(list(slices))), strength, 0))
 
     def neighbours(self, slices: int) -> int:
-        """How many slices a result needs; see `Method`."""
+        """Number of neighbouring slices; see `Method`."""
         return 0 if self.dimensions == 2 else slices
 
 
@@ -68,7 +69,7 @@ class FilterMethod(Method):
         tuned: Whether its parameters were fitted to slice pairs.
 
     Raises:
-        CtKerasError: CTK-E000 for one that is for display only.
+        CtKerasError: CTK-E000 for a filter that is for display only.
     """
 
     prefix = FILTER_PREFIX
@@ -93,12 +94,12 @@ class FilterMethod(Method):
         ]
 
     def tuned(self, pairs: Sequence, *, progress: bool = False) -> FilterMethod:
-        """Returns the filter with the parameters that fit the pairs best."""
+        """Returns the filter with parameters fitted to the pairs."""
         best = filters.tune(self.filter, pairs, progress=progress)
         return type(self)(best, tuned=True)
 
     def facts(self, *, rays: bool) -> dict:
-        """What a row of a table tells; see `Method`."""
+        """Entries of a table row; see `Method`."""
         return super().facts(rays=rays) | {
             "settings": self.identity.parameters,
             "tuned_among": dict(self.filter.grid) if self._tuned else None,
@@ -110,7 +111,7 @@ class FilterMethod(Method):
     def as_denoiser(self) -> Denoiser:
         """Returns a linear filter as a network with its name and parameters.
 
-        Its hash is that of the kernels, which tells parameters apart.
+        Its hash is that of the kernels, so it differs between parameters.
 
         Raises:
             CtKerasError: CTK-E000 for a filter that is not linear.
@@ -125,22 +126,22 @@ class FilterMethod(Method):
 
 
 class ReconstructionMethod(FilterMethod):
-    """A baseline of the projection domain, which must know the size of pixels.
+    """A baseline of the projection domain, which requires the pixel spacing.
 
     Args:
         chosen: From `ct_keras.reconstruction.registry.get_reconstruction`.
         tuned: As for a filter.
     """
 
-    prefix = ""  # it is part of the name already
+    prefix = ""  # already part of the name
 
     def with_spacing(self, spacing_mm: Spacing) -> ReconstructionMethod:
-        """Returns the method for pixels of this size; see `ProjectionFilter`."""
+        """Returns the method for this pixel spacing; see `ProjectionFilter`."""
         chosen = self.filter.with_spacing(spacing_mm)
         return type(self)(chosen, tuned=self._tuned)
 
     def facts(self, *, rays: bool) -> dict:
-        """What a row of a table tells; see `Method`."""
+        """Entries of a table row; see `Method`."""
         sinogram = "known" if rays else "projected from the image"
         return super().facts(rays=rays) | {"sinogram": sinogram}
 

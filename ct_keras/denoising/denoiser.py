@@ -29,38 +29,38 @@ logger = logging.getLogger(__name__)
 class Denoiser(Method):
     """Removes noise from CT images.
 
-    Contract: float32 Hounsfield units in and out, (rows, columns) or
-    (slices, rows, columns), any size >= 1. Pixels below -1024 HU (outside the
-    reconstruction circle) come back as they were. A network of images works slice by
-    slice: the same slice gives the same output, whatever lies around it. A network of
-    volumes takes an image as a volume of one slice, and works in overlapping blocks.
+    Contract: float32 Hounsfield units in and out, (rows, columns) or (slices, rows,
+        columns), any size >= 1. Pixels below -1024 HU (outside the reconstruction
+        circle) are returned unchanged. A 2-D network works slice by slice: the output
+        of a slice does not depend on other slices. A 3-D network takes an image as a
+        volume of one slice, and works in overlapping blocks.
 
     Args:
         model: A network in network units (any `ct_keras.models.build(...)`, trained or
             not), or a deployable model with the input `low_dose_hu`.
-        size_rule: The sizes that a network accepts; by default what its layers say.
-        halo: Voxels by which a result of a network of volumes depends on its
-            neighbours; by default what its layers say. Where one of them sees the whole
-            image, or is not known, volumes are denoised whole.
-        block_voxels: What a block of a volume may have; by default what the network
-            can take in about 8 GiB.
-        self_ensemble: Denoise the 8 flips and quarter turns of each image (of the
-            planes of a volume) and take the mean: eight times the time, often a little
-            better. What gets exported does not hold it.
-        identity: Name, version and hash; by default read off the model.
+        size_rule: The sizes that a network accepts; by default derived from its layers.
+        halo: Radius of the receptive field of a 3-D network in voxels; by default
+            derived from its layers. If a layer sees the whole image or is unknown,
+            volumes are denoised as a whole.
+        block_voxels: Maximum number of voxels in a block; by default what fits into
+            about 8 GiB.
+        self_ensemble: Test-time augmentation: the mean over the 8 flips and quarter
+            turns of each slice. It takes eight times as long and is often slightly
+            better. Exported models do not include it.
+        identity: Name, version and hash; by default taken from the model.
 
     Attributes:
-        model: The deployable `keras.Model`, HU to HU, which is what gets exported.
+        model: The deployable `keras.Model`, HU to HU, which can be exported.
         network: The `keras.Model` in network units inside it.
-        dimensions: 2 for a network of images, 3 for one of volumes.
-        tiling: How volumes are cut into blocks; None for a network of images.
-        identity: See above.
-        card: The model card of published weights (metadata.json); of a run only the
-            `ranges` of what it was trained on; else an empty dict.
+        dimensions: 2 for a network of slices, 3 for a network of volumes.
+        tiling: How volumes are cut into blocks; None for a 2-D network.
+        identity: The argument, or its default.
+        card: The model card of published weights (metadata.json); for a run, only the
+            `ranges` of its training data; otherwise an empty dict.
 
     Raises:
-        CtKerasError: CTK-E091 for a network that does not lead from one image of one
-            channel to one of the same size.
+        CtKerasError: CTK-E091 for a network that does not map one single-channel image
+            to one of the same size.
 
     Example:
         >>> denoiser = Denoiser(ct_keras.models.build("red_cnn", width=8))
@@ -107,15 +107,15 @@ class Denoiser(Method):
 
     @property
     def ranges(self) -> dict | None:
-        """What the network was trained on, None if the card does not tell."""
+        """Ranges of the training data, None if the card has none."""
         return self.card.get("ranges")
 
     def denoise_slices(
         self, slices, shape, spacing_mm, strength=1.0
     ) -> Iterator[np.ndarray]:
-        """Denoises the slices of a volume as they come; see `Method`.
+        """Denoises an iterator of the slices of a volume; see `Method`.
 
-        Of a volume only the slices of the blocks under way are in memory.
+        Only the slices of the current blocks are in memory.
         """
         if self.dimensions == 2 or strength == 0:
             return super().denoise_slices(slices, shape, spacing_mm, strength)
@@ -128,25 +128,25 @@ class Denoiser(Method):
         )
 
     def neighbours(self, slices: int) -> int:
-        """How many slices a result needs; see `Method`."""
+        """Number of neighbouring slices; see `Method`."""
         if self.tiling is None:
             return 0
         return slices if self.tiling.halo is None else self.tiling.halo
 
     def facts(self, *, rays: bool) -> dict:
-        """What a row of a table tells; see `Method`."""
+        """Entries of a table row; see `Method`."""
         return super().facts(rays=rays) | {
             "parameters": self.network.count_params(),
             "gmac": count_macs(self.network) / 1e9,
         }
 
     def as_denoiser(self) -> Denoiser:
-        """Returns itself, but of a self-ensemble the network alone, with a warning."""
+        """Returns itself; for a self-ensemble the network alone, with a warning."""
         if not self.self_ensemble:
             return self
         finding = Finding(
             "CTK-W094",
-            "exported is the network alone: the mean over flips and quarter turns is "
+            "only the network is exported: the mean over flips and quarter turns is "
             "not part of it, so results differ from those of the self-ensemble",
         )
         logger.warning("%s", finding)
@@ -169,7 +169,7 @@ def _mean_of_turns(
     denoise: Callable[[np.ndarray], np.ndarray], hu: np.ndarray
 ) -> np.ndarray:
     """Test-time augmentation: the mean over 8 flips and quarter turns."""
-    # In double precision, where eight equal values have exactly that value as mean.
+    # In float64, so that the mean of eight equal values is exactly that value.
     total = np.zeros(hu.shape, np.float64)
     for quarters in range(4):
         turned = np.rot90(hu, quarters, axes=(-2, -1))
@@ -181,7 +181,7 @@ def _mean_of_turns(
 
 
 def _compiled(model: keras.Model) -> Callable:
-    """A call of the model without tracing it again for every image size."""
+    """A compiled call of the model that is not retraced for every image size."""
 
     def run(image):
         return model(image, training=False)[OUTPUT_NAME]
@@ -190,7 +190,7 @@ def _compiled(model: keras.Model) -> Callable:
         return run
     import tensorflow as tf
 
-    # Sizes are found at run time inside the graph, which XLA cannot compile.
+    # The graph computes sizes at run time, which XLA cannot compile.
     shape = (None,) * (1 + dimensions_of(model)) + (1,)
     signature = [tf.TensorSpec(shape, tf.float32)]
     return tf.function(run, input_signature=signature, jit_compile=False)

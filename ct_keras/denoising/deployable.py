@@ -1,8 +1,8 @@
 """The deployable model: Hounsfield units in and out, any size, plain Keras.
 
-A network works in network units, on sizes that it supports. `wrap` puts around it all
-that a user of a saved model should not have to know, and uses stock Keras only, so that
-the saved `.keras` file opens where ct_keras is not installed.
+A network works in network units, on sizes that it supports. `wrap` adds the conversion
+of units and the padding, with stock Keras layers only, so that the saved `.keras` file
+opens where ct_keras is not installed.
 """
 
 from __future__ import annotations
@@ -18,16 +18,16 @@ OUTPUT_NAME = "denoised_hu"
 
 
 def wrap(network: keras.Model, size_rule: SizeRule) -> keras.Model:
-    """Makes a network deployable.
+    """Wraps a network as a deployable model.
 
     The graph pads at the end of each axis by reflection (by edge replication where the
     image is smaller than the padding) up to the network's size rule, scales to network
-    units, floors at -1024 HU, runs the network, scales back, crops, and gives every
-    pixel below -1024 HU back as it came: nothing was measured there.
+    units, floors at -1024 HU, runs the network, scales back and crops. Pixels below
+    -1024 HU, which hold no measurement, are returned unchanged.
 
     Args:
-        network: From (batch, rows, columns, 1), or (batch, slices, rows, columns, 1),
-            to the same, float32 network units.
+        network: Maps (batch, rows, columns, 1) or (batch, slices, rows, columns, 1) to
+            the same shape, float32 network units.
         size_rule: The sizes that the network accepts.
 
     Returns:
@@ -47,7 +47,7 @@ def wrap(network: keras.Model, size_rule: SizeRule) -> keras.Model:
     )
     x = to_network_units(_fit_size(dimensions, size_rule)(image))
     x = keras.layers.ReLU(name="floor", dtype="float32")(x)
-    # The same layers without what `compile` added: files hold no optimiser.
+    # The same layers without the state of `compile`, so that files hold no optimiser.
     core = keras.Model(network.inputs[0], network.outputs[0], name=network.name)
     x = to_hu(core(x))
     x = _original_size(dimensions)([x, image])
@@ -57,14 +57,14 @@ def wrap(network: keras.Model, size_rule: SizeRule) -> keras.Model:
 
 
 def is_deployable(model: keras.Model) -> bool:
-    """Whether a model is one that `wrap` made."""
+    """Whether a model was made by `wrap`."""
     inputs = getattr(model, "inputs", None) or []
     inside = model.name in [layer.name for layer in model.layers]
     return [image.name for image in inputs] == [INPUT_NAME] and inside
 
 
 def dimensions_of(model: keras.Model) -> int:
-    """Returns 2 for a model of images and 3 for one of volumes."""
+    """Returns 2 for a model of slices and 3 for a model of volumes."""
     return len(model.inputs[0].shape) - 2
 
 
@@ -90,23 +90,23 @@ def _original_size(dimensions: int) -> keras.Model:
 
 
 def _restore_floor(dimensions: int) -> keras.Model:
-    """Takes its second input where that is below the floor, else its first."""
+    """Returns the second input where it is below the floor, otherwise the first."""
     result, image = inputs = [_image_input(dimensions), _image_input(dimensions)]
     result = ops.where(ops.less(image, hu.FLOOR_HU), image, result)
     return keras.Model(inputs, result, name="restore_floor")
 
 
 def _ones(image, axis: int):
-    """A vector of as many ones as the image is long, for sizes known only at run time.
+    """A vector of ones along an axis whose size is known at run time only.
 
-    keras.ops cannot ask a symbolic tensor for its size, but sums of ones count.
+    keras.ops cannot return the size of a symbolic tensor, but a sum of ones can.
     """
     others = tuple(set(range(len(image.shape))) - {axis})
     return ops.max(ops.ones_like(image), axis=others)
 
 
 def _padded_indices(image, axis: int, rule: SizeRule):
-    """Indices along `axis` that make the image fit the rule."""
+    """Indices along `axis` that pad the image to the size rule."""
     inside = ops.pad(_ones(image, axis), ((0, max(rule.multiple, rule.minimum)),))
     position = ops.cumsum(ops.ones_like(inside)) - 1.0
     last = ops.max(ops.cumsum(inside)) - 1.0

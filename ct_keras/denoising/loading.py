@@ -24,12 +24,12 @@ def load(model: str | Path | None = None) -> Denoiser:
             `ct-keras train`, or a `.keras` file; None for the default model.
 
     Returns:
-        From HU to HU.
+        The denoiser, HU to HU.
 
     Raises:
-        CtKerasError: CTK-E092 for a name without published weights, CTK-E090 if a
-            file is not the one that its manifest lists, CTK-E091 if it is not an
-            acceptable model file, CTK-E085 if a run holds no weights yet.
+        CtKerasError: CTK-E092 for a name without published weights, CTK-E090 if a file
+            does not match its manifest, CTK-E091 if it is not an acceptable model file,
+            CTK-E085 if a run has no weights yet.
 
     Example:
         >>> denoised_hu = ct_keras.load("red_cnn")(low_dose_hu)
@@ -58,7 +58,7 @@ def list_published() -> list[str]:
 
 
 def published_folder() -> Path:
-    """The folder of published weights: installed, or beside the package's source."""
+    """The folder of published weights: installed, or next to the package's source."""
     package = Path(ct_keras.__file__).parent
     installed = package / "saved_models"
     return installed if installed.is_dir() else package.parent / "saved_models"
@@ -83,8 +83,8 @@ def _load_run(folder: Path) -> Denoiser:
     if not (folder / "best.json").is_file():
         raise CtKerasError(
             "CTK-E085",
-            "the run holds no weights yet",
-            fix="let its first epoch end, or resume it",
+            "the run has no weights yet",
+            fix="wait until its first epoch ends, or resume it",
         )
     best = json.loads((folder / "best.json").read_text())
     path = folder / "best.keras"
@@ -100,10 +100,10 @@ def _check_hash(path: Path, expected: str) -> None:
     if not path.is_file() or sha256_of(path) != expected:
         raise CtKerasError(
             "CTK-E090",
-            "weights are not those in the manifest",
+            "the weights do not match the manifest",
             received=path.name,
             expected=f"sha256 {expected[:16]}...",
-            fix="get the file again from where it came, or train again",
+            fix="download the file again, or train again",
         )
 
 
@@ -119,7 +119,7 @@ def _unknown(path: Path) -> CtKerasError:
         )
     return CtKerasError(
         "CTK-E092",
-        "no model of that name, and no run or .keras file there",
+        "no published weights, run or .keras file with this name",
         received=path.name,
         expected=f"published weights ({known}), a run folder or a .keras file",
     )

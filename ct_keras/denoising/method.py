@@ -1,4 +1,4 @@
-"""`Method`: what everything that denoises has in common, and the one way to call it."""
+"""`Method`: the common interface of everything that denoises."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from ct_keras.dicom.provenance import Derivation
 from ct_keras.errors import CtKerasError
 from ct_keras.progress import track
 
-if TYPE_CHECKING:  # it needs Keras, most methods do not
+if TYPE_CHECKING:  # it imports Keras, which most methods do not need
     from ct_keras.denoising.denoiser import Denoiser
 
 FILTER_PREFIX = "filter:"
-#: Row and column distance of pixels in mm; None where nothing tells it.
+#: Row and column spacing of the pixels in mm; None if unknown.
 Spacing = Sequence[float] | None
 
 
 @dataclass(frozen=True)
 class Identity:
-    """What a method is called, for derived DICOM series, tables and cards.
+    """The identity of a method, for derived DICOM series, tables and cards.
 
     Attributes:
         name: The network's or the filter's name.
@@ -40,21 +40,20 @@ class Identity:
 
 
 class Method(ABC):
-    """From HU to HU: a network, a filter, a reconstruction, or nothing at all.
+    """Maps HU to HU: a network, a filter, a reconstruction, or the unchanged input.
 
-    Contract: float32 Hounsfield units in and out, any size >= 1, the same shape. A
-    method of images works slice by slice: the same slice gives the same output,
-    whatever lies around it. A method of volumes takes an image as a volume of one
-    slice.
+    Contract: float32 Hounsfield units in and out, any size >= 1, the same shape. A 2-D
+        method works slice by slice: the output of a slice does not depend on other
+        slices. A 3-D method takes an image as a volume of one slice.
 
-    A subclass denoises one image in `_denoise`; one of volumes, or one that needs to
-    know more than the pixels, replaces `denoise_slices` or `denoise_pairs`.
+    A subclass implements `_denoise` for one image. A 3-D method, or one that needs more
+    than the pixels, overrides `denoise_slices` or `denoise_pairs`.
 
     Attributes:
         identity: See `Identity`.
-        dimensions: 2 if it works slice by slice, 3 if it needs the neighbours.
-        ranges: What it was trained on (`ct_keras.data.training_ranges`), or None.
-        tunable: Whether `tuned` does anything.
+        dimensions: 2 if it works slice by slice, 3 if it works on volumes.
+        ranges: Ranges of its training data (`ct_keras.data.training_ranges`), or None.
+        tunable: Whether `tuned` has an effect.
     """
 
     identity: Identity
@@ -78,17 +77,17 @@ class Method(ABC):
 
         Args:
             hu: (rows, columns) or (slices, rows, columns), HU.
-            strength: Output = input + strength (result - input). 0 gives the input
-                back bit for bit.
-            spacing_mm: Row and column spacing, for methods that need it; None if it is
-                not known.
+            strength: Output = input + strength (result - input). 0 returns the input
+                bit for bit.
+            spacing_mm: Row and column spacing, for methods that need it; None if
+                unknown.
             progress: Show a bar for a volume.
 
         Returns:
             float32 of the same shape, HU.
 
         Raises:
-            CtKerasError: CTK-E041 for other axes, no pixels or a result of another
+            CtKerasError: CTK-E041 for wrong axes, no pixels or a result of a different
                 shape, CTK-E044 if the input and CTK-E070 if the output is not finite,
                 CTK-E000 for a strength outside 0..1.
         """
@@ -109,14 +108,14 @@ class Method(ABC):
         spacing_mm: Spacing,
         strength: float = 1.0,
     ) -> Iterator[np.ndarray]:
-        """Denoises the slices of a volume as they come.
+        """Denoises an iterator of the slices of a volume.
 
         Memory does not grow with the number of slices.
 
         Args:
-            slices: (rows, columns), HU, all of the volume in their order.
-            shape: Of the volume.
-            spacing_mm: Row and column spacing; None or NaN if it is not known.
+            slices: (rows, columns), HU, all slices of the volume in order.
+            shape: Shape of the volume.
+            spacing_mm: Row and column spacing; None or NaN if unknown.
             strength: As for a call.
 
         Returns:
@@ -133,19 +132,19 @@ class Method(ABC):
         )
 
     def denoise_image(self, hu: np.ndarray, spacing_mm: Spacing) -> np.ndarray:
-        """Denoises one image by itself; see `denoise_slices`."""
+        """Denoises a single image; see `denoise_slices`."""
         return next(self.denoise_slices([hu], (1, *np.shape(hu)), spacing_mm))
 
     def denoise_pairs(self, pairs: Sequence) -> list[np.ndarray]:
-        """Denoises the low dose of slice pairs, with all that the pairs tell.
+        """Denoises the low dose of slice pairs, using any of their attributes.
 
         Args:
-            pairs: `ct_keras.data.SlicePair` records, or anything with their fields:
-                consecutive slices of one series at one dose. For a method of images
-                one at a time gives the same.
+            pairs: `ct_keras.data.SlicePair` records, or objects with the same
+                attributes: consecutive slices of one series at one dose. A 2-D method
+                gives the same result for one pair at a time.
 
         Returns:
-            For each pair float32 (rows, columns), HU.
+            For each pair, float32 (rows, columns), HU.
 
         Raises:
             CtKerasError: As for a call.
@@ -155,7 +154,7 @@ class Method(ABC):
         return list(self.denoise_slices(slices, shape, pairs[0].spacing_mm))
 
     def with_spacing(self, spacing_mm: Spacing) -> Method:
-        """Returns the method for pixels of this size; most look at pixels alone."""
+        """Returns the method for this pixel spacing; most methods ignore it."""
         return self
 
     def tuned(self, pairs: Sequence, *, progress: bool = False) -> Method:
@@ -163,20 +162,20 @@ class Method(ABC):
         return self
 
     def neighbours(self, slices: int) -> int:
-        """How many slices on either side, of a volume of so many, a result needs."""
+        """Returns how many slices on either side affect the result of a slice."""
         return 0
 
     def facts(self, *, rays: bool) -> dict:
-        """What a row of a table tells of the method beside its name.
+        """Returns the entries of a table row that describe the method.
 
         Args:
-            rays: Whether it was measured on pairs that bring their sinograms.
+            rays: Whether it was measured on pairs that include their sinograms.
         """
         identity = self.identity
         return {"version": identity.version, "weights_sha256": identity.weights_sha256}
 
     def derivation(self, strength: float) -> Derivation:
-        """What a derived series says about how it was made."""
+        """Returns how a derived series was made, for its headers."""
         identity = self.identity
         details = {
             "model_name": identity.name,
@@ -189,14 +188,14 @@ class Method(ABC):
         )
 
     def _derivation(self, details: dict) -> Derivation:
-        """The kind of derivation for a strength above 0."""
+        """The derivation for a strength above 0."""
         return Derivation.computed(**details)
 
     def as_denoiser(self) -> Denoiser:
-        """Returns the method as a network, which is what can be exported.
+        """Returns the method as a network that can be exported.
 
         Raises:
-            CtKerasError: CTK-E000, if it is none and cannot be written as one.
+            CtKerasError: CTK-E000, if it cannot be expressed as a network.
         """
         from ct_keras.filters.linear_models import list_linear
 
@@ -209,7 +208,7 @@ class Method(ABC):
         )
 
     def _blended(self, hu: np.ndarray, strength: float, index: int) -> np.ndarray:
-        """Denoises one image and mixes it with what came out."""
+        """Denoises one image and blends it with the result."""
         return (
             hu.copy()
             if strength == 0
@@ -219,13 +218,13 @@ class Method(ABC):
     def _mixed(
         self, hu: np.ndarray, denoised: np.ndarray, strength: float, index: int
     ) -> np.ndarray:
-        """Mixes a slice with its result, which must be an image of the same shape."""
+        """Blends a slice with its result, which must have the same shape."""
         denoised = np.asarray(denoised, np.float32)
         where = f"{self.identity.name}, slice {index}"
         if denoised.shape != hu.shape:
             raise CtKerasError(
                 "CTK-E041",
-                "an image has another shape than its input",
+                "an image does not have the shape of its input",
                 received=f"{denoised.shape} ({where})",
                 expected=hu.shape,
             )

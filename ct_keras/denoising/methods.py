@@ -1,6 +1,6 @@
-"""Every method by the text that names it, and whatever else can be called as one.
+"""Finds a method by name, and makes a method of a function or filter.
 
-`input` (do nothing), `filter:NAME`, `recon:NAME` (baselines of the projection domain),
+`input` (unchanged), `filter:NAME`, `recon:NAME` (baselines of the projection domain),
 published weights, a run, or a `.keras` file: all become a `Method`.
 """
 
@@ -24,12 +24,12 @@ from ct_keras.reconstruction import registry as projection_domain
 
 
 def as_method(given: Method | Callable[[np.ndarray], np.ndarray]) -> Method:
-    """Returns a method as it is, and a filter or a function from HU to HU as one.
+    """Returns a method unchanged; wraps a filter or a function from HU to HU.
 
     Args:
         given: A `Method`; a filter or reconstruction of `ct_keras.filters.get` or
             `ct_keras.reconstruction.get_reconstruction`; or any function of images,
-            (rows, columns), or if its `dimensions` are 3 of volumes.
+            (rows, columns), or of volumes if its `dimensions` are 3.
 
     Raises:
         CtKerasError: CTK-E000 for a filter that is for display only.
@@ -48,10 +48,10 @@ def as_method(given: Method | Callable[[np.ndarray], np.ndarray]) -> Method:
 
 
 def get_method(text: str | Path | None) -> Method:
-    """Finds what a command line's MODEL argument names; None is the default model.
+    """Returns the method that a MODEL argument names; None is the default model.
 
     Raises:
-        CtKerasError: CTK-E092, if there is nothing of that name; else as `load`.
+        CtKerasError: CTK-E092, if there is no such method; otherwise as `load`.
     """
     name = str(text)
     if name == INPUT:
@@ -67,9 +67,9 @@ def get_method(text: str | Path | None) -> Method:
 
 
 def methods_by_label(models: Sequence[str]) -> dict[str, Method]:
-    """The methods that the texts name, by the names that tables give them.
+    """Returns the methods that the texts name, by their names in tables.
 
-    A run or file is called by its own name, unless two are called alike.
+    A run or file goes by its own name, unless two have the same one.
     """
     names = [Path(text).name for text in models]
     labels = {

@@ -1,7 +1,7 @@
 """Opens `.keras` files without trusting them.
 
-A `.keras` file can name any class to build. Only the classes and members that a
-deployable model has are accepted, before Keras sees the file.
+A `.keras` file can name any class to be built. Before Keras opens the file, it is
+checked that it contains only the classes and members of a deployable model.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _ALLOWED_MODULES = ("keras", "ct_keras", "builtins")
 
 
 def load_keras(path: str | Path) -> keras.Model:
-    """Loads a `.keras` file in safe mode, after checking what it would build.
+    """Loads a `.keras` file in safe mode, after checking its classes.
 
     Args:
         path: A file written by Keras 3.
@@ -32,8 +32,8 @@ def load_keras(path: str | Path) -> keras.Model:
         The model, not compiled.
 
     Raises:
-        CtKerasError: CTK-E005 if it cannot be read, CTK-E091 if it is damaged or holds
-            what a denoiser has no use for.
+        CtKerasError: CTK-E005 if it cannot be read, CTK-E091 if it is damaged or
+            contains anything that a denoiser does not need.
     """
     path = Path(path)
     check_archive(path)
@@ -58,9 +58,9 @@ def check_archive(path: Path) -> None:
         raise _refuse(f"damaged: {damaged}")
     for class_name, module in _classes(config):
         if class_name in _REFUSED_CLASSES:
-            raise _refuse(f"holds a {class_name}")
+            raise _refuse(f"contains a {class_name}")
         if module.split(".")[0] not in _ALLOWED_MODULES:
-            raise _refuse("holds a class from outside Keras and ct_keras")
+            raise _refuse("contains a class from outside Keras and ct_keras")
 
 
 def _check_members(archive: zipfile.ZipFile) -> None:
@@ -90,5 +90,5 @@ def _refuse(reason: str) -> CtKerasError:
         "CTK-E091",
         "the model file is not accepted",
         received=reason,
-        expected="a .keras file of stock Keras layers, as ct_keras writes it",
+        expected="a .keras file of stock Keras layers, as written by ct_keras",
     )
