@@ -1,7 +1,7 @@
-"""From DICOM or pictures to TFRecords, and from TFRecords to training batches.
+"""Conversion of DICOM or pictures to TFRecords, and training batches from TFRecords.
 
-Names are loaded when they are first used: the processes that read DICOM for `convert`
-import this package too, and TensorFlow would cost each of them seconds.
+Names are loaded on first use: the worker processes of `convert` import this package
+too, and importing TensorFlow would take each of them seconds.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
 """tf.data pipelines from records: training patches and whole slices.
 
-What epoch e of a training run sees is a function of the seed and e alone, so a run that
-goes on after a kill sees what it would have seen. Nothing is read that is not used:
-a record is fetched by its number in the shard, so an epoch of any length draws evenly
-from all patients and from the whole of each.
+The batches of epoch e depend on the seed and e only, so a resumed run sees the same
+batches as an uninterrupted one. Only the records of an epoch are read, by their number
+in the shard, so an epoch of any length draws evenly from all patients and from all
+slices of each.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ def steps_per_pass(
     batch_size: int = 32,
     patches_per_slice: int = 16,
 ) -> int:
-    """Returns how many batches one pass over a split makes, at least 1."""
+    """Returns the number of batches in one pass over a split, at least 1."""
     slices = count_slices(read_manifest(records), split)
     return max(1, slices * patches_per_slice // batch_size)
 
@@ -59,17 +59,17 @@ def training_patches(
         split: train, val or test.
         patch_size: Rows and columns of a patch.
         batch_size: Patches in a batch.
-        seed: Decides everything that is random.
-        steps: Batches in an epoch; by default as many as one pass makes.
-        first_epoch: None for `steps` batches, and every new iteration is the next
-            epoch. A number for an endless stream that begins with this epoch: for
-            ``fit(steps_per_epoch=steps, initial_epoch=first_epoch)``.
+        seed: Seed of all random numbers.
+        steps: Batches in an epoch; by default those of one pass.
+        first_epoch: None for a data set of `steps` batches, in which every iteration is
+            the next epoch. A number gives an endless stream that begins with this
+            epoch, for ``fit(steps_per_epoch=steps, initial_epoch=first_epoch)``.
         patches_per_slice: Patches cut from a slice each time it is drawn.
-        augment: Whether patches are flipped and turned by 90 degrees.
-        reject: Whether places are avoided where a mean is below -614 HU (air).
-        noise: None for the low dose of the records; else what is drawn onto the full
-            dose in its place, a `ct_keras.data.noises.DrawnNoise`.
-            The places are the same with and without.
+        augment: Whether patches are flipped and rotated by multiples of 90 degrees.
+        reject: Whether to avoid patches with a mean below -614 HU (air).
+        noise: None for the low dose of the records; otherwise a
+            `ct_keras.data.noises.DrawnNoise`, applied to the full dose instead.
+            The positions of the patches do not depend on it.
 
     Returns:
         Batches ``(low, full)``, float32 (batch_size, patch_size, patch_size, 1),
@@ -77,8 +77,7 @@ def training_patches(
 
     Raises:
         CtKerasError: CTK-E085, E081, E080, E084 for records that cannot be read;
-            CTK-E086, if a slice is smaller than a patch; CTK-E000 for a noise that does
-            not exist.
+            CTK-E086, if a slice is smaller than a patch; CTK-E000 for an invalid noise.
     """
     manifest = read_manifest(records)
     table = RecordTable(manifest, split)
@@ -116,7 +115,7 @@ def training_patches(
 
 
 def slices(records: str | os.PathLike, *, split: str = "test") -> tf.data.Dataset:
-    """Whole slice pairs in the order of the records, for validation and test.
+    """Whole slice pairs in the order of the records, for validation and testing.
 
     Args:
         records: The folder that `convert` wrote.
@@ -145,7 +144,7 @@ def slices(records: str | os.PathLike, *, split: str = "test") -> tf.data.Datase
 
 
 def ordered(dataset: tf.data.Dataset) -> tf.data.Dataset:
-    """Keeps the order, whatever runs in parallel."""
+    """Keeps the order of the elements despite parallel processing."""
     options = tf.data.Options()
     options.deterministic = True
     options.autotune.enabled = True
@@ -153,7 +152,7 @@ def ordered(dataset: tf.data.Dataset) -> tf.data.Dataset:
 
 
 def epochs(first_epoch: int | None) -> tf.data.Dataset:
-    """Yields epoch numbers: one in each iteration, or all from the first on."""
+    """Yields epoch numbers: one per iteration, or all from the first onwards."""
     if first_epoch is not None:
         return tf.data.Dataset.range(first_epoch, np.iinfo(np.int64).max)
     numbers = itertools.count()
@@ -170,7 +169,7 @@ def _mix(
 ) -> tuple[tf.Tensor, tf.Tensor]:
     """Shuffles the patches of a block of slices.
 
-    `Dataset.shuffle` would mix TensorFlow's global seed into the order.
+    With `Dataset.shuffle`, the order would depend on TensorFlow's global seed.
     """
     stored, rescale = (
         tf.reshape(part, tf.concat([[-1], tf.shape(part)[2:]], axis=0))
@@ -189,7 +188,7 @@ def _finish(
     augment: bool,
     draw_noise: Callable[[tf.Tensor, tf.Tensor], tf.Tensor] | None,
 ) -> tuple[tf.Tensor, tf.Tensor]:
-    """Turns a batch of stored patches into network units, flipped and rotated."""
+    """Converts a batch of stored patches to network units and augments it."""
     stored, rescale = batch
     units = network_units(stored, rescale[:, tf.newaxis, tf.newaxis, tf.newaxis])
     if augment:

@@ -1,6 +1,6 @@
-"""Draws noise onto full-dose patches, in place of the low dose of the records.
+"""Applies artificial noise to full-dose patches, in place of the recorded low dose.
 
-Nothing is clipped, so a noisy patch may leave the range of the values of a scanner.
+Nothing is clipped, so noisy values may exceed the range of a scanner.
 """
 
 from __future__ import annotations
@@ -16,17 +16,17 @@ from ct_keras.data.patches import fold
 def noise_drawer(
     noise: DrawnNoise | Mapping[str, object],
 ) -> Callable[[tf.Tensor, tf.Tensor], tf.Tensor]:
-    """Returns the function that draws a noise onto patches.
+    """Returns the function that applies a noise to patches.
 
     Args:
         noise: A `DrawnNoise`, or its settings by name.
 
     Returns:
-        From patches, float32 (batch, ...), and seeds, int64 (2,), to the noisy patches:
-        a function of both alone.
+        A deterministic function of patches, float32 (batch, ...), and seeds, int64
+        (2,), that returns the noisy patches.
 
     Raises:
-        CtKerasError: CTK-E000, for an unknown kind or an impossible setting.
+        CtKerasError: CTK-E000, for an unknown kind or an invalid setting.
 
     Example:
         >>> draw = noise_drawer(DrawnNoise("gaussian", sigma_range=(0.0, 0.1)))
@@ -70,7 +70,7 @@ def _draw_sigmas(shape: tf.Tensor, seeds: tf.Tensor, noise: DrawnNoise) -> tf.Te
     return tf.gather(tf.constant(levels, tf.float32), drawn)
 
 
-#: The function that draws each kind.
+#: The function of each kind.
 _KINDS = {
     "uniform_multiplicative": _multiply_uniform,
     "uniform_additive": _add_uniform,

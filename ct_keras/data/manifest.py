@@ -1,8 +1,8 @@
-"""The manifest of a records folder: which shards there are and what they hold.
+"""The manifest of a records folder: its shards and their contents.
 
-``manifest.json`` is written last: a folder without it is not a records folder, whatever
-else lies there. It holds counts, sizes and SHA-256 sums, and no name, identifier, date
-or path of the source.
+``manifest.json`` is written last: a folder without it is not a complete records folder.
+It holds counts, sizes and SHA-256 sums, but no name, identifier, date or path of the
+source.
 """
 
 from __future__ import annotations
@@ -26,21 +26,21 @@ SPLITS = ("train", "val", "test")
 
 @dataclass(frozen=True)
 class Manifest:
-    """What a records folder holds.
+    """The contents of a records folder.
 
     Attributes:
-        folder: Where it lies; not part of the file.
+        folder: The records folder; not part of the file.
         layout: The layout it was converted from.
-        configuration: SHA-256 over everything that decides the content.
-        key_id: Tells apart the keys of the hashes, without telling the key.
+        configuration: SHA-256 of everything that determines the content.
+        key_id: Identifies the key of the hashes without revealing it.
         doses: The dose fractions of the low-dose slices; 0 is unknown.
         seed: The seed of simulated noise and of a split by ratio.
         hu_range: The smallest and the largest HU of the full-dose slices.
         splits: For each split its patients, series, slices, records and bytes.
         shards: All shards in the order of their names.
-        findings: What the conversion noticed, as lines of text.
+        findings: Findings of the conversion, as lines of text.
         tools: Versions of the programs that wrote it.
-        schema_version: Of the records.
+        schema_version: Schema of the records.
     """
 
     folder: Path
@@ -57,28 +57,28 @@ class Manifest:
     schema_version: str = SCHEMA_VERSION
 
     def of_split(self, split: str) -> tuple[Shard, ...]:
-        """Returns the shards of a split, none of them empty.
+        """Returns the shards of a split.
 
         Raises:
-            CtKerasError: CTK-E084, if there is no such split or nothing in it.
+            CtKerasError: CTK-E084, if the split is unknown or empty.
         """
         shards = tuple(shard for shard in self.shards if shard.split == split)
         if not any(shard.records for shard in shards):
             known = sorted({shard.split for shard in self.shards})
             raise CtKerasError(
                 "CTK-E084",
-                "these records have no such split, or it is empty",
+                "the records have no such split, or it is empty",
                 received=split,
                 expected="one of " + ", ".join(known),
-                fix="convert again with a split that names it (--split of convert)",
+                fix="convert again with this split (--split of convert)",
             )
         return shards
 
     def check_files(self) -> None:
-        """Looks at the size and the frames of every shard.
+        """Checks the size and the frames of every shard.
 
         Raises:
-            CtKerasError: CTK-E080 for the first that is missing or cut.
+            CtKerasError: CTK-E080 for the first shard that is missing or truncated.
         """
         for shard in self.shards:
             check_shard(self.folder / shard.file, shard)
@@ -103,8 +103,8 @@ def read_manifest(records: str | os.PathLike) -> Manifest:
         records: The folder that `convert` wrote.
 
     Raises:
-        CtKerasError: CTK-E085, if it is none or its conversion was not finished;
-            CTK-E081, if a newer program wrote it.
+        CtKerasError: CTK-E085, if there is none or the conversion was not finished;
+            CTK-E081, if a newer version wrote it.
     """
     folder = Path(records)
     try:
@@ -156,15 +156,15 @@ def _from_document(folder: Path, document: dict) -> Manifest:
 
 
 def shard_paths(manifest: Manifest, split: str) -> list[Path]:
-    """Returns the shard files of a split after a look at their sizes and frames.
+    """Returns the shard files of a split after checking their sizes and frames.
 
-    This finds every cut, also those that TensorFlow reads over without a word (at a
-    record boundary or up to 11 bytes after one). Flipped bits show when a record is
-    read, or by `ct_keras.data.verify`.
+    This finds every truncation, including those that TensorFlow silently ignores (at a
+    record boundary or up to 11 bytes after one). Flipped bits are found when a record
+    is read, or by `ct_keras.data.verify`.
 
     Raises:
-        CtKerasError: CTK-E080, if a shard is missing, cut or has another number of
-            records; CTK-E084, if the split is unknown or empty.
+        CtKerasError: CTK-E080, if a shard is missing, truncated or has a wrong number
+            of records; CTK-E084, if the split is unknown or empty.
     """
     paths = []
     for shard in manifest.of_split(split):
@@ -175,7 +175,7 @@ def shard_paths(manifest: Manifest, split: str) -> list[Path]:
 
 
 def count_slices(manifest: Manifest, split: str) -> int:
-    """Returns how many slice pairs (records) a split holds."""
+    """Returns the number of slice pairs (records) in a split."""
     return sum(shard.records for shard in manifest.of_split(split))
 
 
@@ -204,13 +204,13 @@ def summary(shards: Sequence[Shard]) -> dict[str, dict[str, int]]:
 
 
 def write_manifest(manifest: Manifest) -> None:
-    """Writes ``manifest.json`` and drops the partial one."""
+    """Writes ``manifest.json`` and deletes the partial one."""
     write_text(manifest.folder / MANIFEST, manifest.to_json())
     (manifest.folder / PARTIAL_MANIFEST).unlink(missing_ok=True)
 
 
 def write_partial(folder: Path, configuration: str, shards: Sequence[Shard]) -> None:
-    """Notes the shards that are finished while a conversion runs."""
+    """Records the finished shards while a conversion runs."""
     document = {
         "format": FORMAT,
         "schema_version": SCHEMA_VERSION,
@@ -224,7 +224,7 @@ def read_finished(folder: Path) -> tuple[str, list[Shard]] | None:
     """Returns configuration and shards of an earlier run into the same folder.
 
     Returns:
-        None, if there was none that this version understands.
+        None, if there is none that this version can read.
     """
     for name in (MANIFEST, PARTIAL_MANIFEST):
         try:

@@ -1,7 +1,7 @@
-"""Which noise is drawn onto full-dose patches in place of the low dose of the records.
+"""Artificial noises that replace the low dose of the records.
 
-Some reports train on artificial noise and not on paired doses. What they say of a noise
-is kept, in network units (see `ct_keras.hu`).
+Some papers train on artificial noise instead of paired doses. These settings describe
+their noises, in network units (see `ct_keras.hu`).
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Literal
 from ct_keras.errors import CtKerasError
 from ct_keras.settings import Settings
 
-#: By kind: the settings of which exactly one says how strong the noise is.
+#: Kind -> the settings of its strength, of which exactly one is given.
 _STRENGTHS = {
     "uniform_multiplicative": ("high",),
     "uniform_additive": ("high",),
@@ -22,21 +22,22 @@ _STRENGTHS = {
 
 @dataclass(frozen=True)
 class DrawnNoise(Settings):
-    """A noise in network units.
+    """A random noise in network units.
 
     A sigma of s on the grey values 0..255 of pictures is s/255 here.
 
     Attributes:
-        kind: "uniform_multiplicative": every pixel times its own U(0, high). With a
+        kind: "uniform_multiplicative": every pixel is multiplied by U(0, high). With a
             high of 2.5 the mean is 1.25 and the standard deviation 0.722 times the
-            pixel. "uniform_additive": plus U(0, high). "gaussian": plus N(0, sigma^2).
-        high: Of a uniform noise.
-        sigma: Of a Gaussian noise.
-        sigma_choice: In its place: every patch draws one of these.
-        sigma_range: In its place: every patch draws from U(low, high).
+            pixel. "uniform_additive": U(0, high) is added. "gaussian": N(0, sigma^2) is
+            added.
+        high: Upper limit of a uniform noise.
+        sigma: Standard deviation of a Gaussian noise.
+        sigma_choice: Instead of `sigma`: one of these at random for every patch.
+        sigma_range: Instead of `sigma`: U(low, high) for every patch.
 
     Raises:
-        CtKerasError: CTK-E000, for an unknown kind or an impossible setting.
+        CtKerasError: CTK-E000, for an unknown kind or an invalid setting.
 
     Example:
         >>> DrawnNoise("gaussian", sigma_choice=(10 / 255, 30 / 255)).kind
@@ -50,7 +51,7 @@ class DrawnNoise(Settings):
     sigma_range: tuple[float, float] | None = None
 
     def check(self) -> None:
-        """Wants one strength of the right name, in numbers that can be one."""
+        """Requires exactly one setting of the strength, with valid values."""
         every = {name for names in _STRENGTHS.values() for name in names}
         given = sorted(name for name in every if getattr(self, name) is not None)
         if len(given) != 1 or given[0] not in _STRENGTHS[self.kind]:
@@ -67,7 +68,7 @@ class DrawnNoise(Settings):
         if not numbers or min(numbers) < 0 or not in_order:
             raise CtKerasError(
                 "CTK-E000",
-                f"impossible {name} of the noise {self.kind}",
+                f"invalid {name} of the noise {self.kind}",
                 received=value,
                 expected="numbers >= 0 in network units",
             )

@@ -1,4 +1,4 @@
-"""Which patches an epoch sees, and how they are cut: all of it in the graph."""
+"""Selects and cuts the patches of an epoch, entirely in the TensorFlow graph."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from ct_keras.errors import CtKerasError
 #: A patch pair is informative if the mean of both patches is at least this, in
 #: network units (-614.4 HU); the rule of the RED-CNN loaders in circulation.
 INFORMATIVE = 0.1
-#: Places that are tried for every patch that is cut.
+#: Candidate positions for every patch.
 _TRIES = 4
 
 
 class Stream(IntEnum):
-    """What a random number is for; each purpose has a stream of its own."""
+    """Independent streams of random numbers, one for each purpose."""
 
     PATIENTS = 0
     SLICES = 1
@@ -30,22 +30,22 @@ class Stream(IntEnum):
 
 
 def fold(seeds: tf.Tensor, number: int | tf.Tensor) -> tf.Tensor:
-    """Returns new seeds, int64 (2,), for a numbered part of what `seeds` decides."""
+    """Returns new seeds, int64 (2,), derived from `seeds` and a number."""
     return tf.random.experimental.stateless_fold_in(seeds, tf.cast(number, tf.int64))
 
 
 class RecordTable:
-    """Where each record of a split lies, patient by patient.
+    """The location of each record of a split, grouped by patient.
 
     Args:
-        manifest: Of the records.
+        manifest: Manifest of the records.
         split: train, val or test.
 
     Attributes:
-        shard: For each record the number of its file in `files`.
-        record: For each record its number in the file.
-        patient: For each record the number of its patient.
-        sizes: For each patient the number of records.
+        shard: For each record, the index of its file in `files`.
+        record: For each record, its index in the file.
+        patient: For each record, the number of its patient.
+        sizes: For each patient, the number of records.
     """
 
     def __init__(self, manifest: Manifest, split: str):
@@ -78,8 +78,8 @@ class RecordTable:
     def draw(self, seeds: tf.Tensor, draws: int) -> tf.data.Dataset:
         """Yields `draws` records of an epoch, with a seed for each.
 
-        All patients come once before any comes twice, and so do the slices of a
-        patient.
+        Every patient is drawn once before any is drawn twice; the same holds for the
+        slices of a patient.
         """
         order = self.plan(seeds, draws)
         numbers = tf.data.Dataset.range(draws)
@@ -87,7 +87,7 @@ class RecordTable:
         shard, record = tf.gather(self.shard, order), tf.gather(self.record, order)
 
         def fetch(number: tf.Tensor) -> tf.data.Dataset:
-            # Without a buffer a skip reads the frame headers only.
+            # Without a buffer, skipping reads the frame headers only.
             path = tf.gather(files, tf.gather(shard, number))
             data = tf.data.TFRecordDataset(path, buffer_size=0)
             data = data.skip(tf.gather(record, number)).take(1)
@@ -127,7 +127,7 @@ def cut_patches(
     count: int,
     reject: bool,
 ) -> tuple[tf.Tensor, tf.Tensor]:
-    """Cuts patches at random places of one record.
+    """Cuts patches at random positions of one record.
 
     Returns:
         int16 (count, 2, patch_size, patch_size) and the rescale (count, 2).
@@ -148,7 +148,7 @@ def cut_patches(
         good = _informative(network_units(pair, rescale), corners, patch_size)
         first = tf.argsort(tf.cast(~good, tf.int32), stable=True)
         found = tf.reduce_sum(tf.cast(good, tf.int32))
-        # With none informative (a slice of air) the first places are taken.
+        # If none is informative (a slice of air), the first positions are taken.
         found = tf.where(found > 0, found, tries)
         corners = tf.gather(corners, tf.gather(first, tf.range(count) % found))
     size = [2, patch_size, patch_size]
@@ -159,7 +159,7 @@ def cut_patches(
 
 
 def _informative(pair: tf.Tensor, corners: tf.Tensor, patch_size: int) -> tf.Tensor:
-    """Tells for which corners both patches have a mean of at least `INFORMATIVE`.
+    """Returns for each corner whether both patches have a mean >= `INFORMATIVE`.
 
     Args:
         pair: float32 (2, rows, columns), network units.
@@ -175,18 +175,19 @@ def _informative(pair: tf.Tensor, corners: tf.Tensor, patch_size: int) -> tf.Ten
         distance = tf.range(shape[axis])[tf.newaxis] - corners[:, axis : axis + 1]
         return tf.cast((distance >= 0) & (distance < patch_size), tf.float32)
 
-    # The sum over a box is a product with two indicator matrices: exact, and far
-    # cheaper than cutting all the places that are tried.
+    # The sum over a box is a product with two indicator matrices: exact, and much
+    # faster than cutting all candidates.
     rows = tf.matmul(inside(0), pair)
     means = tf.reduce_sum(rows * inside(1), axis=2) / patch_size**2
     return tf.reduce_all(means >= INFORMATIVE, axis=0)
 
 
 def turn(pairs: tf.Tensor, seeds: tf.Tensor) -> tf.Tensor:
-    """Flips rows, columns and the diagonal, each or not: the 8 turns of a square.
+    """Applies random flips along rows, columns and the diagonal: 8 orientations.
 
     Args:
-        pairs: float32 (batch, 2, rows, columns); both images of a pair turn alike.
+        pairs: float32 (batch, 2, rows, columns); both images of a pair are flipped
+            alike.
         seeds: int64 (2,).
     """
     coins = tf.random.stateless_uniform(

@@ -1,4 +1,4 @@
-"""What a network was trained on, as ranges that guards compare a scan with."""
+"""The ranges of the training data of a network, for comparison with a scan."""
 
 from __future__ import annotations
 
@@ -10,26 +10,26 @@ from ct_keras.data.manifest import read_manifest
 from ct_keras.data.reading import read_some_pairs
 from ct_keras.image_quality.noise import noise_frequency_per_cm, noise_index_hu
 
-#: Slice pairs that are looked at, spread over the split.
+#: Number of slice pairs that are measured, spread over the split.
 COUNT = 48
-#: Where nothing tells the spacing.
+#: Used if the spacing is unknown.
 _USUAL_SPACING_MM = (0.75, 0.75)
 
 
 def training_ranges(
     records: str | os.PathLike, split: str = "train", *, count: int = COUNT
 ) -> dict:
-    """Measures what the low-dose slices of a split are like.
+    """Measures properties of the low-dose slices of a split.
 
     Args:
         records: The folder that `convert` wrote.
         split: train, val or test.
-        count: How many slice pairs are looked at.
+        count: Number of slice pairs that are measured.
 
     Returns:
         Plain values: `noise_index_hu` (1st and 99th percentile over slices),
         `noise_frequency_per_cm`, `pixel_spacing_mm` and `slice_thickness_mm` (smallest
-        and largest), each None where nothing is known, and `kernels`.
+        and largest), each None if unknown, and `kernels`.
 
     Raises:
         CtKerasError: CTK-E080, E081, E084, E085 as `read_manifest`.

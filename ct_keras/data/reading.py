@@ -1,4 +1,4 @@
-"""Slice pairs out of records, in NumPy, and the full check of a records folder."""
+"""Reads slice pairs from records, in NumPy, and verifies a records folder."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from ct_keras.simulation import Rays
 
 @dataclass(frozen=True, kw_only=True)
 class SlicePair(SliceFacts):
-    """A low-dose slice, its normal-dose reference and what is known of them.
+    """A low-dose slice, its normal-dose reference and their properties.
 
     Attributes:
         low_hu: float32 (rows, columns), HU.
         full_hu: float32 (rows, columns), HU.
-        rays: Sinogram of `low_hu`, where it was simulated just now; records have none.
+        rays: Sinogram of `low_hu`, if it was simulated on the fly; records have none.
     """
 
     low_hu: np.ndarray
@@ -41,8 +41,8 @@ def iterate_pairs(records: str | os.PathLike, split: str) -> Iterator[SlicePair]
         An iterator of `SlicePair`, HU as NumPy arrays.
 
     Raises:
-        CtKerasError: CTK-E085, E081, E084 at once; CTK-E080 at once for a cut shard
-            and at the record for a flipped bit.
+        CtKerasError: CTK-E085, E081, E084; CTK-E080 immediately for a truncated shard,
+            and during iteration for a flipped bit.
 
     Example:
         >>> pairs = iterate_pairs("RECORDS", "test")  # doctest: +SKIP
@@ -69,12 +69,12 @@ def shard_pairs(manifest: Manifest, shard: Shard) -> Iterator[SlicePair]:
 
 
 def read_some_pairs(manifest: Manifest, split: str, count: int) -> Iterator[SlicePair]:
-    """Yields about `count` slice pairs spread over a split, reading little more.
+    """Yields about `count` slice pairs spread over a split, reading few others.
 
     Args:
-        manifest: Of the records.
+        manifest: Manifest of the records.
         split: train, val or test.
-        count: How many pairs are wanted.
+        count: Number of pairs.
 
     Raises:
         CtKerasError: As `iterate_pairs`.
@@ -123,7 +123,7 @@ def _hu(stored: np.ndarray, record) -> np.ndarray:
 
 
 def verify(records: str | os.PathLike, *, progress: bool = False) -> Manifest:
-    """Checks a records folder as a whole: sizes, counts and SHA-256 of every shard.
+    """Verifies a records folder: sizes, counts and SHA-256 of every shard.
 
     Args:
         records: The folder that `convert` wrote.

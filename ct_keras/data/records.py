@@ -1,8 +1,8 @@
-"""The TFRecord schema: one record is one slice pair, whole, as int16.
+"""The TFRecord schema: one record is one whole slice pair, as int16.
 
-No patch size is frozen into the records, and a value is HU after
-``stored * rescale_slope + rescale_intercept``. The full-dose image keeps the stored
-values of its source wherever they fit into int16, so its HU are exact.
+The records do not fix a patch size. HU is ``stored * rescale_slope +
+rescale_intercept``. The full-dose image keeps the stored values of its source if they
+fit into int16, so its HU are exact.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _IMAGES = ("low", "full")
 
 
 def encode(record: Record) -> bytes:
-    """Returns the record as a serialised ``tf.train.Example``, without what is None."""
+    """Returns the record as a serialised ``tf.train.Example``, without None values."""
     rows, columns = record.full.shape
     pixels = {
         name: np.ascontiguousarray(getattr(record, name), "<i2").tobytes()
@@ -58,11 +58,11 @@ def _feature(value: object) -> tf.train.Feature:
 
 
 def decode(serialized: bytes) -> Record:
-    """Reads a record back, in NumPy.
+    """Decodes a record in NumPy.
 
     Raises:
-        CtKerasError: CTK-E081, if the schema is unknown; CTK-E080, if an image has
-            not the size that the record says.
+        CtKerasError: CTK-E081, if the schema is unknown; CTK-E080, if an image does not
+            have the size given in the record.
     """
     feature = tf.train.Example.FromString(serialized).features.feature
     version = feature["schema_version"].bytes_list.value[:1]
@@ -86,14 +86,14 @@ def decode(serialized: bytes) -> Record:
 
 
 def _known(feature: tf.train.Feature) -> object:
-    """The value of a fact; until schema 1.1 an empty text or 0 stood for unknown."""
+    """The value of a property; up to schema 1.1, an empty text or 0 was unknown."""
     kind = feature.WhichOneof("kind")
     values = list(getattr(feature, kind).value) if kind else []
     if not values or not all(values):
         return None
     if kind == "bytes_list":
         return values[0].decode()
-    if kind == "float_list":  # 0.10000000149 is 0.1 with the digits of float32
+    if kind == "float_list":  # 0.10000000149 is 0.1 rounded to float32
         values = [float(f"{value:.6g}") for value in values]
     return values[0] if len(values) == 1 else tuple(values)
 
@@ -102,7 +102,7 @@ def _image(data: bytes, shape: tuple[int, int]) -> np.ndarray:
     if len(data) != 2 * shape[0] * shape[1]:
         raise CtKerasError(
             "CTK-E080",
-            "an image in the records has a wrong size",
+            "an image in the records has the wrong size",
             received=f"{len(data)} bytes",
             expected=f"2 bytes for each of {shape[0]} x {shape[1]} pixels",
             fix="convert again",
@@ -121,7 +121,7 @@ _PARSED = {
 
 
 def parse(serialized: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-    """Reads a record in the graph.
+    """Decodes a record in the graph.
 
     Args:
         serialized: One record, a string.
@@ -157,14 +157,14 @@ def network_units(stored: tf.Tensor, rescale: tf.Tensor) -> tf.Tensor:
 
 
 def write_shard(path: Path, records) -> tuple[int, int]:
-    """Writes records to a file that appears whole or not at all.
+    """Writes records to a file atomically.
 
     Args:
-        path: The file to make.
+        path: The file to write.
         records: Serialised records, in order.
 
     Returns:
-        How many records were written, and the size of the file in bytes.
+        The number of records written, and the size of the file in bytes.
 
     Raises:
         CtKerasError: CTK-E073, if the disk is full or the file cannot be written.
@@ -177,14 +177,14 @@ def write_shard(path: Path, records) -> tuple[int, int]:
                     writer.write(record)
                     written += 1
             if count_records(temporary) != written:
-                raise OSError("the file holds less than was written")
+                raise OSError("the file holds fewer records than were written")
             size = temporary.stat().st_size
     except tf.errors.OpError as error:
-        # TensorFlow tells a full disk as OutOfRangeError, not as OSError.
+        # TensorFlow reports a full disk as OutOfRangeError, not as OSError.
         raise CtKerasError(
             "CTK-E073",
-            "cannot write: disk full or no permission, the shard was not kept",
+            "cannot write: disk full or no permission; the shard was discarded",
             received=path.name,
-            fix="free space and run the same command again: it goes on from here",
+            fix="free space and run the same command again: it continues from here",
         ) from error
     return written, size

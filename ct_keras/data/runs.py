@@ -1,4 +1,4 @@
-"""Which records are consecutive slices of one series at one dose."""
+"""Finds records that are consecutive slices of one series at one dose."""
 
 from __future__ import annotations
 
@@ -14,13 +14,14 @@ def consecutive_runs(places: Sequence[Place]) -> list[list[int]]:
     """Finds the longest runs of slices without a gap.
 
     A run never mixes patients, series, doses or sizes and never skips a slice. The
-    doses of a slice may follow each other, and a run may go on in the next shard.
+    doses of a slice may be stored one after the other, and a run may continue in the
+    next shard.
 
     Args:
-        places: Of records, in their order.
+        places: Places of the records, in order.
 
     Returns:
-        For each run the numbers of its records, in the order of the slices.
+        For each run, the indices of its records, in the order of the slices.
     """
     runs: list[list[int]] = []
     growing: dict[tuple, list[int]] = {}
@@ -35,14 +36,14 @@ def consecutive_runs(places: Sequence[Place]) -> list[list[int]]:
 
 
 def read_places(manifest: Manifest, split: str) -> list[list[Place]]:
-    """Returns where the slices of a split lie.
+    """Returns the places of the slices of a split.
 
     Returns:
-        For each shard of the split the places of its records.
+        For each shard of the split, the places of its records.
 
     Raises:
-        CtKerasError: CTK-E080, if a shard is damaged; CTK-E084, if there is no such
-            split.
+        CtKerasError: CTK-E080, if a shard is damaged; CTK-E084, if the split is
+            unknown.
     """
     shard_paths(manifest, split)
     return [_of_shard(manifest, shard) for shard in manifest.of_split(split)]
@@ -51,6 +52,6 @@ def read_places(manifest: Manifest, split: str) -> list[list[Place]]:
 def _of_shard(manifest: Manifest, shard: Shard) -> list[Place]:
     if len(shard.places) == shard.records:
         return list(shard.places)
-    # The manifest is older than the places in it.
+    # An older manifest does not list the places.
     pairs = shard_pairs(manifest, shard)
     return [place_of(pair, pair.full_hu.shape) for pair in pairs]

@@ -1,4 +1,4 @@
-"""One TFRecord file: what the manifest says of it, and whether it is still so."""
+"""One TFRecord file: its manifest entry, and checks against it."""
 
 from __future__ import annotations
 
@@ -27,16 +27,16 @@ class Shard:
         split: train, val or test.
         index: The number in the file name.
         case: The keyed hash of the patient.
-        records: How many slice pairs it holds.
-        slices: How many full-dose slices these are (one per dose in `records`).
+        records: The number of slice pairs.
+        slices: The number of full-dose slices (each is in `records` once per dose).
         bytes: The file size.
-        sha256: The sum over the file.
-        source_sha256: The sum over what it was made from and how.
+        sha256: The checksum of the file.
+        source_sha256: The checksum of its sources and settings.
         rows: The smallest and the largest number of rows.
         columns: The smallest and the largest number of columns.
         hu_range: The smallest and the largest HU of the full-dose slices.
         exact: Whether all full-dose slices kept their stored values.
-        places: Where the slice of each record lies; none in older manifests.
+        places: The place of each record's slice; empty in older manifests.
     """
 
     file: str
@@ -74,16 +74,16 @@ def check_shard(path: Path, shard: Shard, *, deep: bool = False) -> None:
             raise damaged(shard, f"{size} bytes", f"{shard.bytes} bytes")
         records = count_records(path)
         if records != shard.records:
-            found = f"{records} records" if records >= 0 else "a cut record"
+            found = f"{records} records" if records >= 0 else "a truncated record"
             raise damaged(shard, found, f"{shard.records} records")
         if deep and sha256_of(path) != shard.sha256:
-            raise damaged(shard, "another SHA-256", "that of the manifest")
+            raise damaged(shard, "a different SHA-256", "that of the manifest")
     except OSError as error:
         raise damaged(shard, "no readable file", f"{shard.bytes} bytes") from error
 
 
 def damaged(shard: Shard, received: str, expected: str) -> CtKerasError:
-    """Makes the refusal of a damaged shard."""
+    """Returns the error for a damaged shard."""
     return CtKerasError(
         "CTK-E080",
         f"shard {shard.index} of split {shard.split} is damaged",
@@ -97,7 +97,7 @@ def count_records(path: str | os.PathLike) -> int:
     """Counts the frames of a TFRecord file without reading the data.
 
     Returns:
-        The number of whole records, or -1 if the file does not end with a frame.
+        The number of records, or -1 if the last one is incomplete.
     """
     size = os.path.getsize(path)
     records = offset = 0

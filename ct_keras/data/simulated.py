@@ -1,7 +1,7 @@
-"""Slice pairs whose low dose is simulated as they are asked for.
+"""Slice pairs whose low dose is simulated on the fly.
 
-Records hold images. Here each pair brings the sinogram of its low dose too, so that
-methods of the projection domain can be measured beside those of the image domain.
+Records hold images only. Here each pair includes the sinogram of its low dose, so that
+methods of the projection domain can be compared with those of the image domain.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from ct_keras.phantoms import Phantom, make_phantom, phantom_scanner
 from ct_keras.phantoms.phantom import BODY_PARTS, KERNEL_TAG, REGIONS
 from ct_keras.simulation import SeriesSimulator, calibrate, low_dose_rays
 
-#: Slices, rows and columns of a phantom patient: 30 mm in slices of 5 mm.
+#: Slices, rows and columns of a phantom patient: 30 mm in 5 mm slices.
 PHANTOM_SHAPE = (6, 512, 512)
 
 
@@ -30,19 +30,17 @@ def simulated_pairs(
     """Yields every slice of normal-dose series at each dose, with its sinogram.
 
     Args:
-        series: At normal dose.
-        doses: Fractions of it.
-        seed: Of the noise; each series gets noise of its own.
-        only: Numbers of the pairs that are wanted; the others are not even read. None
-            for all.
+        series: The normal-dose series.
+        doses: Fractions of the normal dose.
+        seed: Seed of the noise, which is independent for each series.
+        only: Indices of the pairs to return; the others are not read. None for all.
 
     Returns:
         Pairs in the order of the series, slices and doses. `case` and `series` are
-        numbers, no identifiers.
+        numbers, not identifiers.
 
     Raises:
-        CtKerasError: CTK-E000 for an impossible dose; CTK-E037, if the spacing is
-            unknown.
+        CtKerasError: CTK-E000 for an invalid dose; CTK-E037, if the spacing is unknown.
     """
     names = [patient_of(each, each.sources[0].study_uid) for each in series]
     patients = list(dict.fromkeys(names))
@@ -75,7 +73,7 @@ def simulated_pairs(
 def _chosen(
     doses: Sequence[float], first: int, only: Container[int] | None
 ) -> list[float]:
-    """The doses that are wanted of a slice whose first pair has this number."""
+    """The doses to simulate for a slice whose first pair has this index."""
     return [
         dose
         for number, dose in enumerate(doses, start=first)
@@ -92,16 +90,17 @@ def phantom_pairs(
 ) -> Iterator[SlicePair]:
     """Yields the slices of phantom patients at each dose, with their sinograms.
 
-    The reference is the phantom itself, without any noise. Regions take turns.
+    The reference is the phantom itself, without noise. The patients alternate between
+    the regions.
 
     Args:
-        seeds: One for each patient; see `make_phantom`.
+        seeds: Seed of each patient; see `make_phantom`.
         doses: Fractions of a normal dose.
         shape: Slices, rows and columns of each patient.
-        seed: Of the noise.
+        seed: Seed of the noise.
 
     Raises:
-        CtKerasError: CTK-E000 for an impossible dose or shape.
+        CtKerasError: CTK-E000 for an invalid dose or shape.
     """
     regions = list(REGIONS)
     for number, patient in enumerate(seeds):

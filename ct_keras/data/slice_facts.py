@@ -1,7 +1,7 @@
-"""What is known of a slice: one record from the DICOM header to the evaluation row.
+"""Properties of a slice, from the DICOM header to the evaluation row.
 
-Layouts fill it in, records keep it, and slice pairs bring it to whoever measures. A new
-attribute is a field of `SliceFacts` and a line of `series_facts`.
+Layouts fill them in, records store them, and slice pairs pass them on to the
+evaluation. A new property is a field of `SliceFacts` and a line in `series_facts`.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import numpy as np
 from ct_keras.data.strata import age_band, body_part, safe_kernel
 from ct_keras.dicom import Series
 
-#: PatientIDs that anonymisers leave behind, without spaces and marks; they name nobody.
+#: PatientIDs that anonymisation tools write, without spaces and punctuation.
 _PLACEHOLDER = re.compile(
     "(anon(ym|ymous|ymi[sz]ed)?|dei?dentified|unknown|none|null|na|noid|nopatientid|"
     "removed|redacted|deleted|0*|x*)(patient|patientid|subject|id|name)?"
@@ -24,12 +24,12 @@ _PLACEHOLDER = re.compile(
 
 @dataclass(frozen=True, kw_only=True)
 class SliceFacts:
-    """What is known of a slice; None is unknown.
+    """Properties of a slice; None if unknown.
 
     Attributes:
         case: Hash or number of the patient.
         series: Hash or number of the normal-dose series.
-        slice_index: Number in the normal-dose series, from the feet.
+        slice_index: Index in the normal-dose series, from the feet.
         dose_fraction: Low dose over normal dose.
         spacing_mm: Row and column spacing.
         slice_thickness_mm: SliceThickness.
@@ -51,21 +51,21 @@ class SliceFacts:
     body_part: str | None = None
 
 
-#: The names of all facts.
+#: The names of all properties.
 FACTS = tuple(field.name for field in fields(SliceFacts))
 
 
 def facts_of(slice_or_pair) -> dict[str, object]:
-    """Returns every fact by name; None for those that it has no attribute for."""
+    """Returns every property by name; None if there is no such attribute."""
     return {name: getattr(slice_or_pair, name, None) for name in FACTS}
 
 
 def series_facts(series: Series, /, **known) -> SliceFacts:
-    """Returns what the headers of a series tell, without any text of a person.
+    """Returns the properties in the headers of a series, without free text.
 
     Args:
-        series: Of normal dose.
-        **known: What something else tells: other fields of `SliceFacts`.
+        series: A normal-dose series.
+        **known: Other fields of `SliceFacts`.
     """
     return SliceFacts(
         spacing_mm=series.sources[0].pixel_spacing_mm,
@@ -79,11 +79,11 @@ def series_facts(series: Series, /, **known) -> SliceFacts:
 
 
 def patient_of(series: Series, otherwise: str) -> str:
-    """Returns the PatientID, or `otherwise` where an anonymiser left none.
+    """Returns the PatientID, or `otherwise` if anonymisation removed it.
 
     Args:
-        series: Of one patient.
-        otherwise: What tells patients apart then: a folder, or the study.
+        series: A series of the patient.
+        otherwise: Identifies the patient in that case, such as a folder or the study.
     """
     key = series.patient_key.strip()
     letters = "".join(letter for letter in key.lower() if letter.isalnum())
@@ -110,15 +110,15 @@ class Record(SliceFacts):
 
 
 class Place(NamedTuple):
-    """Where a slice lies.
+    """Identifies a slice among records.
 
     Attributes:
         patient: Hash of the patient.
         series: Hash of the normal-dose series.
-        dose_fraction: Dose of the low-dose slice; None is unknown.
+        dose_fraction: Dose of the low-dose slice; None if unknown.
         rows: Rows of both slices.
         columns: Columns of both slices.
-        slice_index: Number in the series, from the feet.
+        slice_index: Index in the series, from the feet.
     """
 
     patient: str
@@ -130,7 +130,7 @@ class Place(NamedTuple):
 
 
 def place_of(facts: SliceFacts, shape: tuple[int, int]) -> Place:
-    """Returns the place of a slice with so many rows and columns."""
+    """Returns the place of a slice of this shape."""
     rows, columns = shape
     return Place(
         str(facts.case),

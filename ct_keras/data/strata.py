@@ -1,18 +1,18 @@
-"""What a record may tell about the patient: an age band and a part of the body.
+"""Patient attributes that a record may contain: age band and body part.
 
-An age in years and the header's own words stay behind. Both come back as one of a few
-fixed texts, so that a record names nobody and results can still be grouped. The name
-of a kernel is kept where it looks like one.
+Age and BodyPartExamined are mapped to a few fixed values, so that a record does not
+identify anybody and results can still be grouped. A kernel name is kept if it looks
+like one.
 """
 
 from __future__ import annotations
 
 import re
 
-#: First year of each band, and what it is called.
+#: First year and name of each band.
 _AGE_BANDS = ((0, "0-17"), (18, "18-39"), (40, "40-59"), (60, "60-79"), (80, "80+"))
 AGE_BANDS = tuple(name for _, name in _AGE_BANDS)
-#: Values of BodyPartExamined (DICOM PS3.16, annex L) -> what a record calls them.
+#: Body part in records -> values of BodyPartExamined (DICOM PS3.16, annex L).
 _BODY_PARTS = {
     "head": ("HEAD", "BRAIN", "SKULL", "FACE", "JAW", "SINUS", "ORBIT", "EAR"),
     "neck": ("NECK", "CSPINE", "THYROID", "HEADNECK"),
@@ -57,16 +57,16 @@ _BODY_PARTS = {
     ),
     "limb": ("EXTREMITY", "ARM", "HAND", "SHOULDER", "LEG", "KNEE", "ANKLE", "FOOT"),
 }
-#: What a kernel name may hold; anything else is not a kernel name.
+#: Valid kernel names.
 _KERNEL = re.compile(r"[A-Za-z0-9 ._+\-/\\^]{1,32}")
 BODY_PARTS = tuple(_BODY_PARTS)
-#: What a record calls several parts at once.
+#: Body part in records for several parts at once.
 _SEVERAL = {"neck": {"head", "neck"}, "trunk": {"chest", "abdomen", "pelvis", "trunk"}}
 _BY_TERM = {term: part for part, terms in _BODY_PARTS.items() for term in terms}
 
 
 def age_band(years: float | None) -> str | None:
-    """Returns the band of an age, None if it is unknown or impossible.
+    """Returns the band of an age, None if it is unknown or invalid.
 
     Example:
         >>> age_band(49), age_band(0.5), age_band(None)
@@ -78,7 +78,7 @@ def age_band(years: float | None) -> str | None:
 
 
 def body_part(examined: str | None) -> str | None:
-    """Returns the part of the body for a BodyPartExamined, None if it is unknown.
+    """Returns the body part for a BodyPartExamined, None if it is unknown.
 
     Example:
         >>> body_part("Chest"), body_part("ABDOMEN PELVIS"), body_part("Mr. Smith")
@@ -93,6 +93,6 @@ def body_part(examined: str | None) -> str | None:
 
 
 def safe_kernel(name: str | None) -> str | None:
-    """Returns a kernel name, None if it holds what no kernel name holds."""
+    """Returns a kernel name, None if it is not a valid one."""
     name = (name or "").strip()
     return name if _KERNEL.fullmatch(name) else None

@@ -1,8 +1,8 @@
-"""Sub-volumes out of records: consecutive slices of one series at one dose.
+"""Sub-volumes from records: consecutive slices of one series at one dose.
 
-As for patches, what epoch e of a training run sees is a function of the seed and e
-alone, and a slice is fetched by its number in the shard. Each slice is cut as soon as
-it is read, so no whole volume is ever in memory.
+As for patches, the batches of epoch e depend on the seed and e only, and a slice is
+read by its number in the shard. Each slice is cropped as soon as it is read, so whole
+volumes are never in memory.
 """
 
 from __future__ import annotations
@@ -23,26 +23,26 @@ from ct_keras.data.records import network_units, parse
 from ct_keras.data.runs import consecutive_runs, read_places
 from ct_keras.errors import CtKerasError
 
-#: Places that are tried for every sub-volume.
+#: Candidate positions for every sub-volume.
 _TRIES = 4
 
 
 class VolumeTable(RecordTable):
-    """Where each sub-volume of a split lies, patient by patient.
+    """The location of each sub-volume of a split, grouped by patient.
 
-    Every slice with enough slices above it in its run begins a sub-volume.
+    Every slice with enough consecutive slices above it begins a sub-volume.
 
     Args:
-        manifest: Of the records.
+        manifest: Manifest of the records.
         split: train, val or test.
         depth: Slices of a sub-volume.
 
     Attributes:
-        shard: For each sub-volume and slice the number of its file in `files`.
-        record: For each sub-volume and slice its number in the file.
-        patient: For each sub-volume the number of its patient.
-        sizes: For each patient the number of sub-volumes.
-        disjoint: How many sub-volumes without a common slice there are.
+        shard: For each sub-volume and slice, the index of its file in `files`.
+        record: For each sub-volume and slice, its index in the file.
+        patient: For each sub-volume, the number of its patient.
+        sizes: For each patient, the number of sub-volumes.
+        disjoint: The number of sub-volumes without common slices.
 
     Raises:
         CtKerasError: CTK-E086, if there is no sub-volume.
@@ -67,15 +67,15 @@ class VolumeTable(RecordTable):
     def draw(self, seeds: tf.Tensor, draws: int) -> tf.data.Dataset:
         """Yields a data set of records for each of the `draws` volumes of an epoch.
 
-        Each record comes with the seed of its volume. All patients come once before any
-        comes twice, and so do the sub-volumes of a patient.
+        Each record comes with the seed of its volume. Every patient is drawn once
+        before any is drawn twice; the same holds for the sub-volumes of a patient.
         """
         order = self.plan(seeds, draws)
         files = tf.constant(self.files)
         shard, record = tf.gather(self.shard, order), tf.gather(self.record, order)
 
         def fetch(shard: tf.Tensor, record: tf.Tensor) -> tf.data.Dataset:
-            # Without a buffer a skip reads the frame headers only.
+            # Without a buffer, skipping reads the frame headers only.
             data = tf.data.TFRecordDataset(tf.gather(files, shard), buffer_size=0)
             return data.skip(record).take(1)
 
@@ -103,8 +103,8 @@ def training_volumes(
 ) -> tf.data.Dataset:
     """Random sub-volume pairs, drawn evenly from the patients of a split.
 
-    The slices of a sub-volume follow each other in one series at one dose. A patient
-    with fewer than `depth` slices in a row is left out.
+    The slices of a sub-volume are consecutive slices of one series at one dose.
+    Patients without `depth` consecutive slices are left out.
 
     Args:
         records: The folder that `convert` wrote.
@@ -112,16 +112,16 @@ def training_volumes(
         depth: Slices of a sub-volume.
         patch_size: Rows and columns of a sub-volume.
         batch_size: Sub-volumes in a batch.
-        seed: Decides everything that is random.
-        steps: Batches in an epoch; by default as many as show every slice about once.
-        first_epoch: None for `steps` batches, and every new iteration is the next
-            epoch. A number for an endless stream that begins with this epoch: for
-            ``fit(steps_per_epoch=steps, initial_epoch=first_epoch)``.
-        augment: Whether sub-volumes are flipped along each axis and turned by 90
-            degrees in the plane.
-        reject: Whether places are avoided where a mean is below -614 HU (air).
-        noise: None for the low dose of the records; else what is drawn onto the full
-            dose in its place, a `ct_keras.data.noises.DrawnNoise`.
+        seed: Seed of all random numbers.
+        steps: Batches in an epoch; by default about one pass over all slices.
+        first_epoch: None for a data set of `steps` batches, in which every iteration is
+            the next epoch. A number gives an endless stream that begins with this
+            epoch, for ``fit(steps_per_epoch=steps, initial_epoch=first_epoch)``.
+        augment: Whether sub-volumes are flipped along each axis and rotated in the
+            plane by multiples of 90 degrees.
+        reject: Whether to avoid sub-volumes with a mean below -614 HU (air).
+        noise: None for the low dose of the records; otherwise a
+            `ct_keras.data.noises.DrawnNoise`, applied to the full dose instead.
 
     Returns:
         Batches ``(low, full)``, float32 (batch_size, depth, patch_size, patch_size, 1),
@@ -130,7 +130,7 @@ def training_volumes(
     Raises:
         CtKerasError: CTK-E085, E081, E080, E084 for records that cannot be read;
             CTK-E086, if a slice is smaller than `patch_size` or no series has `depth`
-            slices in a row; CTK-E000 for a noise that does not exist.
+            consecutive slices; CTK-E000 for an invalid noise.
     """
     table = VolumeTable(read_manifest(records), split, depth)
     table.check_patch(patch_size)
@@ -167,7 +167,7 @@ def _check_depth(runs: list[list[int]], depth: int) -> None:
         raise CtKerasError(
             "CTK-E086",
             "no series has as many consecutive slices as a sub-volume",
-            received=f"at most {longest} slices in a row",
+            received=f"at most {longest} consecutive slices",
             expected=f"at least {depth} slices",
             fix="choose a smaller depth",
         )
@@ -176,9 +176,9 @@ def _check_depth(runs: list[list[int]], depth: int) -> None:
 def _cut(
     serialized: tf.Tensor, seeds: tf.Tensor, *, patch_size: int, tries: int
 ) -> tf.Tensor:
-    """Cuts one slice of a sub-volume at `tries` places.
+    """Crops one slice of a sub-volume at `tries` positions.
 
-    The seeds are those of the sub-volume, so all its slices are cut at the same places.
+    The seeds are those of the sub-volume, so all its slices are cropped alike.
 
     Returns:
         float32 (tries, 2, patch_size, patch_size), network units.
@@ -195,13 +195,13 @@ def _cut(
 
 
 def _informative(volumes: tf.Tensor) -> tf.Tensor:
-    """Takes the first place where both images have a mean of `INFORMATIVE`.
+    """Takes the first candidate in which both images have a mean >= `INFORMATIVE`.
 
     Args:
         volumes: float32 (depth, tries, 2, rows, columns).
 
     Returns:
-        float32 (depth, 2, rows, columns); the first place, if none is informative.
+        float32 (depth, 2, rows, columns); the first candidate, if none is informative.
     """
     means = tf.reduce_mean(volumes, axis=(0, 3, 4))
     good = tf.reduce_all(means >= INFORMATIVE, axis=1)
@@ -216,7 +216,7 @@ def _finish(
     augment: bool,
     draw_noise: Callable[[tf.Tensor, tf.Tensor], tf.Tensor] | None,
 ) -> tuple[tf.Tensor, tf.Tensor]:
-    """Turns a batch of sub-volumes and parts it into low dose and full dose."""
+    """Augments a batch of sub-volumes and splits it into low dose and full dose."""
     if augment:
         volumes = _turn(volumes, fold(fold(seeds, Stream.TURNS), number))
     low, full = (volumes[:, :, image, ..., tf.newaxis] for image in range(2))
@@ -226,7 +226,7 @@ def _finish(
 
 
 def _turn(volumes: tf.Tensor, seeds: tf.Tensor) -> tf.Tensor:
-    """Flips slices, rows, columns and the diagonal of a plane, each or not.
+    """Applies random flips along slices, rows, columns and the in-plane diagonal.
 
     Args:
         volumes: float32 (batch, depth, 2, rows, columns).

@@ -1,1 +1,1 @@
-"""What writes records: layouts of source folders, the plan, the work, the shards."""
+"""Conversion to records: layouts of source folders, plan, workers and shards."""

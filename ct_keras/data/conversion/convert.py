@@ -1,8 +1,8 @@
-"""Conversion of a source folder into records: shard by shard, to be resumed any time.
+"""Conversion of a source folder into records: shard by shard, resumable at any time.
 
-A shard appears whole or not at all, is noted in ``manifest.partial.json``, and
-``manifest.json`` comes last. The same command run again keeps the shards that are
-whole and makes the others.
+Each shard is written atomically and listed in ``manifest.partial.json``;
+``manifest.json`` is written last. Running the same command again keeps the complete
+shards and writes the others.
 """
 
 from __future__ import annotations
@@ -61,18 +61,18 @@ def convert(
 ) -> Manifest:
     """Converts DICOM or pictures to TFRecords, split by patient.
 
-    The same call on the same source goes on where an interrupted one stopped, and
+    Repeating a call with the same source continues an interrupted conversion and
     rebuilds damaged shards of a finished one.
 
     Args:
         src: The source folder.
-        out: The records folder: new, empty, or one that the same call has begun.
+        out: The records folder: new, empty, or started by the same call.
         layout: A name in `LAYOUTS`.
         split: See `ct_keras.data.conversion.splits.parse_split`.
-        doses: Dose fractions to simulate, where the source has no low dose.
-        seed: Of simulated noise and of a split by ratio.
-        workers: Processes; by default one for each core.
-        resample_mm: Common spacing in the plane in mm; by default each scan's own.
+        doses: Dose fractions to simulate, if the source has no low dose.
+        seed: Seed of the simulated noise and of a split by ratio.
+        workers: Number of processes; by default one per core.
+        resample_mm: Common in-plane spacing in mm; by default that of each scan.
         simulation: Options of `ct_keras.simulation.calibrate`.
         allow_lossy: Whether lossy-compressed sources are accepted.
         hash_key_file: The key of the hashes; see `load_key`.
@@ -142,7 +142,7 @@ def _layout_options(src: Path, values: dict) -> LayoutOptions:
 
 
 def _check_sources(series_pairs: Sequence[SeriesPair], *, allow_lossy: bool) -> None:
-    """Refuses what must not teach a network: lossy and already denoised images."""
+    """Refuses images unsuitable for training: lossy or already denoised ones."""
     images = [
         image for each in series_pairs for pair in each.pairs for image in pair.images
     ]
@@ -159,18 +159,18 @@ def _check_sources(series_pairs: Sequence[SeriesPair], *, allow_lossy: bool) -> 
         raise CtKerasError(
             "CTK-E050",
             "a series was already denoised by ct_keras",
-            fix="leave it out: a network would learn from itself",
+            fix="leave it out: the network would learn from its own output",
         )
 
 
 def _resume(out: Path, plan: Plan, *, overwrite: bool) -> dict[str, Shard]:
-    """Returns the shards of an earlier run of the same call that are whole."""
+    """Returns the complete shards of an earlier run of the same call."""
     if not out.is_dir():
         return {}
     earlier = read_finished(out)
     if earlier is None or earlier[0] != plan.configuration:
         if earlier is None or not overwrite:
-            # Without a manifest nothing says that ct_keras wrote what lies there.
+            # Without a manifest, the content may not be from ct_keras.
             check_output_folder(out, overwrite=overwrite, kind="records")
         _clear(out, everything=True)
         return {}
@@ -188,13 +188,12 @@ def _resume(out: Path, plan: Plan, *, overwrite: bool) -> dict[str, Shard]:
 
 
 def _clear(out: Path, *, everything: bool) -> None:
-    """Removes what killed runs left, or all files that a conversion writes."""
+    """Removes leftovers of killed runs, or all files that a conversion writes."""
     remove_stale(out)
     if not everything:
         return
     with write_errors(out):
-        # The whole manifest goes first; the partial one tells to the last whose files
-        # these are.
+        # The partial manifest is removed last: until then it marks the files as ours.
         for pattern in ("manifest.json", "*.tfrecord-*", "manifest.partial.json"):
             for file in out.glob(pattern):
                 if file.is_file():

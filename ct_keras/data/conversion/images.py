@@ -14,7 +14,7 @@ from ct_keras.errors import CtKerasError
 from ct_keras.hu import FLOOR_HU, PADDING_HU, to_stored
 
 _INT16 = np.iinfo(np.int16)
-#: Fewest rows or columns of a picture: less is a line, or axes in another order.
+#: Minimum rows or columns of a picture: fewer suggest a wrong order of the axes.
 _SMALLEST = 8
 
 
@@ -24,11 +24,11 @@ class Picture:
 
     Attributes:
         path: The file.
-        number: 1-based number of the file; messages name a file by it.
-        sop_instance_uid: What names the image in hashes.
+        number: 1-based number of the file, as shown in messages.
+        sop_instance_uid: Identifies the image in hashes.
         slope: HU per unit.
         intercept: HU of the value 0.
-        page: Number of the page in a file of several.
+        page: Page number in a multi-page file.
     """
 
     path: Path
@@ -61,7 +61,7 @@ def read_image(source: SourceSlice | Picture) -> Image:
 
     Raises:
         CtKerasError: CTK-E003 or E005, if it cannot be read; CTK-E047, if a picture has
-            8 bits or colours; CTK-E041, if it is but a line.
+            8 bits or colours; CTK-E041, if it has too few rows or columns.
     """
     if isinstance(source, Picture):
         return _read_picture(source)
@@ -70,7 +70,7 @@ def read_image(source: SourceSlice | Picture) -> Image:
 
 
 def count_pages(path: Path, number: int) -> int:
-    """Returns how many pictures a file holds.
+    """Returns the number of pictures in a file.
 
     Raises:
         CtKerasError: CTK-E005, if it cannot be read.
@@ -90,7 +90,7 @@ def _read_picture(source: Picture) -> Image:
     if values.ndim != 2 or values.dtype not in (np.uint16, np.int16, np.float32):
         raise CtKerasError(
             "CTK-E047",
-            f"file #{source.number} is not a 16-bit picture of one channel",
+            f"file #{source.number} is not a single-channel 16-bit picture",
             received=f"{values.dtype}, {values[0, 0].size} channels",
             expected="16-bit PNG, 16-bit or float TIFF",
         )
@@ -109,11 +109,11 @@ def _read_picture(source: Picture) -> Image:
 def quantize(
     full: Image, low_hu: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, float, float, bool]:
-    """Stores a pair as int16 under one slope and intercept.
+    """Stores a pair as int16 with one slope and intercept.
 
-    The stored values of the normal dose are kept, shifted where they are unsigned and
-    large; the intercept takes up the shift, so HU stay exact. Only a pair that spans
-    more than 65 535 steps gets coarser ones.
+    The stored values of the normal dose are kept. Large unsigned values are shifted,
+    and the intercept compensates for it, so HU stay exact. Only a pair that spans more
+    than 65 535 steps is stored with coarser steps.
 
     Args:
         full: The normal-dose image.
@@ -153,7 +153,7 @@ def resample(image: Image, factors: tuple[float, float]) -> Image:
 
     Args:
         image: Any size.
-        factors: New pixels per old pixel, along rows and columns.
+        factors: Scale factors along rows and columns (new pixels per old pixel).
     """
     rows, columns = (
         max(1, round(size * factor))

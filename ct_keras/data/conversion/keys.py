@@ -1,7 +1,7 @@
-"""Keyed hashes: two records of one patient can be told to belong together, no more.
+"""Keyed hashes: they show that two records belong to one patient, nothing more.
 
-Patients, series and images are named in records by HMAC-SHA256. The key never lies in
-the records folder: without it nobody can try out patient numbers until a hash fits.
+Patients, series and images are identified in records by HMAC-SHA256. The key is never
+stored in the records folder: without it, patient numbers cannot be guessed by trying.
 """
 
 from __future__ import annotations
@@ -32,34 +32,35 @@ class Hasher:
         self._key = key
 
     def __call__(self, kind: str, text: str) -> str:
-        """Returns 32 hexadecimal digits for a text; `kind` keeps name spaces apart."""
+        """Returns 32 hexadecimal digits for a text; `kind` is a namespace."""
         data = f"{kind}:{text}".encode()
         return hmac.new(self._key, data, hashlib.sha256).hexdigest()[:_DIGITS]
 
     @property
     def key_id(self) -> str:
-        """Eight digits that tell keys apart without telling them."""
+        """Eight digits that identify the key without revealing it."""
         return self("key", "")[:8]
 
 
 def default_key_file() -> Path:
-    """Returns where the key of this user lies: the user's configuration folder."""
+    """Returns the key file of this user, in the user's configuration folder."""
     base = os.environ.get("XDG_CONFIG_HOME") or os.environ.get("APPDATA")
     folder = Path(base) if base else Path.home() / ".config"
     return folder / "ct_keras" / "hash.key"
 
 
 def load_key(path: str | os.PathLike | None = None) -> bytes:
-    """Reads the key, and makes one on the first use.
+    """Reads the key, or creates one on first use.
 
     Args:
-        path: A file with any secret text of at least 16 bytes. By default the one that
-            the environment variable CT_KERAS_HASH_KEY_FILE names, else a file in the
-            user's configuration folder, so that all conversions of a user agree. Where
-            there is none, or it cannot be written, the key lives for one conversion.
+        path: A file with any secret text of at least 16 bytes. By default the file
+            named by the environment variable CT_KERAS_HASH_KEY_FILE, otherwise a file
+            in the user's configuration folder, so that all conversions of a user share
+            a key. If that folder is missing or not writable, the key is used for one
+            conversion only.
 
     Raises:
-        CtKerasError: CTK-E005, if a file that was named cannot be read or is too short.
+        CtKerasError: CTK-E005, if a given file cannot be read or is too short.
     """
     named = path or os.environ.get(KEY_FILE_VARIABLE)
     if named:
@@ -77,7 +78,7 @@ def load_key(path: str | os.PathLike | None = None) -> bytes:
         return key
     try:
         return _own_key(default_key_file())
-    except RuntimeError:  # a user without a home
+    except RuntimeError:  # the user has no home folder
         return _new_key()
 
 

@@ -1,8 +1,8 @@
-"""Which low-dose slice belongs to which normal-dose slice: by position, never by order.
+"""Pairs low-dose slices with normal-dose slices: by position, never by order.
 
-Exports number their files and their instances as they please; two folders of the same
-scan can be listed in different orders, repeat a UID, or one of them lacks a slice. Only
-the position in the patient says what belongs together.
+Exports number files and instances in arbitrary ways: two folders of the same scan can
+be listed in different orders, repeat a UID, or one of them lacks a slice. Only the
+position in the patient shows which slices belong together.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from ct_keras.errors import CtKerasError
 #: Slices farther apart than this share of the slice distance are not partners.
 _TOLERANCE = 0.25
 _SMALLEST_TOLERANCE_MM = 0.05
-#: How far partners may be shifted in their plane, in pixels.
+#: Maximum in-plane shift between partners, in pixels.
 _SHIFT_PIXELS = 0.1
 _SPACING_SHARE = 1e-3
 
@@ -49,13 +49,13 @@ def match_slices(low: Sequence[SourceSlice], full: Sequence[SourceSlice]) -> Mat
         full: Normal-dose slices in any order.
 
     Raises:
-        CtKerasError: CTK-E039, if matrix, spacing, orientation or place in the plane
+        CtKerasError: CTK-E039, if matrix, spacing, orientation or in-plane position
             differ or no slice has a partner; CTK-E036, if slices have no position.
     """
     check_grid(low[0], full[0])
     pairs = _by_height(low, full)
     if not pairs:
-        raise _different("no slice of one lies where a slice of the other lies")
+        raise _different("no two slices have the same position")
     return Matches(tuple(pairs), len(low) - len(pairs), len(full) - len(pairs))
 
 
@@ -121,14 +121,14 @@ def check_grid(low: SourceSlice, full: SourceSlice) -> None:
 
 
 def check_partners(low: SourceSlice, full: SourceSlice) -> None:
-    """Refuses two images, matched by name, that do not show the same place.
+    """Refuses two images, matched by name, that are at different positions.
 
     Raises:
         CtKerasError: CTK-E039.
     """
     check_grid(low, full)
     if has_positions([low, full]) and not _by_height([low], [full]):
-        raise _different("same-named images lie at different heights")
+        raise _different("same-named images are at different heights")
 
 
 def _check_same_place(low: SourceSlice, full: SourceSlice) -> None:
@@ -161,8 +161,8 @@ def pair_series(low: Series, full: Series) -> Iterator[SlicePair]:
         full: The normal-dose series.
 
     Returns:
-        An iterator of `SlicePair`, from the feet upwards. The exposures, where both
-        series have them, give the dose fraction.
+        An iterator of `SlicePair`, from the feet upwards. The dose fraction is the
+        ratio of the exposures, if both series have them.
 
     Raises:
         CtKerasError: CTK-E039 or E036, if the series do not fit together.
@@ -183,7 +183,7 @@ def _pairs(low: Series, full: Series, matches: Matches) -> Iterator[SlicePair]:
 
 
 def dose_between(low: Series, full: Series) -> float | None:
-    """Returns the ratio of the tagged exposures, None if it tells no lower dose."""
+    """Returns the ratio of the tagged exposures, None if it is not a lower dose."""
     if low.exposure_mas and full.exposure_mas:
         ratio = low.exposure_mas / full.exposure_mas
         if 0 < ratio < 0.99:

@@ -1,4 +1,4 @@
-"""What a conversion will write: every shard is known before the first is begun."""
+"""The plan of a conversion: all shards, before the first is written."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class PlannedShard:
     """A shard to be written.
 
     Attributes:
-        entry: What the manifest will say of it, but for what only its file tells.
+        entry: Its manifest entry, without what depends on the written file.
         items: The slices, each with its series pair, in the order of the records.
     """
 
@@ -45,8 +45,8 @@ class Plan:
 
     Attributes:
         shards: In the order in which they are written.
-        configuration: Sum over everything that decides the content.
-        findings: What was noticed while the series were read and paired.
+        configuration: Checksum of everything that determines the content.
+        findings: Findings while the series were read and paired.
     """
 
     shards: tuple[PlannedShard, ...]
@@ -62,10 +62,10 @@ def split_of_patients(
     Args:
         series_pairs: All series pairs of the source.
         split: What `splits.parse_split` returned.
-        seed: Of a draw by ratio.
+        seed: Seed of a split by ratio.
 
     Returns:
-        Patient to split, and what was noticed.
+        A dict of patient to split, and the findings.
 
     Raises:
         CtKerasError: CTK-E083, if a patient would be in two splits; CTK-E084.
@@ -104,14 +104,14 @@ def make_plan(
     shard_bytes: float = SHARD_BYTES,
     progress: bool = False,
 ) -> Plan:
-    """Lays out the shards: each holds one patient, or a part of one.
+    """Plans the shards: each holds one patient, or a part of one.
 
     Args:
         series_pairs: All series pairs of the source.
-        chosen: Patient to split.
+        chosen: A dict of patient to split.
         recipe: How images are made and stored.
-        dataset: Begins every file name.
-        hasher: Names patients.
+        dataset: Prefix of every file name.
+        hasher: Hashes the patients.
         shard_bytes: The size that shards stay below.
         progress: Whether to show a bar while the sources are read.
 
@@ -167,7 +167,7 @@ def _record_bytes(series_pair: SeriesPair, pair: SourcePair, recipe: Recipe) -> 
 
 
 def _digests(series_pairs: Sequence[SeriesPair], *, progress: bool) -> dict[Path, str]:
-    """The content of every source file: what changed is noticed whatever its size."""
+    """SHA-256 of every source file, so that any change is noticed."""
     images = [
         image for each in series_pairs for pair in each.pairs for image in pair.images
     ]
@@ -210,12 +210,12 @@ def _configuration(planned: Sequence[PlannedShard], hasher: Hasher) -> str:
 
 
 def _findings(series_pairs: Sequence[SeriesPair]) -> tuple[Finding, ...]:
-    """What the reader and pairing noticed, each once with its number of series."""
+    """Findings of reader and pairing, each once with its number of series."""
     counts = Counter(
         finding
         for each in series_pairs
         for finding in set(each.findings)
-        if finding.code != "CTK-I030"  # several series are what is expected here
+        if finding.code != "CTK-I030"  # several series are expected here
     )
     found = [
         Finding(finding.code, f"{finding.text} ({count} of {len(series_pairs)} series)")

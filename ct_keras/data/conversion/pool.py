@@ -21,10 +21,10 @@ B = TypeVar("B")
 
 
 class Workers:
-    """Processes that do jobs; use it as a context manager.
+    """Worker processes; use it as a context manager.
 
     Args:
-        count: How many; 1 does the jobs in this process.
+        count: Number of processes; 1 runs the jobs in this process.
 
     Example:
         >>> with Workers(1) as workers:
@@ -54,8 +54,8 @@ class Workers:
         """Yields the results in the order of the jobs.
 
         Args:
-            function: A function of a module, or a partial of one.
-            jobs: Anything that can be sent to a process; taken as they are needed.
+            function: A module-level function, or a partial of one.
+            jobs: Picklable arguments, consumed as needed.
 
         Raises:
             CtKerasError: What a job raised; CTK-E079, if a process was killed.
@@ -75,13 +75,13 @@ class Workers:
             raise CtKerasError(
                 "CTK-E079",
                 "a worker process was killed",
-                fix="if memory ran out, use fewer workers; a script that calls this "
-                "must do so below if __name__ == '__main__'",
+                fix="if memory ran out, use fewer workers; a script must "
+                "call this inside if __name__ == '__main__'",
             ) from error
 
 
 def _start_worker() -> None:
-    """One thread, no reaction to Ctrl-C, and an end with the parent process."""
+    """Limits OpenCV to one thread, ignores Ctrl-C and ends with the parent process."""
     cv2.setNumThreads(1)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_end_with_parent, daemon=True).start()

@@ -10,28 +10,28 @@ import numpy as np
 from ct_keras.data.manifest import SPLITS
 from ct_keras.errors import CtKerasError
 
-#: The split is told by the sub-folders train, val and test of the source.
+#: The sub-folders train, val and test of the source are the splits.
 FOLDERS = "folders"
-#: In a list of patients: all that no other list names.
+#: In a list of patients: all patients that no other list names.
 REST = "*"
-#: Where the next list begins in a text; names of patients may hold spaces.
+#: Start of the next list in a text; names of patients may contain spaces.
 _NEXT_LIST = re.compile(r"\s+(?=\w+=)")
 
 
 def parse_split(split: str | Sequence[str] | Mapping[str, object]):
-    """Reads what was given as a split.
+    """Parses a split.
 
     Args:
         split: ``"folders"``; three ratios as ``"0.7,0.15,0.15"`` or numbers; or lists
             of patients as ``"train=A,B val=C test=D"``, a sequence of such parts, or a
-            mapping. ``*`` stands for all that no other list names.
+            mapping. ``*`` stands for all patients that no other list names.
 
     Returns:
         ``"folders"``, a tuple of three floats, or a dict of split name to patients.
 
     Raises:
-        CtKerasError: CTK-E000, if it is none of these; CTK-E084, a split of another
-            name; CTK-E083, if one patient is named in two splits.
+        CtKerasError: CTK-E000, if it is none of these; CTK-E084, an unknown split name;
+            CTK-E083, if one patient is named in two splits.
     """
     if isinstance(split, Mapping):
         lists = {name: _as_list(value) for name, value in split.items()}
@@ -101,15 +101,15 @@ def assign(split, patients: Iterable[tuple[str, Iterable[str]]], seed: int = 0):
 
     Args:
         split: What `parse_split` returned, but not ``"folders"``.
-        patients: For each patient what identifies it and the names a user may use.
-        seed: Of the draw by ratio.
+        patients: For each patient, its identifier and the names a user may give.
+        seed: Seed of a split by ratio.
 
     Returns:
-        A dict of patient to split. Patients that no list names are absent.
+        A dict of patient to split, without patients that no list names.
 
     Raises:
-        CtKerasError: CTK-E083, if a patient falls into two splits; CTK-E084, if a list
-            names a patient that is not there, or there are too few patients.
+        CtKerasError: CTK-E083, if a patient is in two splits; CTK-E084, if a list names
+            an unknown patient, or there are too few patients.
     """
     known = {patient: {patient, *names} for patient, names in patients}
     if isinstance(split, dict):
@@ -146,8 +146,8 @@ def _by_ratio(ratios, patients: list[str], seed: int) -> dict[str, str]:
             "there are fewer patients than splits",
             received=f"{len(patients)} patients",
             expected=f"at least {wanted}",
-            fix="give a ratio of 0 to a split, or put each patient's images in a folder"
-            " of its own",
+            fix="give a ratio of 0 to a split, or put each patient's images in a "
+            "separate folder",
         )
     exact = np.array(ratios) / sum(ratios) * len(patients)
     counts = np.maximum(np.floor(exact), np.array(ratios) > 0).astype(int)

@@ -1,6 +1,6 @@
 """The work on a few slices of one series: a pure function, run in any process.
 
-TensorFlow is not needed here, so that a process that only does this starts quickly.
+TensorFlow is not imported here, so that worker processes start quickly.
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ class Recipe:
 
     Attributes:
         doses: Dose fractions to simulate.
-        seed: Of the simulated noise.
-        resample_mm: Common spacing in the plane; None keeps each scan's own.
+        seed: Seed of the simulated noise.
+        resample_mm: Common in-plane spacing; None keeps that of each scan.
         simulation: Options of `ct_keras.simulation.calibrate`.
     """
 
@@ -46,10 +46,10 @@ class Job:
 
     Attributes:
         pairs: The slices and, for each, the hash of its UID.
-        facts: What is known of every slice; patient and series are hashes.
-        seed: Of the simulated noise of this series.
-        calibration: Of the series; None where the low dose is read.
-        recipe: What is the same for all jobs.
+        facts: Properties common to all slices; patient and series are hashes.
+        seed: Seed of the simulated noise of this series.
+        calibration: Calibration of the series; None if the low dose is read.
+        recipe: The recipe, the same for all jobs.
     """
 
     pairs: tuple[tuple[SourcePair, str], ...]
@@ -61,7 +61,7 @@ class Job:
 
 @dataclass(frozen=True)
 class Done:
-    """What a job gives back.
+    """The result of a job.
 
     Attributes:
         records: One for each slice and dose.
@@ -75,7 +75,7 @@ class Done:
 
 
 def series_seed(seed: int, series_key: str) -> int:
-    """Returns a seed of its own for each series, the same in every conversion."""
+    """Returns a separate seed for each series, the same in every conversion."""
     digest = hashlib.sha256(f"{seed} {series_key}".encode()).digest()
     return int.from_bytes(digest[:7], "big")
 
@@ -84,8 +84,8 @@ def run(job: Job) -> Done:
     """Reads, simulates and stores the slices of a job.
 
     Raises:
-        CtKerasError: The refusals of the reader; CTK-E039, if a low-dose picture has
-            another size; CTK-E070, if an image is not finite.
+        CtKerasError: Errors of the reader; CTK-E039, if a low-dose picture differs in
+            size; CTK-E070, if an image is not finite.
     """
     records: list[Record] = []
     all_exact, lowest, highest = True, np.inf, -np.inf
@@ -138,7 +138,7 @@ def _low_images(job, pair, full) -> list[tuple[float | None, np.ndarray]]:
 
 
 def _resampled(job: Job, full: Image, lows):
-    """Brings a slice to the common spacing, if one was asked for."""
+    """Resamples a slice to the common spacing, if there is one."""
     target = job.recipe.resample_mm
     if target is None:
         return full, lows, job.facts.spacing_mm
@@ -146,7 +146,7 @@ def _resampled(job: Job, full: Image, lows):
         raise CtKerasError(
             "CTK-E037",
             "the pixel spacing is unknown, so images cannot be resampled",
-            fix="leave out the common spacing",
+            fix="omit the common spacing",
         )
     factors = tuple(spacing / target for spacing in job.facts.spacing_mm)
     images = [
@@ -160,5 +160,5 @@ def _resampled(job: Job, full: Image, lows):
 
 
 def freeze(options: Mapping[str, object] | None) -> tuple[tuple[str, object], ...]:
-    """Returns options as a sorted tuple, which can be compared and sent."""
+    """Returns options as a sorted tuple, which can be compared and pickled."""
     return tuple(sorted((options or {}).items()))

@@ -1,4 +1,4 @@
-"""Shards, written one after the other from the results of many processes."""
+"""Writes shards one after the other from the results of many processes."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ from ct_keras.files import sha256_of, write_errors
 from ct_keras.progress import track
 from ct_keras.simulation.calibration import calibrate
 
-#: Slices of one job, where the low dose is read and where it is simulated.
+#: Slices of one job, if the low dose is read and if it is simulated.
 _READ_SLICES, _SIMULATED_SLICES = 8, 2
 
 
 class JobMaker:
-    """Turns planned shards into jobs of a few slices."""
+    """Splits planned shards into jobs of a few slices."""
 
     def __init__(self, recipe: Recipe, hasher: Hasher):
         self.recipe = recipe
@@ -39,7 +39,7 @@ class JobMaker:
         self.calibrations: dict[str, object] = {}
 
     def calibrate(self, shards: Sequence[PlannedShard], workers: Workers, progress):
-        """Measures every series whose low dose will be simulated, once."""
+        """Calibrates every series whose low dose will be simulated, once."""
         series = {
             series_pair.series_key: series_pair.series
             for shard in shards
@@ -92,7 +92,7 @@ def write_shards(
     *,
     progress: bool,
 ) -> list[Shard]:
-    """Writes the shards that are not there yet, and returns all in their order."""
+    """Writes the missing shards and returns all in order."""
     missing = [shard for shard in plan.shards if shard.entry.file not in finished]
     with write_errors(out):
         out.mkdir(parents=True, exist_ok=True)

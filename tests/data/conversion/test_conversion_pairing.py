@@ -64,7 +64,7 @@ def test_small_offsets_are_bridged_and_large_ones_not(series):
     full = series("full").sources
     near = series("near", seed=1, edit=shift(0.3)).sources
     assert match_slices(near, full).pairs == tuple((i, i) for i in range(4))
-    with pytest.raises(CtKerasError, match=r"CTK-E039.*no slice"):
+    with pytest.raises(CtKerasError, match=r"CTK-E039.*no two slices"):
         match_slices(series("far", seed=1, edit=shift(1.5)).sources, full)
 
 

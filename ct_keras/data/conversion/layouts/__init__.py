@@ -42,14 +42,14 @@ def find_series_pairs(
         src: The source folder.
         layout: A name in `LAYOUTS`.
         options: See `LayoutOptions`.
-        by_folder: Whether the sub-folders train, val and test are the splits.
+        by_folder: Whether the sub-folders train, val and test define the splits.
 
     Returns:
-        The series pairs in a fixed order, and what was noticed on the way.
+        The series pairs in a fixed order, and the findings.
 
     Raises:
         CtKerasError: CTK-E000, unknown layout; CTK-E001, nothing found; CTK-E005, no
-            such folder; and the refusals of the layout.
+            such folder; errors of the layout.
     """
     if layout not in LAYOUTS:
         raise CtKerasError(
@@ -60,7 +60,7 @@ def find_series_pairs(
         )
     if not src.is_dir():
         raise CtKerasError(
-            "CTK-E005", "the source is not a folder that can be read", received=src.name
+            "CTK-E005", "the source folder cannot be read", received=src.name
         )
     find = LAYOUTS[layout]
     if not by_folder:
@@ -70,8 +70,8 @@ def find_series_pairs(
     if not found:
         raise CtKerasError(
             "CTK-E001",
-            f"no series of the layout {layout} was found",
-            fix="ct-keras inspect shows which CT series lie there",
+            f"no series in the layout {layout} was found",
+            fix="ct-keras inspect lists the CT series of a folder",
         )
     return sorted(found, key=lambda each: (each.patient, each.order)), findings
 
@@ -82,7 +82,7 @@ def _by_folder(src: Path, find, options) -> tuple[list[SeriesPair], list[Finding
     if not present:
         raise CtKerasError(
             "CTK-E084",
-            "the source has no sub-folder named like a split",
+            "the source has no sub-folder named after a split",
             expected="train, val or test",
         )
     found = []
@@ -92,6 +92,6 @@ def _by_folder(src: Path, find, options) -> tuple[list[SeriesPair], list[Finding
     others = sum(p.is_dir() and p.name not in SPLITS for p in root.iterdir())
     findings = []
     if others:
-        text = f"{others} folders beside train, val and test were left out"
+        text = f"{others} folders other than train, val and test were left out"
         findings.append(Finding("CTK-I084", text))
     return found, findings

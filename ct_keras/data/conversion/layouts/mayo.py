@@ -1,7 +1,7 @@
 """Layout `mayo`: the tree of the 2016 NIH-AAPM-Mayo Clinic Low Dose CT Grand Challenge.
 
-``L067/full_3mm``, ``L067/quarter_3mm`` and the same for 1 mm and the sharp kernel;
-some copies nest the other way round, ``full_3mm/L067`` or ``full_3mm/L067/full_3mm``.
+``L067/full_3mm``, ``L067/quarter_3mm`` and the same for 1 mm and the sharp kernel; some
+copies are nested the other way round, ``full_3mm/L067`` or ``full_3mm/L067/full_3mm``.
 
 Reference:
     McCollough et al., Med Phys 44(10), e339-e352, 2017, doi:10.1002/mp.12345.
@@ -33,11 +33,11 @@ def mayo(root: Path, options: LayoutOptions) -> list[SeriesPair]:
 
     Args:
         root: The tree, or one patient's folder.
-        options: `variants` chooses among 3mm, 1mm, 3mm_sharp and 1mm_sharp.
+        options: `variants` selects from 3mm, 1mm, 3mm_sharp and 1mm_sharp.
 
     Raises:
         CtKerasError: CTK-E001, if a reconstruction has only one of the two doses; the
-            refusals of the reader and of pairing.
+            errors of the reader and of pairing.
     """
     found: dict[tuple[str, str], dict[str, Path]] = defaultdict(dict)
     for folder in _leaves(root):
@@ -76,7 +76,7 @@ def _leaves(root: Path) -> list[Path]:
 
 
 def _place(parts: tuple[str, ...], root_name: str) -> tuple[str, str, str] | None:
-    """Returns patient, variant and dose of a folder of the challenge, or None."""
+    """Returns patient, variant and dose of a folder in the tree, or None."""
     matches = [_NAME.fullmatch(part) for part in parts]
     last = max((i for i, match in enumerate(matches) if match), default=None)
     if last is None:

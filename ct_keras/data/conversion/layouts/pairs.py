@@ -16,15 +16,15 @@ from ct_keras.errors import CtKerasError, Finding
 
 
 def pairs(root: Path, options: LayoutOptions) -> list[SeriesPair]:
-    """Finds the sub-folders that both folders hold; each is one series.
+    """Finds the sub-folders that exist in both folders; each holds one series.
 
     Args:
-        root: Not used; the folders stand in the options.
-        options: `low` and `full`; `dose` where the exposures do not tell it.
+        root: Not used; the options name the folders.
+        options: `low` and `full`; `dose` if the exposures are not tagged.
 
     Raises:
         CtKerasError: CTK-E000 or E005 for the folders; CTK-E001, no common sub-folder;
-            refusals of the reader and of pairing.
+            errors of the reader and of pairing.
     """
     low, full = options.both_folders()
     names = [

@@ -1,9 +1,9 @@
 """Layout `images`: folders of noisy and clean pictures with same-named files.
 
-A sub-folder is a patient; files that lie in the folders themselves are one patient.
-Pictures are 16-bit PNG or TIFF, float TIFF, or DICOM files. Pictures follow each other
-in the order of the numbers in their names; the pages of one TIFF are a series of their
-own; DICOM files follow each other by position.
+Each sub-folder is one patient; files directly in the two folders are one patient.
+Pictures are 16-bit PNG or TIFF, float TIFF, or DICOM files. Pictures are ordered by the
+numbers in their names, DICOM files by position. The pages of a TIFF form a separate
+series.
 """
 
 from __future__ import annotations
@@ -24,22 +24,22 @@ from ct_keras.dicom import Series, find_series
 from ct_keras.dicom.plausibility import check_hu
 from ct_keras.errors import CtKerasError
 
-#: What is cut off a name; whatever else follows a dot belongs to the name.
+#: Suffixes that are removed from a name; other text after a dot is part of the name.
 _PICTURES = (".png", ".tif", ".tiff")
 _DICOM = (".dcm", ".dicom", ".ima")
 _DIGITS = re.compile(r"(\d+)")
 
 
 def images(root: Path, options: LayoutOptions) -> list[SeriesPair]:
-    """Finds the pictures that both folders hold.
+    """Finds the pictures that exist in both folders.
 
     Args:
-        root: Not used; the folders stand in the options.
+        root: Not used; the options name the folders.
         options: `low`, `full`, `slope`, `intercept`, `spacing_mm`, `dose`, `force_hu`.
 
     Raises:
         CtKerasError: CTK-E000 or E005 for the folders; CTK-E001, no common name;
-            CTK-E030, two files of one name; CTK-E039, another number of pages;
+            CTK-E030, two files of one name; CTK-E039, different numbers of pages;
             CTK-E040, pictures without `slope` and `intercept`; CTK-E044, values that
             are not HU; CTK-E041 or E047, pictures that cannot be read as CT.
     """
@@ -53,7 +53,7 @@ def images(root: Path, options: LayoutOptions) -> list[SeriesPair]:
     if options.slope is None or options.intercept is None:
         raise CtKerasError(
             "CTK-E040",
-            "pictures do not say what their values are in HU",
+            "pictures do not define how their values convert to HU",
             fix="give slope and intercept, HU = value * slope + intercept (--slope and "
             "--intercept of convert)",
         )
@@ -105,8 +105,8 @@ def _pages(low: Path, full: Path, number: int) -> int:
     if pages[0] != pages[1]:
         raise CtKerasError(
             "CTK-E039",
-            "low and normal dose do not fit together: same-named files have another "
-            "number of pages",
+            "low and normal dose do not fit together: same-named files have different "
+            "numbers of pages",
             received=f"{pages[0]} pages",
             expected=f"{pages[1]} pages",
         )
@@ -122,15 +122,15 @@ def _pictures(folder: Path) -> dict[str, Path]:
             if found.setdefault(name, path) != path:
                 raise CtKerasError(
                     "CTK-E030",
-                    "two pictures of one folder differ in their suffix only",
+                    "two pictures in one folder differ only in their suffix",
                     received=f"{path.suffix} and {found[name].suffix}",
-                    expected="one picture of a name",
+                    expected="one picture per name",
                 )
     return found
 
 
 def _name(path: Path, folder: Path, suffixes: tuple[str, ...]) -> str:
-    """The path below the folder without one of the suffixes; other dots stay."""
+    """The path relative to the folder, without a known suffix; other dots are kept."""
     name = path.relative_to(folder).as_posix()
     return name[: -len(path.suffix)] if path.suffix.lower() in suffixes else name
 
@@ -142,7 +142,7 @@ def _natural(name: str) -> list:
 
 
 def _dicom_pairs(low: Path, full: Path, options: LayoutOptions) -> list[SeriesPair]:
-    """Same-named DICOM files; each pair must show the same place."""
+    """Same-named DICOM files; each pair must have the same position."""
     noisy, clean = (
         [
             (series, [_name(source.path, folder, _DICOM) for source in series.sources])

@@ -1,4 +1,4 @@
-"""What a layout knows about one series: which images form a pair, nothing more."""
+"""The result of a layout: for each series, which images form pairs."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from ct_keras.errors import CtKerasError, Finding
 
 @dataclass(frozen=True)
 class LayoutOptions:
-    """What a layout may need to be told.
+    """Options of the layouts.
 
     Attributes:
         low: Folder of low-dose images (layouts `pairs` and `images`).
@@ -23,8 +23,8 @@ class LayoutOptions:
         slope: HU per unit of a picture (`images`).
         intercept: HU of the value 0 of a picture (`images`).
         spacing_mm: Row and column spacing of pictures (`images`).
-        dose: Dose fraction of the low-dose images, where nothing else tells.
-        variants: Which reconstructions, as 3mm or 1mm_sharp; none is all (`mayo`).
+        dose: Dose fraction of the low-dose images, if it is not known otherwise.
+        variants: Reconstructions, such as 3mm or 1mm_sharp; empty for all (`mayo`).
         force_hu: Accept values that do not look like HU (CTK-E044).
     """
 
@@ -57,7 +57,7 @@ class LayoutOptions:
         for folder in (self.low, self.full):
             if not folder.is_dir():
                 raise CtKerasError(
-                    "CTK-E005", "no such folder that can be read", received=folder.name
+                    "CTK-E005", "the folder cannot be read", received=folder.name
                 )
         return self.low, self.full
 
@@ -68,8 +68,8 @@ class SourcePair:
 
     Attributes:
         full: The normal-dose image.
-        low: The low-dose image, None where it is simulated.
-        slice_index: Number in the normal-dose series, from the feet.
+        low: The low-dose image, or None if it is simulated.
+        slice_index: Index in the normal-dose series, from the feet.
     """
 
     full: SourceSlice | Picture
@@ -87,16 +87,16 @@ class SeriesPair:
     """One normal-dose series and its low-dose partner, if it has one.
 
     Attributes:
-        patient: Tells patients apart; never written or printed.
-        names: What a user may call the patient: PatientID and folder names.
-        series_key: Tells series apart; never written or printed.
-        order: Sorts the series pairs of a patient.
+        patient: Identifies the patient; never written or printed.
+        names: Names that a user may give for the patient: PatientID and folder names.
+        series_key: Identifies the series; never written or printed.
+        order: Sort key among the series pairs of a patient.
         pairs: The slices, from the feet.
-        facts: What is known of every slice.
-        series: The normal-dose series, where it is one.
-        split: The split that the folder tells, else None.
+        facts: Properties common to all slices.
+        series: The normal-dose series, or None for pictures.
+        split: The split given by the folder, or None.
         unmatched: Slices without a partner.
-        findings: What the reader noticed.
+        findings: Findings of the reader.
     """
 
     patient: str
@@ -111,7 +111,7 @@ class SeriesPair:
     findings: tuple[Finding, ...] = ()
 
     def in_split(self, split: str) -> SeriesPair:
-        """Returns the series pair, assigned to a split."""
+        """Returns a copy that is assigned to a split."""
         return replace(self, split=split)
 
 
@@ -130,11 +130,11 @@ def make_series_pair(
     Args:
         full: The normal-dose series.
         low: The low-dose series, None to simulate it.
-        patient: Used where PatientID names nobody.
-        names: What a user may call the patient beside `patient`.
+        patient: The patient; see `patient_of`.
+        names: Further names that a user may give for the patient.
         dose: Dose fraction of `low`; by default the ratio of the exposures.
-        variant: Sorts before the file names.
-        matches: The partners, where more than the positions tells them.
+        variant: Sort key before the file names.
+        matches: The partners, if they are not matched by position alone.
 
     Raises:
         CtKerasError: CTK-E039 or E036, if the two do not fit together.
@@ -166,7 +166,7 @@ def only_series(folder: Path, options: LayoutOptions) -> Series:
     """Returns the one CT series in a folder.
 
     Raises:
-        CtKerasError: CTK-E030, if there are several; and those of `find_series`.
+        CtKerasError: CTK-E030, if there are several; errors of `find_series`.
     """
     found = find_series(folder, force_hu=options.force_hu)
     if len(found) > 1:
@@ -175,7 +175,7 @@ def only_series(folder: Path, options: LayoutOptions) -> Series:
             "a sub-folder holds several CT series",
             received=f"{len(found)} series",
             expected="one",
-            fix="put each series into a sub-folder of its own",
+            fix="put each series into a separate sub-folder",
         )
     return found[0]
 

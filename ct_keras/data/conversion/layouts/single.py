@@ -1,4 +1,4 @@
-"""Layout `single`: normal-dose series only, the low dose is simulated on the way."""
+"""Layout `single`: normal-dose series only; the low dose is simulated."""
 
 from __future__ import annotations
 

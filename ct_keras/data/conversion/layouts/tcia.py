@@ -1,7 +1,7 @@
 """Layout `tcia`: LDCT-and-Projection-data of The Cancer Imaging Archive.
 
-Folder names changed between releases and downloaders; a series is known by its
-PatientID and SeriesDescription, or by its UID where a download list says these.
+Folder names differ between releases and download tools, so a series is identified by
+its PatientID and SeriesDescription, or by its UID if the download has a list.
 
 Reference:
     Moen et al., Med Phys 48(2), 902-911, 2021, doi:10.1002/mp.14594.
@@ -34,12 +34,12 @@ def tcia(root: Path, options: LayoutOptions) -> list[SeriesPair]:
     """Finds the full and low dose images of every patient.
 
     Args:
-        root: The download, of any folder structure.
-        options: `dose` where the patient's number does not tell the region.
+        root: The download, in any folder structure.
+        options: `dose`, if the body region is not known from the patient's number.
 
     Raises:
         CtKerasError: CTK-E001, if a patient has one dose only or none was found;
-            CTK-E030, if partners are ambiguous; those of the reader and of pairing.
+            CTK-E030, if partners are ambiguous; errors of the reader and of pairing.
     """
     listed = _listed(root)
     patients: dict[str, dict[str, list[Series]]] = defaultdict(
@@ -88,8 +88,8 @@ def _partner(full: Series, candidates: list[Series]) -> Series:
     if len(chosen) != 1:
         raise CtKerasError(
             "CTK-E030",
-            "a full dose series has no single low dose partner",
-            received=f"{len(alike)} of the same study, kernel and thickness",
+            "a full dose series does not have exactly one low dose partner",
+            received=f"{len(alike)} with the same study, kernel and thickness",
             expected="one",
         )
     return chosen[0]
