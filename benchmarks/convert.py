@@ -2,9 +2,9 @@
 
     python benchmarks/convert.py [--slices 100] [--cases 4] [--workers 2]
 
-Makes pairs of 512x512 series, converts them and prints one JSON line. The time is that
-of the whole call: headers, pixels, records, checksums, manifest. TensorFlow is imported
-before, as its start is a fixed cost.
+Writes pairs of 512x512 series, converts them and prints one JSON line. The whole call
+is timed: headers, pixels, records, checksums, manifest. TensorFlow is imported
+beforehand, as its start-up is a fixed cost.
 """
 
 import argparse

@@ -1,8 +1,8 @@
-"""`denoise` of a DICOM series beside the bare model call, and its peak memory.
+"""`denoise` of a DICOM series relative to the model call alone, and its peak memory.
 
     python benchmarks/denoise.py [--slices 20,80] [--width 32]
 
-Makes phantom series of the given lengths, denoises each in a process of its own, and
+Writes phantom series of the given lengths, denoises each in a separate process, and
 compares the time per slice with calling the Keras model on the same arrays. Prints one
 JSON line for each length.
 """
@@ -51,7 +51,7 @@ def measure(series_folder: str, width: int) -> dict:
 
 
 def main() -> None:
-    """Makes the series and measures each in a fresh process."""
+    """Writes the series and measures each in a separate process."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--slices", default="20,80")
     parser.add_argument("--width", type=int, default=32)

@@ -2,8 +2,8 @@
 
     python benchmarks/pipeline.py [--records RECORDS] [--seconds 10]
 
-Without records it makes four patients of forty slices. Prints one JSON line for each
-setting. The first batches, which fill the buffers, are not counted.
+Without records it generates four patients of forty slices. Prints one JSON line for
+each setting. The first batches, which fill the buffers, are not counted.
 """
 
 import argparse
@@ -69,7 +69,7 @@ def make_records(folder: Path, cases: int = 4, slices: int = 40) -> None:
 
 
 def measure(records: Path, seconds: float, settings: dict) -> tuple[float, float]:
-    """Returns patches per second, and per second of one core."""
+    """Returns patches per second, and per core-second."""
     dataset = training_patches(records, first_epoch=0, steps=10_000, **settings)
     batches = iter(dataset)
     size = next(batches)[0].shape[0]

@@ -1,11 +1,11 @@
-"""RED-CNN in Keras beside the same network in PyTorch, in turn, in one run.
+"""RED-CNN in Keras and the same network in PyTorch, timed alternately in one run.
 
     python benchmarks/red_cnn.py [--width 32] [--patch 64] [--batch 16] [--rounds 3]
 
-Needs PyTorch (`pip install torch`), which is no dependency of ct_keras. Each side runs
-in a process of its own with the same number of threads; PyTorch is timed in its default
-and in its channels-last memory format, and the better one counts. Prints one JSON line
-for each width.
+Needs PyTorch (`pip install torch`), which ct_keras does not depend on. Each framework
+runs in a separate process with the same number of threads; PyTorch is timed in its
+default and in its channels-last memory format, and the faster one counts. Prints one
+JSON line for each width.
 """
 
 import argparse
@@ -100,7 +100,7 @@ def _torch_red_cnn(torch, width: int):
 
 
 def _milliseconds(call, count: int) -> float:
-    """Median of `count` calls after two that do not count."""
+    """Median of `count` calls after two warm-up calls."""
     call(), call()
     times = []
     for _ in range(count):
@@ -119,7 +119,7 @@ def _in_process(side: str, arguments) -> dict:
 
 
 def main() -> None:
-    """Times both sides in turn and prints medians and ratios."""
+    """Times both frameworks alternately and prints medians and ratios."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--width", type=int, default=32)
     parser.add_argument("--patch", type=int, default=64)

@@ -1,4 +1,4 @@
-"""Runs every benchmark that this machine can run; about five minutes on two cores."""
+"""Runs all benchmarks available on this machine; about five minutes on two cores."""
 
 import importlib.util
 import os
@@ -10,7 +10,7 @@ BENCHMARKS = ("start", "simulation", "convert", "pipeline", "denoise", "red_cnn"
 
 
 def main() -> None:
-    """Runs one after the other."""
+    """Runs the benchmarks one after another."""
     quiet = os.environ | {"TF_CPP_MIN_LOG_LEVEL": "3"}
     for name in BENCHMARKS:
         if name == "red_cnn" and importlib.util.find_spec("torch") is None:

@@ -1,7 +1,7 @@
-"""Speed of dose simulation: one 512 x 512 slice, 720 views, beside scikit-image.
+"""Speed of dose simulation: one 512 x 512 slice, 720 views, relative to scikit-image.
 
-Run with ``python benchmarks/simulation.py``. Prints one JSON document; the results,
-with machine and date, stand in ``benchmarks/README.md``.
+Run with ``python benchmarks/simulation.py``. Prints one JSON document; results with
+machine and date are listed in ``benchmarks/README.md``.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ SIZE, PIXEL_MM, VIEWS = 512, 0.8, 720
 
 
 def main() -> None:
-    """Measures and prints."""
+    """Runs the benchmark."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--peer", action="store_true", help="also time scikit-image")
@@ -53,7 +53,7 @@ def main() -> None:
 
 
 def _scikit_image(water: np.ndarray) -> float:
-    """Projects and reconstructs once, as the same simulation would need."""
+    """Times one projection and one reconstruction, as the simulation would need."""
     from skimage.transform import iradon, radon
 
     angles = np.arange(VIEWS) * 180 / VIEWS

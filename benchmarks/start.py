@@ -1,4 +1,4 @@
-"""Seconds until `ct-keras --help` and `import ct_keras` are done, median of 9."""
+"""Seconds for `ct-keras --help` and `import ct_keras`, median of 9 runs."""
 
 import json
 import statistics

@@ -12,31 +12,31 @@ from packed_slices import PHYSICS
 
 from ct_keras.hu import FLOOR_HU
 
-#: Doses that are drawn, with equal chances for their logarithms. Phantoms, which hold
-#: no noise, reach full dose; a scan at full dose would teach nothing.
+#: Range of the random doses, log-uniform. Noise-free phantoms reach full dose; a scan
+#: at full dose would get no noise and teach nothing.
 _LOWEST_DOSE, _HIGHEST_DOSE = 0.03, 0.85
-#: Share of the patches that come from phantoms, where there are scans too.
+#: Share of the patches that come from phantoms, if there are scans too.
 _PHANTOM_SHARE = 0.3
-#: Share of the patches whose contrast and noise shrink, and by how much at most: heads
-#: and other quiet scans.
+#: Share of the patches whose contrast and noise are scaled down, and the smallest
+#: factor: for heads and other scans with little noise.
 _QUIET_SHARE, _QUIETEST, _QUIET_CENTRE_HU = 0.2, 0.3, 40.0
-#: Places that patches of a slice are drawn from, and how much of them is body.
+#: Patch positions per slice, and the smallest share of body in a patch.
 _PLACES, _BODY_HU, _LEAST_BODY = 256, -950.0, 0.3
 
 
 class Bank:
-    """Slices, noise images of each, and the chances to be drawn, in device memory.
+    """Slices, noise images of each, and sampling probabilities, in device memory.
 
     Args:
-        pack: Of the training slices; see `packed_slices.read_pack`.
-        patches: Sizes of patches that are going to be drawn.
-        quantum: Images of quantum noise of each slice.
-        electronic: Images of electronic noise of each slice.
-        device: Where all of it lies.
+        pack: The training slices; see `packed_slices.read_pack`.
+        patches: Patch sizes that will be drawn.
+        quantum: Number of quantum noise images of each slice.
+        electronic: Number of electronic noise images of each slice.
+        device: The device that holds the arrays.
 
     Attributes:
-        arrays: What `draw_batch` draws from.
-        renewed: How many slices got new noise so far.
+        arrays: The arrays that `draw_batch` draws from.
+        renewed: Number of slices whose noise has been renewed.
     """
 
     def __init__(
@@ -75,7 +75,7 @@ class Bank:
             self._renew(index)
 
     def renew(self) -> None:
-        """Draws the noise of the next slice again."""
+        """Draws new noise for the next slice."""
         self._renew(self.renewed % len(self.arrays["reference"]))
         self.renewed += 1
 
@@ -87,7 +87,7 @@ class Bank:
 
 
 def _chances(weight: np.ndarray, noise_free: np.ndarray) -> np.ndarray:
-    """The chance of each slice: scans and phantoms get their shares."""
+    """Sampling probability of each slice, with fixed shares for scans and phantoms."""
     chances = weight.astype(np.float64).copy()
     shares = {True: _PHANTOM_SHARE, False: 1 - _PHANTOM_SHARE}
     for kind, share in shares.items():
@@ -97,7 +97,7 @@ def _chances(weight: np.ndarray, noise_free: np.ndarray) -> np.ndarray:
 
 
 def _body_places(hu: np.ndarray, patch: int, generator) -> np.ndarray:
-    """Upper left corners (places, 2) of patches that hold some body."""
+    """Upper left corners (positions, 2) of patches that contain enough body."""
     room = np.array(hu.shape) - patch + 1
     corners = generator.integers(0, room, (20 * _PLACES, 2))
     total = cv2.integral((hu > _BODY_HU).astype(np.uint8))
@@ -112,12 +112,12 @@ def _body_places(hu: np.ndarray, patch: int, generator) -> np.ndarray:
 
 @torch.no_grad()
 def draw_batch(arrays: dict, patch: int, batch: int) -> dict:
-    """Draws patches at random doses with noise that was never seen before.
+    """Draws patches at random doses, each with new noise.
 
     Args:
-        arrays: Of a `Bank`.
-        patch: Rows and columns.
-        batch: Patches.
+        arrays: The arrays of a `Bank`.
+        patch: Rows and columns of a patch.
+        batch: Number of patches.
 
     Returns:
         `low` and `reference` float32 (batch, patch, patch), HU; `share` (batch,), the
@@ -141,7 +141,7 @@ def draw_batch(arrays: dict, patch: int, batch: int) -> dict:
     def cut(images, *index):
         return images[(*(i[:, None, None] for i in index), rows, columns)].float()
 
-    # Two independent images at an angle make a third of the same variance.
+    # A rotation of two independent noise images gives a third of the same variance.
     angle = (2 * np.pi) * numbers[5][:, None, None]
     quantum = angle.cos() * cut(arrays["quantum"], slices, first)
     quantum += angle.sin() * cut(arrays["quantum"], slices, second)
@@ -156,7 +156,7 @@ def draw_batch(arrays: dict, patch: int, batch: int) -> dict:
     share = _noise_share(factors, quantum, electronic, free)
     images = _varied(numbers[8:], torch.stack([reference, inserted], dim=-1))
     reference, inserted = images[..., 0], images[..., 1]
-    # Scanners and networks see nothing below the floor.
+    # Scanners and networks clip at the floor.
     return {
         "low": (reference + inserted).clamp(min=FLOOR_HU),
         "reference": reference.contiguous(),
@@ -166,7 +166,7 @@ def draw_batch(arrays: dict, patch: int, batch: int) -> dict:
 
 
 def _draw_doses(uniform, free):
-    """Doses with evenly spread logarithms; phantoms reach full dose."""
+    """Returns log-uniform doses; those of phantoms reach full dose."""
     highest = torch.where(free, 1.0, _HIGHEST_DOSE)
     return _LOWEST_DOSE * (highest / _LOWEST_DOSE) ** uniform
 
@@ -174,7 +174,7 @@ def _draw_doses(uniform, free):
 def _noise_share(factors, quantum, electronic, free):
     """The variance of the reference's noise over that of the low dose, (batch,).
 
-    It is the dose but for electronic noise, which grows faster.
+    It equals the dose, except for electronic noise, which grows faster.
     """
     quantum, electronic = (
         part.square().mean(dim=(1, 2)) for part in (quantum, electronic)
@@ -185,7 +185,7 @@ def _noise_share(factors, quantum, electronic, free):
 
 
 def _varied(numbers, images):
-    """Flips, quarter turns, and sometimes less contrast, of (batch, n, n, 2)."""
+    """Applies flips, quarter turns and random contrast to (batch, n, n, 2)."""
     turns = (numbers[:3] < 0.5)[:, :, None, None, None]
     images = torch.where(turns[0], images.flip(1), images)
     images = torch.where(turns[1], images.flip(2), images)

@@ -1,7 +1,7 @@
 """Quiet-Net, its loss and its learning rate in PyTorch.
 
-The network is that of `ct_keras.models.quiet_net`, layer for layer and name for name;
-its weights go to Keras and come back as an .npz file (`QuietNet.save`, `load`).
+The network has the same layers and layer names as `ct_keras.models.quiet_net`; weights
+are exchanged with Keras as an .npz file (`QuietNet.save`, `load`).
 """
 
 from __future__ import annotations
@@ -13,12 +13,12 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-#: What the layers see is in hundreds of HU, as in `ct_keras.models.quiet_net`.
+#: The layers work in hundreds of HU, as in `ct_keras.models.quiet_net`.
 UNIT_HU = 100.0
-#: Added to the SD of the inserted noise, so that quiet patches do not count for all.
+#: Added to the SD of the inserted noise, so that quiet patches do not dominate.
 _SCALE_FLOOR_HU, _SOFTNESS = 5.0, 0.1
 _WARM_UP, _LAST_RATE = 0.02, 1e-3
-#: SD of a normal distribution that is cut at two of its SDs.
+#: SD of a standard normal distribution truncated at +-2.
 _SPREAD_OF_CUT_NORMAL = 0.87962566103423978
 
 
@@ -99,7 +99,7 @@ class QuietNet:
         return low + UNIT_HU * x[:, 0]
 
     def save(self, tensors: list[torch.Tensor], path: Path) -> None:
-        """Writes weights as Keras lays them out."""
+        """Writes weights in the layout of Keras."""
         arrays = {}
         for index, name in enumerate(self.weights):
             kernel, bias = tensors[2 * index], tensors[2 * index + 1]
@@ -132,7 +132,7 @@ def robust_noise_free_loss(output, batch: dict):
 
 
 def learning_rate(progress: float, highest: float) -> float:
-    """A linear rise, then a cosine to a thousandth, by the share of the run."""
+    """Linear warm-up, then cosine decay to a thousandth, by progress from 0 to 1."""
     if progress < _WARM_UP:
         return highest * max(progress, 1e-3) / _WARM_UP
     place = (progress - _WARM_UP) / (1 - _WARM_UP)

@@ -1,9 +1,9 @@
-"""Noise of a scanner on an accelerator: the simulator's physics in PyTorch.
+"""Scanner noise on an accelerator: the physics of the dose simulator in PyTorch.
 
-What `ct_keras.simulation.DoseSimulator` does slice by slice on a CPU is done here for
-many noise images of a slice at once: project, count, draw, filter, back-project.
-Quantum and electronic noise come as images of their own at full dose, and any dose is a
-sum of the two (`dose_factors`).
+The steps of `ct_keras.simulation.DoseSimulator` (project, count, draw, filter,
+back-project) are done here for many noise images of a slice at once. Quantum and
+electronic noise are separate images at full dose, and the noise of any dose is a
+weighted sum of the two (`dose_factors`).
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ from ct_keras.hu import FLOOR_HU
 #: Attenuation of water per mm, and HU for an attenuation of 1 per mm.
 MU_WATER_MM = 0.0194
 _HU_MM = 1000 / MU_WATER_MM
-#: Views over half a turn of the noise, and of the projections that give its variance.
+#: Views over 180 degrees for the noise, and for the projections that set its variance.
 VIEWS, COARSE_VIEWS = 720, 360
-#: Filtered views are sampled so many times finer, and read at the nearest place.
+#: Oversampling of the filtered views, which are read by nearest neighbour.
 _FINER = 4
-#: Fewest photons that a ray counts.
+#: Smallest number of photons that a ray counts.
 _FEWEST = 20.0
 _VIEWS_AT_ONCE = 36
 
@@ -32,9 +32,9 @@ def line_integrals(hu, spacing_mm, views: int = COARSE_VIEWS):
     """Projects a slice along parallel rays.
 
     Args:
-        hu: (side, side), HU; at the floor there is nothing.
-        spacing_mm: Distance of pixels.
-        views: Views over half a turn.
+        hu: (side, side), HU; pixels at the floor do not attenuate.
+        spacing_mm: Pixel spacing in mm.
+        views: Views over 180 degrees.
 
     Returns:
         float32 (views, rays), rays one pixel apart, the middle one on the axis.
@@ -43,7 +43,7 @@ def line_integrals(hu, spacing_mm, views: int = COARSE_VIEWS):
     mu = torch.where(hu <= FLOOR_HU, 0.0, (hu * 1e-3 + 1) * MU_WATER_MM)
     reach = math.ceil(side / math.sqrt(2)) + 1
     place = torch.arange(-reach, reach + 1, device=hu.device, dtype=torch.float32)
-    place = place * (2 / (side - 1))  # the image's middle to its edge is 1
+    place = place * (2 / (side - 1))  # 1 is the distance from centre to edge
     along, across = place[None, None, :], place[None, :, None]
     angles = torch.arange(views, device=hu.device) * (math.pi / views)
     parts = []
@@ -92,7 +92,7 @@ def back_project(sinograms, response, spacing_mm, side: int):
     Args:
         sinograms: (views, images, bins), line integrals.
         response: (bins // 2 + 1,) ramp times window, cycles per mm.
-        spacing_mm: Distance of pixels.
+        spacing_mm: Pixel spacing in mm.
         side: Rows and columns.
 
     Returns:
@@ -120,8 +120,8 @@ def draw_noise(hu, physics: dict, *, quantum: int, electronic: int):
     Args:
         hu: (side, side), HU.
         physics: See `ray_variances`, and `response` (bins // 2 + 1,).
-        quantum: How many images of quantum noise.
-        electronic: How many of electronic noise.
+        quantum: Number of quantum noise images.
+        electronic: Number of electronic noise images.
 
     Returns:
         float16 (quantum, side, side) and (electronic, side, side), HU; zero where the
@@ -140,11 +140,11 @@ def draw_noise(hu, physics: dict, *, quantum: int, electronic: int):
 
 
 def dose_factors(dose, noise_free):
-    """Returns by what quantum and electronic noise are multiplied to be inserted.
+    """Returns the factors on quantum and electronic noise for a dose.
 
     Args:
         dose: Fractions of full dose, a tensor.
-        noise_free: Whether the slices hold no noise of full dose yet.
+        noise_free: Whether the slices have no noise of their own.
     """
     held = torch.where(noise_free, 0.0, 1.0)
     return torch.sqrt(1 / dose - held), torch.sqrt(1 / dose**2 - held)

@@ -1,9 +1,9 @@
-"""Makes a run of `ct-keras train`'s form from weights that an accelerator trained.
+"""Converts weights trained on an accelerator to a run folder as of `ct-keras train`.
 
     python tools/adopt_weights.py WEIGHTS.npz LOG.jsonl CT RUN
 
-WEIGHTS.npz and LOG.jsonl are what `tools/train_accelerated.py` wrote, CT is the folder
-that was packed for it. RUN can be loaded, evaluated, exported and published.
+`tools/train_accelerated.py` wrote WEIGHTS.npz and LOG.jsonl; CT is the folder that was
+packed for it. RUN can be loaded, evaluated, exported and published.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def read_network(weights: Path, name: str, width: int) -> keras.Model:
-    """Builds a network and gives it the weights of an .npz file, layer by layer."""
+    """Builds a network and loads the weights of an .npz file, layer by layer."""
     network = build(name, width=width)
     with np.load(weights) as stored:
         for layer in network.layers:
@@ -74,10 +74,10 @@ def read_network(weights: Path, name: str, width: int) -> keras.Model:
 
 
 def scan_ranges(folder: Path) -> dict:
-    """Measures what low-dose slices of some of the series of a folder are like.
+    """Measures the guards' reference values on low-dose slices of some series.
 
     Args:
-        folder: One folder a patient.
+        folder: A folder with one sub-folder per patient.
 
     Returns:
         As `ct_keras.data.ranges.training_ranges`.

@@ -1,12 +1,12 @@
-"""Writes what the image filters of tensorflow-addons make of one small image.
+"""Writes the outputs of the image filters of tensorflow-addons for one small image.
 
     python3.11 -m venv tfa
     tfa/bin/pip install tensorflow==2.15.1 tensorflow-addons==0.23.0
     tfa/bin/python tools/make_tfa_fixtures.py tests/fixtures/filters/tfa.npz
 
-tensorflow-addons ended with TensorFlow 2.15 and Python 3.11, so it runs in a virtual
-environment of its own; the tests compare the filters of ct_keras with this file. Names
-are FILTER_PARAMETER_PADDING, padding as TensorFlow calls it.
+tensorflow-addons supports at most TensorFlow 2.15 and Python 3.11, so it runs in a
+separate virtual environment; the tests compare the filters of ct_keras with this file.
+Names are FILTER_PARAMETER_PADDING, with TensorFlow's names of paddings.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ def main() -> None:
                 result = function(image[..., None], size, padding=padding)
                 arrays[f"{name}_{size}_{padding}"] = result.numpy()[..., 0]
         for sigma in SIGMAS:
-            # As wide as a kernel that is cut at four standard deviations.
+            # The width of a kernel truncated at four standard deviations.
             size = 2 * int(np.ceil(4 * sigma)) + 1
             result = tfa.image.gaussian_filter2d(
                 image[..., None], size, sigma, padding=padding
@@ -49,7 +49,7 @@ def main() -> None:
 
 
 def _image() -> np.ndarray:
-    """Tissue with a bone, lung and noise: float32 (24, 20), HU."""
+    """Soft tissue with bone, lung and noise: float32 (24, 20), HU."""
     image = np.full((24, 20), 50, np.float32)
     image[6:12, 5:11] = 700
     image[15:20, 12:] = -900

@@ -1,13 +1,13 @@
-"""Makes the published weights, from real CT and phantoms to the model cards.
+"""Trains and publishes the weights, from real CT and phantoms to the model cards.
 
     python tools/make_weights.py CT WORK [NAME...]
 
 CT is a folder of normal-dose CT series with the sub-folders train/, val/ and test/ (one
-folder a patient); WORK keeps the intermediate steps; NAME is a network of weights.json,
-all of them by default. weights.json also says which phantoms join the training, the
-doses and what the networks are compared with. A step that is done is not done again,
-and training resumes, so the same command goes on after a kill. The networks are
-measured together, in one table.
+folder per patient); WORK holds the intermediate results; NAME is a network of
+weights.json, by default all. weights.json also lists the phantoms added to the training
+data, the doses, and the methods that the networks are compared with. Completed steps
+are not repeated and training resumes, so the same command continues after an
+interruption. All networks are evaluated together, in one table.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from ct_keras.report import write_report
 from ct_keras.serving import publish
 from ct_keras.training import train
 
-#: What each network's training and card have of their own, and what all share.
+#: Training options and card texts of each network, and the card texts shared by all.
 NOTES = Path(__file__).with_name("weights.json")
 SAVED_MODELS = Path(__file__).resolve().parents[1] / "saved_models"
 
@@ -65,7 +65,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             **notes["networks"][name]["training"],
         )
         if not result.finished:
-            sys.exit("stopped by a signal; the same command goes on from here")
+            sys.exit("stopped by a signal; run the same command to continue")
         runs[name] = result.run
     metrics = evaluate(runs, records, work / "evaluations", notes["compared_with"])
     for name, run in runs.items():
@@ -77,7 +77,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 def evaluate(
     runs: dict[str, Path], records: Path, out: Path, others: Sequence[str]
 ) -> dict:
-    """Measures the runs and the filters, unless just these weights were measured."""
+    """Evaluates the runs and the filters, unless already done for these weights."""
     weights = [(run / "best.json").read_text() for run in runs.values()]
     digest = hashlib.sha256("".join(weights).encode()).hexdigest()
     folder = out / digest[:12]
@@ -91,7 +91,7 @@ def evaluate(
 
 
 def is_published(run: Path, notes: dict, folder: Path) -> bool:
-    """Whether a folder holds just these weights and what people said of them."""
+    """Whether a folder holds exactly these weights with this card."""
     if not (folder / "metadata.json").is_file():
         return False
     card = json.loads((folder / "metadata.json").read_text())
@@ -101,10 +101,9 @@ def is_published(run: Path, notes: dict, folder: Path) -> bool:
 
 
 def collect(ct: Path, folder: Path, phantoms: Sequence[dict]) -> None:
-    """Puts the real series and the phantoms under one roof.
+    """Collects the real series and the phantoms in one folder.
 
-    Phantoms have no noise of their own, so they are clean references, and their kernels
-    widen the range of noise textures.
+    Phantoms are noise-free references, and their kernels add noise textures.
     """
     if folder.is_dir():
         return

@@ -3,9 +3,9 @@
     python tools/pack_slices.py CT OUT.npz
 
 CT is a folder of normal-dose CT series with the sub-folders train/ and val/ (one folder
-a patient). `tools/train_accelerated.py` reads the file on a machine that has neither
-the scans nor a DICOM reader. Slices are kept in steps of 1 HU or a quarter of their
-own noise, whichever is more.
+per patient). `tools/train_accelerated.py` reads the file on a machine that has neither
+the scans nor a DICOM reader. HU are quantised in steps of 1 HU or a quarter of the
+slice's noise, whichever is larger.
 """
 
 from __future__ import annotations
@@ -35,11 +35,11 @@ from ct_keras.simulation.photons import bowtie
 
 SIDE = 512
 #: Strength of the angular tube-current modulation, and electronic noise of a slice of
-#: 1 mm in photons (it grows with the square root of the thickness), as real
-#: quarter-dose pairs show them.
+#: 1 mm in photons (it grows with the square root of the thickness), estimated from real
+#: quarter-dose pairs.
 MODULATION, ELECTRONIC = 0.35, 4.5
-#: The texture estimate is biased towards soft kernels by about this share, and counts
-#: for so much beside the kernel's name.
+#: Bias of the texture estimate towards soft kernels, and its weight relative to the
+#: kernel's name.
 _TEXTURE_BIAS, _TEXTURE_WEIGHT = 0.15, 0.4
 _SHARP, _RARE = 0.6, 0.3
 _PHOTONS_PER_MM = 1.6e5
@@ -51,10 +51,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("ct", type=Path, help="A folder with train/ and val/.")
     parser.add_argument("out", type=Path)
-    parser.add_argument("--per-patient", type=int, default=25, help="Most slices.")
+    parser.add_argument(
+        "--per-patient", type=int, default=25, help="Maximum number of slices."
+    )
     parser.add_argument("--phantoms", type=int, default=50)
     parser.add_argument("--validation-phantoms", type=int, default=6)
-    parser.add_argument("--side", type=int, default=SIDE, help="Of the phantoms.")
+    parser.add_argument("--side", type=int, default=SIDE, help="Phantom size.")
     arguments = parser.parse_args()
     logging.basicConfig(format="%(message)s", level=logging.INFO)
     rows: list[dict] = []
@@ -74,7 +76,7 @@ def scan_rows(folder: Path, split: str, most: int) -> list[dict]:
     Args:
         folder: The patient's series.
         split: "train" or "val".
-        most: Slices that are kept, evenly spread.
+        most: Maximum number of slices, evenly spread.
     """
     found = [
         series for series in find_series(folder) if series.shape[1:] == (SIDE,) * 2
@@ -87,7 +89,7 @@ def scan_rows(folder: Path, split: str, most: int) -> list[dict]:
         first += len(series)
         if places:
             rows += _series_rows(series, sorted(places))
-    # A stack of slices shows one patient, single slices show little of one.
+    # Patients with few slices get less weight.
     weight = 1.0 if len(rows) >= 10 else 0.25 * np.sqrt(len(rows))
     for row in rows:
         row |= {"split": split, "patient": folder.name}
@@ -128,9 +130,10 @@ def _series_rows(series: Series, places: list[int]) -> list[dict]:
 
 
 def choose_kernel(series: Series) -> tuple[Kernel, float]:
-    """Returns the kernel of a series and its share on the line from B30 to D45.
+    """Returns the kernel of a series and its share between B30 and D45.
 
-    The scanner's name for it counts most; the texture of the noise shrinks towards it.
+    It is a weighted mean of the share by the scanner's name, which counts most, and the
+    share by the noise texture.
     """
     named = _share(kernel_by_name(series.kernel))
     spacing_mm = series.spacing_mm[1:]
@@ -145,13 +148,13 @@ def choose_kernel(series: Series) -> tuple[Kernel, float]:
 
 
 def _share(kernel: Kernel) -> float:
-    """The place of a kernel on the line from B30 to D45, by its 50 % frequency."""
+    """The share of a kernel between B30 and D45, by its 50 % frequency."""
     soft, sharp = between(0.0).frequencies[0], between(1.0).frequencies[0]
     return float(np.log(kernel.frequencies[0] / soft) / np.log(sharp / soft))
 
 
 def phantom_rows(split: str, count: int, side: int) -> Iterator[dict]:
-    """Yields slices of phantoms, each of another patient, height, scanner and dose."""
+    """Yields phantom slices, each with a new patient, height, scanner and dose."""
     first = {"train": 50_000, "val": 60_000}[split]
     for seed in range(first, first + count):
         rng = np.random.default_rng([seed, 7])
@@ -167,7 +170,7 @@ def phantom_rows(split: str, count: int, side: int) -> Iterator[dict]:
         )
         hu, labels = (plane[None] for plane in painter.paint_next(0))
         add_lesions(hu, labels, spacing_mm, blur_mm=BLUR_MM, rng=rng)
-        # As many photons as a scanner would take, three times fewer or more.
+        # A typical number of photons, times or divided by up to three.
         exposure = 3.0 ** rng.uniform(-1, 1)
         yield {
             "hu": hu[0],

@@ -1,7 +1,8 @@
 """CT slices and the physics of their noise in one small file.
 
-A slice is a JPEG 2000 picture without loss but for its step, a whole number of HU. This
-module needs neither DICOM nor Keras, so that a machine without them can read the file.
+A slice is quantised in steps of a whole number of HU and stored as lossless JPEG 2000.
+This module needs neither DICOM nor Keras, so that a machine without them can read the
+file.
 """
 
 from __future__ import annotations
@@ -15,9 +16,9 @@ from PIL import Image
 
 from ct_keras.hu import FLOOR_HU
 
-#: Bins of this width (mm) that the noise of every grid is drawn in.
+#: Number and width (mm) of the detector bins in which noise is drawn, for every grid.
 BINS, BIN_MM = 2560, 0.4
-#: What must be known of a slice to draw its noise.
+#: Keys of the noise physics of a slice.
 PHYSICS = (
     "spacing_mm",
     "photons",
@@ -35,9 +36,9 @@ def write_pack(
     """Writes the packed file.
 
     Args:
-        rows: One for each slice: `hu` (side, side), `step_hu`, `spacing_mm`, `kernel`
-            (a `ct_keras.simulation.Kernel`), `photons`, `electronic`, `noise_free`,
-            `weight` (its chance to be drawn), `split` and `patient`.
+        rows: One per slice: `hu` (side, side), `step_hu`, `spacing_mm`, `kernel` (a
+            `ct_keras.simulation.Kernel`), `photons`, `electronic`, `noise_free`,
+            `weight` (its sampling weight), `split` and `patient`.
         bowtie: (BINS,) transmission of the bowtie filter at each bin.
         modulation: Strength of the angular tube-current modulation.
         out: The .npz file.
@@ -64,7 +65,7 @@ def write_pack(
 
 
 def _encoded(hu: np.ndarray, step_hu: int) -> bytes:
-    """One slice as JPEG 2000 in steps of so many HU above the floor."""
+    """Encodes a slice as JPEG 2000, in steps of `step_hu` above the floor."""
     floored = np.clip(hu, FLOOR_HU, _HIGHEST_HU) - FLOOR_HU
     codes = np.rint(floored / step_hu).astype(np.uint16)
     target = io.BytesIO()
@@ -73,15 +74,15 @@ def _encoded(hu: np.ndarray, step_hu: int) -> bytes:
 
 
 def read_pack(path: Path, most: int | None = None) -> dict[str, np.ndarray]:
-    """Reads what `write_pack` wrote.
+    """Reads a packed file of `write_pack`.
 
     Args:
         path: The .npz file.
-        most: Slices that are read, evenly spread; None for all.
+        most: Maximum number of slices, evenly spread; None for all.
 
     Returns:
-        Arrays with one entry for each slice: `hu` float32 (slices, side, side), what
-        `accelerated_PHYSICS` names, `noise_free`, `validation` and `weight`.
+        Arrays with one entry per slice: `hu` float32 (slices, side, side), the keys of
+        `PHYSICS`, `noise_free`, `validation` and `weight`.
     """
     with np.load(path) as stored:
         pack = dict(stored)

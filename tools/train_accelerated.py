@@ -1,14 +1,13 @@
-"""Trains Quiet-Net on one accelerator with PyTorch, for so many seconds.
+"""Trains Quiet-Net on one accelerator with PyTorch, within a time limit.
 
     PYTHONPATH=. python tools/train_accelerated.py PACK.npz OUT --seconds 540
 
-PACK.npz is what `tools/pack_slices.py` wrote. Slices and a bank of noise images lie in
-the memory of the device; every batch is drawn there: a patch, a dose between 3 and
-100 %, a mix of noise images that was never seen before, flips, turns and contrast. The
-bank itself is renewed while the training runs. The learning rate falls with the time
-that is left, so that the run ends well however fast the machine is. OUT gets the
-averaged weights (NAME.npz in the layout of Keras, every minute and at the end), log.txt
-and log.jsonl.
+`tools/pack_slices.py` writes PACK.npz. Slices and a bank of noise images are held in
+device memory, where every batch is drawn: a patch, a dose between 3 and 100 %, a new
+mixture of noise images, flips, quarter turns and contrast. The bank is renewed during
+training. The learning rate follows the elapsed share of the time limit, so that the
+schedule completes at any speed. OUT gets the averaged weights (NAME.npz in the layout
+of Keras, every minute and at the end), log.txt and log.jsonl.
 """
 
 from __future__ import annotations
@@ -40,7 +39,7 @@ _AT_ONCE = 20
 
 @dataclass(frozen=True)
 class Phase:
-    """A part of the training: precision, patch size, batch size and share of it."""
+    """A phase of the training: precision, patch size, batch size and share."""
 
     dtype: str
     patch: int
@@ -49,13 +48,13 @@ class Phase:
 
     @classmethod
     def parse(cls, text: str) -> Phase:
-        """Reads "bfloat16:128:64:0.8"."""
+        """Parses text such as "bfloat16:128:64:0.8"."""
         dtype, patch, batch, share = text.split(":")
         return cls(dtype, int(patch), int(batch), float(share))
 
 
 def main() -> None:
-    """Reads the pack, trains and measures."""
+    """Reads the pack, trains and validates."""
     start = time.monotonic()
     options = _options()
     options.out.mkdir(parents=True, exist_ok=True)
@@ -78,20 +77,22 @@ def _options() -> argparse.Namespace:
     parser.add_argument("pack", type=Path)
     parser.add_argument("out", type=Path)
     length = parser.add_mutually_exclusive_group(required=True)
-    length.add_argument("--seconds", type=float, help="From start to end, all told.")
+    length.add_argument("--seconds", type=float, help="Total time limit.")
     length.add_argument("--steps", type=int)
-    parser.add_argument("--reserve", type=float, default=15.0, help="For the end.")
+    parser.add_argument(
+        "--reserve", type=float, default=15.0, help="Seconds for the end."
+    )
     parser.add_argument("--width", type=int, default=32)
     parser.add_argument("--blocks", default="2,2,4")
     parser.add_argument(
         "--phases", default=_DEFAULT_PHASES, help="DTYPE:PATCH:BATCH:SHARE,..."
     )
-    parser.add_argument("--rate", type=float, default=1e-3, help="Of learning.")
-    parser.add_argument("--quantum", type=int, default=16, help="Images of a slice.")
-    parser.add_argument("--electronic", type=int, default=4, help="Likewise.")
+    parser.add_argument("--rate", type=float, default=1e-3, help="Learning rate.")
+    parser.add_argument("--quantum", type=int, default=16, help="Noise images.")
+    parser.add_argument("--electronic", type=int, default=4, help="Noise images.")
     parser.add_argument("--renew-every", type=float, default=0.5, help="Seconds.")
-    parser.add_argument("--most-slices", type=int, help="Of the pack; all by default.")
-    parser.add_argument("--weights", type=Path, help="To start from.")
+    parser.add_argument("--most-slices", type=int, help="Slices to read.")
+    parser.add_argument("--weights", type=Path, help="Initial weights.")
     parser.add_argument("--least-speed", type=float, default=0.0, help="Steps/s.")
     parser.add_argument("--seed", type=int, default=0)
     return parser.parse_args()
@@ -135,7 +136,7 @@ class Trainer:
         self._say("%s", json.dumps(self.validate()))
 
     def run(self) -> None:
-        """Trains until the time is over or the steps are done."""
+        """Trains until the time or step limit."""
         self.begun = last = renewed = time.monotonic()
         done, since = 0, (time.monotonic(), 0, None)
         while (progress := self._progress(done)) < 1:
@@ -162,7 +163,7 @@ class Trainer:
 
     @torch.no_grad()
     def validate(self) -> dict:
-        """Returns PSNR in the abdomen window of the averaged weights, by dose."""
+        """Returns the PSNR of the averaged weights in the abdomen window, by dose."""
         rows: dict[str, list] = {}
         for case in self.validation:
             low = torch.clamp(case["low"], min=FLOOR_HU)
@@ -226,7 +227,7 @@ class Trainer:
         return time.monotonic(), done, phase
 
     def _make_validation(self, pack: dict) -> list[dict]:
-        """Low doses of the validation slices, with the share of noise to keep."""
+        """Low doses of the validation slices, with the reference's share of noise."""
         cases = []
         for index in np.flatnonzero(pack["validation"]):
             reference = torch.as_tensor(pack["hu"][index], device=self.device)
@@ -254,14 +255,14 @@ class Trainer:
         return cases
 
     def _captured(self, phase: Phase):
-        """One step as a CUDA graph; without CUDA as it is."""
+        """Returns one step as a CUDA graph, or as a function without CUDA."""
 
         def step():
             return self._step(phase)
 
         if self.device != "cuda":
             return step
-        # The rate is zero, so that the warm-up changes nothing but the moments.
+        # With a learning rate of zero the warm-up changes only the moments.
         stream = torch.cuda.Stream()
         stream.wait_stream(torch.cuda.current_stream())
         with torch.cuda.stream(stream):
@@ -294,7 +295,7 @@ class Trainer:
             self.loss.copy_(loss)
 
     def _adam(self, gradients: list) -> None:
-        """Adam with clipped gradients, and the running average of weights."""
+        """Adam with gradient clipping, and the moving average of weights."""
         norm = torch.linalg.vector_norm(torch.stack(torch._foreach_norm(gradients)))
         torch._foreach_mul_(gradients, torch.clamp(_CLIP_NORM / (norm + 1e-12), max=1))
         first, second = _BETAS

@@ -1,4 +1,4 @@
-"""Runs a recipe: checkpoints that survive a kill, exact resume, logs, best weights."""
+"""Runs a training recipe: atomic checkpoints, exact resume, logs, best weights."""
 
 from ct_keras.training.trainer import TrainingResult, train
 

@@ -30,11 +30,12 @@ PICTURES = 4
 class StopOnNaN(keras.callbacks.Callback):
     """Ends the run with CTK-E089 at the first step whose loss is not finite.
 
-    It raises, so nothing after it runs: the last checkpoint and the best weights stay.
+    It raises an error, so no later callback runs and the last checkpoint and the best
+    weights are kept.
     """
 
     def on_train_batch_end(self, batch, logs=None):
-        """Looks at the losses that the step returned."""
+        """Checks the losses that the step returned."""
         for name, value in (logs or {}).items():
             if not math.isfinite(value):
                 raise CtKerasError(
@@ -47,12 +48,12 @@ class StopOnNaN(keras.callbacks.Callback):
 
 
 class StopOnSignal(keras.callbacks.Callback):
-    """Lets SIGTERM, SIGINT and SIGHUP end training after the step under way.
+    """Makes SIGTERM, SIGINT and SIGHUP end training after the current step.
 
     A signal that the process ignores, as SIGHUP under nohup, stays ignored.
 
     Attributes:
-        received: Whether one came; the epoch under way is then not finished.
+        received: Whether a signal was received; the current epoch is then incomplete.
     """
 
     def __init__(self):
@@ -61,7 +62,7 @@ class StopOnSignal(keras.callbacks.Callback):
         self._previous = {}
 
     def on_train_begin(self, logs=None):
-        """Takes over the signals (in the main thread only)."""
+        """Installs the signal handlers (in the main thread only)."""
         for name in ("SIGTERM", "SIGINT", "SIGHUP"):
             number = getattr(signal, name, None)  # Windows has no SIGHUP
             if number is None or signal.getsignal(number) == signal.SIG_IGN:
@@ -77,7 +78,7 @@ class StopOnSignal(keras.callbacks.Callback):
             signal.signal(number, handler)
 
     def on_train_batch_end(self, batch, logs=None):
-        """Stops between two steps."""
+        """Stops training after the step if a signal was received."""
         if self.received:
             self.model.stop_training = True
 
@@ -86,14 +87,15 @@ class StopOnSignal(keras.callbacks.Callback):
 
 
 class EpochRecorder(keras.callbacks.Callback):
-    """Validates, logs, keeps the best weights and a checkpoint after each epoch.
+    """Validates, logs, and saves the best weights and a checkpoint after each epoch.
 
     Args:
         run: The folder of the run.
-        denoiser: The network under training, HU to HU.
+        denoiser: The network being trained, HU to HU.
         pairs: Validation slices, or volumes.
-        state: What a checkpoint restored: "history" (list of rows) and "best".
-        stop: Tells whether the epoch was cut short, which is then not recorded.
+        state: The state of the restored checkpoint: "history" (list of rows) and
+            "best".
+        stop: The callback that knows whether a signal ended the epoch early.
     """
 
     def __init__(self, run: Path, denoiser, pairs, state: dict, stop: StopOnSignal):
@@ -108,11 +110,11 @@ class EpochRecorder(keras.callbacks.Callback):
         self._started = 0.0
 
     def on_epoch_begin(self, epoch, logs=None):
-        """Starts the clock."""
+        """Starts the timer."""
         self._started = time.monotonic()
 
     def on_epoch_end(self, epoch, logs=None):
-        """Records a whole epoch; one cut short by a signal is not recorded."""
+        """Records a complete epoch; one ended early by a signal is not recorded."""
         if self.stop.received:
             return
         seconds = time.monotonic() - self._started
@@ -150,7 +152,7 @@ class EpochRecorder(keras.callbacks.Callback):
 
 
 class ProgressBar(keras.callbacks.Callback):
-    """One bar for the whole run on standard error, if that is a terminal."""
+    """One progress bar for the whole run, on standard error if it is a terminal."""
 
     def __init__(self, epochs: int, steps: int, first_epoch: int):
         super().__init__()
@@ -159,7 +161,7 @@ class ProgressBar(keras.callbacks.Callback):
         self._bar = None
 
     def on_train_begin(self, logs=None):
-        """Opens the bar."""
+        """Opens the progress bar."""
         if not sys.stderr.isatty():
             return
         from rich.console import Console
@@ -172,7 +174,7 @@ class ProgressBar(keras.callbacks.Callback):
         )
 
     def on_train_batch_end(self, batch, logs=None):
-        """Moves the bar by one step."""
+        """Advances the progress bar by one step."""
         if self._bar:
             loss = (logs or {}).get("loss", math.nan)
             self._bar.update(
@@ -180,7 +182,7 @@ class ProgressBar(keras.callbacks.Callback):
             )
 
     def on_train_end(self, logs=None):
-        """Removes the bar."""
+        """Removes the progress bar."""
         if self._bar:
             self._bar.stop()
 
@@ -195,7 +197,7 @@ class _Board:
     def write(self, row: dict, denoise, pairs) -> None:
         import tensorflow as tf
 
-        # Made here, so that a run that is done already gets no further file.
+        # Created here, so that a run that is already finished gets no further file.
         if self._writer is None:
             self._writer = tf.summary.create_file_writer(str(self._folder))
         step = row["epoch"]
@@ -220,7 +222,7 @@ class _Board:
 
 
 def _middle_slice(hu: np.ndarray) -> np.ndarray:
-    """Returns the middle slice of a volume; an image as it is."""
+    """Returns the middle slice of a volume; an image unchanged."""
     return hu if hu.ndim == 2 else hu[len(hu) // 2]
 
 

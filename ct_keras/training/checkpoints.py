@@ -1,9 +1,9 @@
-"""Checkpoints that are complete or absent, with everything that training needs.
+"""Atomic checkpoints with the complete training state.
 
 A checkpoint is a folder ``ckpt-00012`` with ``arrays.npz`` (every variable of the model
 and of its optimisers) and ``state.json`` (epoch, history, best value, SHA-256 of the
-arrays). It is written under a temporary name and renamed, and read back only if its
-hash is right, so a kill or a damaged disk costs one epoch, never a run.
+arrays). It is written under a temporary name and renamed, and read only if its hash
+matches, so an interruption or a disk error costs one epoch and not the run.
 """
 
 from __future__ import annotations
@@ -22,16 +22,16 @@ KEPT = 3
 
 
 def training_variables(model: keras.Model) -> dict[str, keras.Variable]:
-    """Names every variable that decides how training goes on.
+    """Names every variable of the training state.
 
-    Weights, moving statistics and seed states of the model, and the whole state of each
-    optimiser among its attributes; a model with two optimisers keeps both.
+    These are weights, moving statistics and seed states of the model, and the state of
+    every optimiser among its attributes.
     """
     variables = {}
     measured = {id(variable) for variable in model.metrics_variables}
     state = [v for v in model.variables if id(v) not in measured]
     for index, variable in enumerate(state):
-        # Not its path: seed generators are numbered anew in every process.
+        # Not by path: the numbering of seed generators differs between processes.
         variables[f"model/{index:04d}/{variable.name}"] = variable
     optimizers = {
         name: value
@@ -50,7 +50,7 @@ def training_variables(model: keras.Model) -> dict[str, keras.Variable]:
 
 
 def save_checkpoint(folder: Path, model: keras.Model, state: dict) -> None:
-    """Writes the checkpoint of `state["epoch"]` and drops the oldest ones.
+    """Writes the checkpoint of `state["epoch"]` and deletes the oldest ones.
 
     Raises:
         CtKerasError: CTK-E089, if a weight is not finite (nothing is written);
@@ -73,11 +73,11 @@ def save_checkpoint(folder: Path, model: keras.Model, state: dict) -> None:
 
 
 def latest_state(folder: Path) -> tuple[Path | None, dict, list[Finding]]:
-    """Finds the newest checkpoint that is intact.
+    """Finds the newest intact checkpoint.
 
     Returns:
-        Its folder and state, or (None, {}); and a finding for each damaged one that
-        was passed over.
+        Its folder and state, or (None, {}); and a finding for each damaged checkpoint
+        that was skipped.
     """
     findings = []
     for checkpoint in reversed(_checkpoints(folder)):
@@ -88,13 +88,13 @@ def latest_state(folder: Path) -> tuple[Path | None, dict, list[Finding]]:
             intact = False
         if intact:
             return checkpoint, state, findings
-        text = f"checkpoint {checkpoint.name} is damaged, using the one before"
+        text = f"checkpoint {checkpoint.name} is damaged and was skipped"
         findings.append(Finding("CTK-W082", text))
     return None, {}, findings
 
 
 def restore(checkpoint: Path, model: keras.Model) -> None:
-    """Puts every variable of a checkpoint back into a compiled, built model.
+    """Restores every variable of a checkpoint in a compiled, built model.
 
     Raises:
         CtKerasError: CTK-E087, if the checkpoint belongs to another network.

@@ -1,4 +1,4 @@
-"""Runs a recipe on records, from the start or from the last checkpoint."""
+"""Runs a training recipe on records, from the start or from the last checkpoint."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ from ct_keras.training.validation import (
 )
 
 logger = logging.getLogger(__name__)
-#: The fix where the folder of a run holds something.
+#: The fix if the folder of a run is not empty.
 _FILLED = (
     "choose another folder, or resume the run in it: resume=True (--resume of train)"
 )
@@ -46,10 +46,10 @@ _FILLED = (
 
 @dataclass(frozen=True)
 class TrainingResult:
-    """How a run ended.
+    """The result of a training run.
 
     Attributes:
-        run: The folder of the run; `ct_keras.load(run)` gives its best weights.
+        run: The folder of the run; `ct_keras.load(run)` loads its best weights.
         best: Epoch, validation PSNR (dB) and RMSE (HU) of the best weights.
         untreated: The same measures of the noisy input.
         finished: False if a signal stopped it before the last epoch.
@@ -62,7 +62,7 @@ class TrainingResult:
 
     @property
     def better_than_input(self) -> bool:
-        """Whether the best weights improve the noisy input at all."""
+        """Whether the best weights improve on the noisy input."""
         return bool(self.best) and self.best["val_psnr"] > self.untreated.psnr
 
 
@@ -85,39 +85,40 @@ def train(
     """Trains a network of the zoo and keeps its best weights in `out`/best.keras.
 
     The patches of each epoch are a pure function of seed and epoch, and a checkpoint
-    holds every variable. So a run that was killed at any moment and resumed ends with
-    the same weights, bit for bit, as one that was not (same machine and versions, with
-    `deterministic`).
+    holds every variable. So a run that was interrupted at any time and resumed ends
+    with bit-identical weights to an uninterrupted run (on the same machine and
+    versions, with `deterministic`).
 
     Args:
         name: One of `ct_keras.models.list_models()`.
         records: A folder of TFRecords with the splits train and val.
-        out: The folder of the run: config.json, ranges.json (what the guards compare a
-            scan with), history.csv, best.keras, best.json, checkpoints/, tensorboard/.
+        out: The folder of the run: config.json, ranges.json (the reference values of
+            the guards), history.csv, best.keras, best.json, checkpoints/, tensorboard/.
         recipe: "quick", "report" or "paper".
-        epochs: Instead of the recipe's.
-        steps: Steps per epoch instead of the recipe's.
+        epochs: Number of epochs that replaces the recipe's.
+        steps: Steps per epoch that replace the recipe's.
         options: Arguments of the builder that replace the recipe's, e.g. `width`.
         training: Settings of the network's own training algorithm that replace the
             recipe's, e.g. `feature_extractor` of WGAN-VGG: fields of
             `get_spec(name).settings`.
-        seed: Of the initial weights and of the patches.
-        resume: Go on from the newest intact checkpoint in `out`, if there is one.
+        seed: Seed of the initial weights and of the patches.
+        resume: Whether to continue from the newest intact checkpoint in `out`, if any.
         validation_slices: Slices of the split val used after each epoch; for a network
             of volumes at least as many, in two or more stacks of the recipe's depth.
-        deterministic: Make TensorFlow's operations repeatable (in this process).
-        progress: Show a bar.
+        deterministic: Whether TensorFlow's operations are made deterministic (in this
+            process).
+        progress: Whether a progress bar is shown.
 
     Returns:
-        How it ended.
+        The result of the run.
 
     Raises:
-        CtKerasError: CTK-E071 if `out` holds something and `resume` is false, overlaps
-            `records`, or is being written by another run, CTK-E084 for an unknown
-            recipe or a missing split, CTK-E080 for damaged records,
-            CTK-E000 for a setting or value that the training algorithm does not have,
-            CTK-E087 if the run to resume had other settings,
-            CTK-E092 for an unknown network, CTK-E089 if training diverges.
+        CtKerasError: CTK-E071 if `out` is not empty and `resume` is false, overlaps
+            `records`, or is being written by another run; CTK-E084 for an unknown
+            recipe or a missing split; CTK-E080 for damaged records; CTK-E000 for an
+            unknown setting or invalid value of the training algorithm; CTK-E087 if the
+            run to resume has different settings; CTK-E092 for an unknown network;
+            CTK-E089 if training diverges.
     """
     spec = get_spec(name)
     chosen = spec.recipe(recipe).with_length(epochs, steps)
@@ -125,7 +126,7 @@ def train(
     run = Path(out)
     manifest = read_manifest(records)
     for split in ("train", "val"):
-        shard_paths(manifest, split)  # refuses damaged shards before anything is made
+        shard_paths(manifest, split)  # refuses damaged shards first
     check_output_folder(run, inputs=[records], resumable=True)
     config = _configuration(spec, chosen, records, seed, validation_slices)
     with folder_lock(run):
@@ -213,7 +214,7 @@ def _fit(
 
 
 def _examples(recipe: Recipe, records: str | Path, **options):
-    """The batches that a recipe trains on: patches, or sub-volumes."""
+    """Returns the training batches of a recipe: patches, or sub-volumes."""
     options |= {
         "patch_size": recipe.patch_size,
         "batch_size": recipe.batch_size,
@@ -231,7 +232,7 @@ def _examples(recipe: Recipe, records: str | Path, **options):
 def _compiled_model(
     spec: ModelSpec, recipe: Recipe, seed: int, deterministic: bool
 ) -> keras.Model:
-    """The compiled system that `fit` trains, optimisers built for a restore."""
+    """Returns the compiled model, with optimisers built for restoring them."""
     if deterministic and keras.backend.backend() == "tensorflow":
         import tensorflow as tf
 
@@ -253,7 +254,7 @@ def _compiled_model(
 def _with_values(
     spec: ModelSpec, recipe: Recipe, options: dict, training: dict
 ) -> Recipe:
-    """The recipe with other arguments of the builder and settings of the training."""
+    """Returns the recipe with other builder arguments and training settings."""
     changed = replace(
         recipe,
         options=dict(recipe.options) | options,
@@ -270,7 +271,7 @@ def _configuration(
     seed: int,
     validation_slices: int,
 ) -> dict:
-    """Everything that decides the result; files by name and content, not by path."""
+    """Everything that determines the result; files by name and hash, not by path."""
     plain = recipe.to_plain()
     plain["training"] = {key: _named(value) for key, value in plain["training"].items()}
     return {
@@ -288,14 +289,14 @@ def _configuration(
 
 
 def _named(value):
-    """A setting for config.json: a file by its name and hash."""
+    """Returns a setting for config.json: a file by its name and hash."""
     if isinstance(value, str | Path) and Path(value).is_file():
         return f"{Path(value).name} (sha256 {sha256_of(Path(value))})"
     return value
 
 
 def _can_resume(run: Path, config: dict) -> bool:
-    """Whether there is a run to resume; refuses one that had other settings."""
+    """Whether there is a run to resume; refuses one with different settings."""
     path = run / "config.json"
     if not path.is_file():
         return False
@@ -314,7 +315,7 @@ def _can_resume(run: Path, config: dict) -> bool:
 
 
 def _settings(config: dict) -> dict:
-    """What decides the result, flat ("recipe.epochs"), without descriptions."""
+    """Flattens a configuration ("recipe.epochs") and drops the description."""
     recipe = {f"recipe.{key}": value for key, value in config["recipe"].items()}
     del recipe["recipe.description"]
     return {key: value for key, value in config.items() if key != "recipe"} | recipe

@@ -1,6 +1,6 @@
 """Validation on whole slices, in Hounsfield units.
 
-A network of volumes is measured on consecutive slices, as it needs their neighbours.
+A network of volumes is measured on stacks of consecutive slices.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ class ValidationResult:
 
 
 def fixed_slices(records, split: str, count: int) -> list[SlicePair]:
-    """Takes `count` slices spread evenly over a split: always the same ones.
+    """Selects `count` slices spread evenly over a split, always the same ones.
 
     Raises:
         CtKerasError: CTK-E080, E084, E085, as `ct_keras.data.read_manifest`.
@@ -55,16 +55,16 @@ def fixed_slices(records, split: str, count: int) -> list[SlicePair]:
 
 
 def fixed_volumes(records, split: str, count: int, depth: int) -> list[VolumePair]:
-    """Takes whole slices in stacks of `depth`, spread evenly: always the same ones.
+    """Selects stacks of `depth` whole slices, spread evenly, always the same ones.
 
-    At least two stacks, so that one patient at one dose does not decide alone. A series
-    with fewer consecutive slices makes a stack of what it has.
+    There are at least two stacks, so that the result does not depend on one patient at
+    one dose. A series with fewer consecutive slices gives a thinner stack.
 
     Args:
         records: The folder that `convert` wrote.
         split: train, val or test.
-        count: How many slices there are to be at least.
-        depth: Slices of a stack.
+        count: Minimum number of slices.
+        depth: Slices in a stack.
 
     Raises:
         CtKerasError: CTK-E080, E084, E085, as `ct_keras.data.read_manifest`.
@@ -98,7 +98,7 @@ def validate(
     denoise: Callable[[np.ndarray], np.ndarray],
     pairs: Sequence[SlicePair | VolumePair],
 ) -> ValidationResult:
-    """Measures a denoiser (HU to HU) on slices, or on all slices of volumes."""
+    """Measures a denoiser (HU to HU) on slices, or on volumes slice by slice."""
     psnr, rmse = [], []
     for pair in pairs:
         denoised = np.asarray(denoise(pair.low_hu))
@@ -117,5 +117,5 @@ def _window_psnr(
     error = np.clip(test, window.low, window.high) - np.clip(
         reference, window.low, window.high
     )
-    # A slice without any error counts as one with a thousandth of an HU.
+    # The RMSE is at least 0.001 HU, so that the PSNR is finite.
     return float(10 * np.log10(window.width**2 / max(np.mean(error**2), 1e-6)))
