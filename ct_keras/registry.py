@@ -42,6 +42,6 @@ class Registry(dict[str, T]):
                 self.code,
                 f"unknown {self.kind}",
                 received=name,
-                expected=", ".join(self) or "nothing (no entries)",
+                expected=", ".join(self) or "(no entries)",
             )
         return self[name]

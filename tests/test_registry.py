@@ -14,7 +14,7 @@ def test_entries_are_found_by_name_in_their_order():
     registry = Registry("thing", entries, code="CTK-E084")
     assert list(registry) == ["b", "a"]
     assert registry.find("a") is entries[1]
-    with pytest.raises(CtKerasError, match=r"CTK-E084 no thing .* expected: b, a"):
+    with pytest.raises(CtKerasError, match=r"CTK-E084 unknown thing.* expected: b, a"):
         registry.find("c")
     with pytest.raises(CtKerasError, match="no entries"):
         Registry("thing", []).find("c")
