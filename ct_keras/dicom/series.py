@@ -162,10 +162,10 @@ class Series:
         return pixels
 
     def read_ahead(self, slice_index: int) -> SlicePixels:
-        """As `read`, but the slice stays in memory until `read` asks for it.
+        """Reads a slice and keeps it in memory until `read` is called for it.
 
-        At most 16 slices stay, so that a check before the work costs no second reading
-        of the file and little memory.
+        At most 16 slices are kept, so that checks in advance need no second reading of
+        the file and little memory.
         """
         pixels = self.read(slice_index)
         if len(self._read_ahead) < _MOST_READ_AHEAD:

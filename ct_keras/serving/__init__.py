@@ -1,4 +1,4 @@
-"""Trained networks at work: series in, series out, export."""
+"""Application of trained networks: denoising of DICOM series, and export."""
 
 from ct_keras.serving.formats import export
 from ct_keras.serving.publish import publish

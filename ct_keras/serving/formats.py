@@ -1,4 +1,4 @@
-"""`export`: a denoiser in a format that can be served."""
+"""`export`: writes a denoiser in a format for serving."""
 
 from __future__ import annotations
 
@@ -22,19 +22,19 @@ def export(
     """Writes a denoiser for serving, and checks it against the Keras model.
 
     Args:
-        denoiser: What to export: a network, or a linear filter (`mean`, `gaussian`,
-            `blur`, `gaussian_5x5`) with its parameters, which becomes one. Of a
-            self-ensemble its network alone, and a warning says so.
-        out: Where to.
+        denoiser: A network, or a linear filter (`mean`, `gaussian`, `blur`,
+            `gaussian_5x5`) with its parameters, which is exported as a network. For a
+            self-ensemble only the network is exported, with a warning.
+        out: The folder to write.
         format: "savedmodel".
-        overwrite: Replace what lies there.
+        overwrite: Replace a folder with content.
 
     Returns:
         The largest difference from the Keras model, in HU.
 
     Raises:
-        CtKerasError: CTK-E000 for an unknown format or a filter that is not linear,
-            else as the format's exporter.
+        CtKerasError: CTK-E000 for an unknown format or a filter that is not linear;
+            otherwise as the exporter of the format.
     """
     if format not in _EXPORTERS:
         raise CtKerasError(

@@ -1,8 +1,8 @@
-"""Turns a run into published weights: files, hashes, golden numbers, model card.
+"""Turns a run into published weights: files, hashes, reference output, model card.
 
 The folder holds NAME.keras (HU in and out, plain Keras), VERSION/ (the SavedModel),
-metadata.json, README.md made from it, golden.npz (an input and what the model made of
-it, so that a port can be checked) and SHA256SUMS.
+metadata.json, README.md made from it, golden.npz (an input and its output, to verify a
+port of the model) and SHA256SUMS.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from ct_keras.phantoms import make_phantom
 from ct_keras.serving.savedmodel import export_savedmodel
 from ct_keras.simulation import DoseSimulator
 
-#: The phantom of golden.npz: a slice, or as many as this for a network of volumes.
+#: The phantom of golden.npz: one slice, or this many for a 3-D network.
 GOLDEN_SEED, GOLDEN_SIZE, GOLDEN_SLICES = 900, 96, 6
 
 
@@ -35,11 +35,11 @@ def publish(
     Args:
         run: A run folder with best.keras.
         metrics: The document of `ct_keras.evaluation.evaluate_models` on test patients;
-            the row named like the network is quoted.
-        notes: What only people know: description, licence, attribution, data,
-            intended_use, contraindications, and training_command.
-        out: The folder to make or to replace, named like the model.
-        version: Counts up when weights change.
+            the row with the name of the network is quoted.
+        notes: Texts for the card: description, licence, attribution, data,
+            intended_use, contraindications and training_command.
+        out: The folder to write or replace, named after the model.
+        version: Incremented when the weights change.
 
     Returns:
         The folder.
@@ -151,7 +151,7 @@ def _quoted(row: dict) -> dict:
 
 
 def _readme(card: dict) -> str:
-    """The model card for people."""
+    """The model card as Markdown."""
     lines = [
         f"---\nlicense: {card['licence'].lower()}\nlibrary_name: keras\n"
         "tags: [ct, denoising, low-dose-ct, keras]\n---",
@@ -180,7 +180,7 @@ def _readme(card: dict) -> str:
 
 
 def _against_filters(card: dict) -> str:
-    """Its PSNR against the best of input and filters, dose by dose."""
+    """Its PSNR compared with the best of input and filters, for each dose."""
     doses: dict[float, dict[str, float]] = {}
     for row in card["metrics"]["by_dose"]:
         doses.setdefault(row["dose_fraction"], {})[row["model"]] = row["psnr"]
@@ -196,7 +196,7 @@ def _against_filters(card: dict) -> str:
 
 
 def _training(card: dict) -> str:
-    """What was run, by the recipe that the run kept."""
+    """The training command and recipe of the run."""
     training = card["training"]
     recipe, best = training["recipe"], training["best"]
     values = recipe["options"] | recipe["training"]

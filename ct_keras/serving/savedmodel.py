@@ -2,15 +2,15 @@
 
 Endpoints, all HU in and HU out:
 
-- ``serving_default(low_dose_hu: float32 [batch, rows, columns, 1]) -> denoised_hu``
-- ``denoise_int16(stored: int16 [batch, rows, columns], slope, intercept)
-  -> stored`` in the same scale, rounded half to even and saturated
-- ``denoise_bytes(pixels_bytes: string, rows, columns, slope, intercept)
+- ``serving_default(low_dose_hu: float32 [batch, rows, columns, 1]) -> denoised_hu`` -
+``denoise_int16(stored: int16 [batch, rows, columns], slope, intercept) -> stored`` on
+the same scale, rounded half to even and saturated - ``denoise_bytes(pixels_bytes:
+string, rows, columns, slope, intercept)
   -> pixels_bytes``: one slice as little-endian int16, half the size of JSON numbers
 - ``info() -> name, version, weights_sha256, notice``
 
-A network of volumes has slices before rows, also in the bytes, and takes each volume
-whole.
+For a 3-D network, slices come before rows, also in the bytes, and each volume is
+processed as a whole.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from ct_keras.files import atomic_folder
 from ct_keras.filters import Filter
 from ct_keras.notice import NOTICE
 
-#: Pixels of one request; more than any CT slice has.
+#: Maximum pixels of one request; more than any CT slice has.
 MAXIMUM_PIXELS = 16 * 2**20
 PARITY_SIZES = {
     2: ((1, 1), (7, 9), (33, 57), (128, 96)),
@@ -62,9 +62,9 @@ def export_savedmodel(
     """Writes a SavedModel, and checks it in a fresh process without ct_keras.
 
     Args:
-        denoiser: What to export: a network, of a self-ensemble its network alone (a
-            warning says so), or a linear filter.
-        out: The folder to make.
+        denoiser: A network or a linear filter. For a self-ensemble only the network is
+            exported, with a warning.
+        out: The folder to write.
         overwrite: Replace a folder with content.
 
     Returns:
@@ -72,7 +72,7 @@ def export_savedmodel(
 
     Raises:
         CtKerasError: CTK-E071 for a bad output folder, CTK-E093 if the backend is not
-            TensorFlow, CTK-E094 if the exported model does not give the same numbers.
+            TensorFlow, CTK-E094 if the output of the exported model differs.
     """
     if keras.backend.backend() != "tensorflow":
         raise CtKerasError(
@@ -88,7 +88,7 @@ def export_savedmodel(
         if not difference <= PARITY_TOLERANCE_HU:
             raise CtKerasError(
                 "CTK-E094",
-                "the exported model gives other numbers than the Keras model",
+                "the output of the exported model differs from that of the Keras model",
                 received=f"{difference:.2e} HU",
                 expected=f"at most {PARITY_TOLERANCE_HU} HU",
             )
@@ -164,7 +164,7 @@ _BYTES = [bytes([value]) for value in range(256)]
 
 
 def _checks(low_dose_hu) -> list:
-    """Refusals inside the graph, with a text that names what is wrong."""
+    """Checks of the input inside the graph, with error texts."""
     import tensorflow as tf
 
     pixels = tf.size(low_dose_hu)
@@ -182,7 +182,7 @@ def _checks(low_dose_hu) -> list:
 
 
 def _largest_difference(denoiser: Denoiser, folder: Path) -> float:
-    """Runs the export in a new Python that cannot see ct_keras."""
+    """Runs the export in a new Python process without ct_keras."""
     generator = np.random.default_rng(0)
     inputs = {
         "x".join(map(str, size)): generator.normal(0, 400, (1, *size, 1)).astype("f4")

@@ -1,4 +1,4 @@
-"""Denoises a DICOM series in memory that does not grow with it."""
+"""Denoises a DICOM series in bounded memory."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ from ct_keras.serving.guards import Audit, check_series, write_quality_control
 
 @dataclass(frozen=True)
 class DenoisedSeries:
-    """What became of one series.
+    """The outcome for one series.
 
     Attributes:
-        slices: How many were written.
-        clipped_pixels: Values outside the stored range, clipped and counted.
-        findings: What the guards noticed, before and after.
+        slices: Number of slices written.
+        clipped_pixels: Number of values outside the stored range, which were clipped.
+        findings: Findings of the guards, before and after denoising.
     """
 
     slices: int
@@ -49,26 +49,25 @@ def denoise_series(
 ) -> DenoisedSeries:
     """Writes the denoised series as a derived DICOM series.
 
-    The next slice is read while the current one is denoised; nothing else is kept but
-    what the guards looked at and, for a network of volumes, the slices of a block.
-    Pixels that scanners put outside the reconstruction circle keep their stored values.
+    The next slice is read while the current one is denoised. Only the slices that the
+    guards read and, for a 3-D network, those of a block are kept in memory. Padding
+    outside the reconstruction circle keeps its stored values.
 
     Args:
         series: From `ct_keras.read_series` or `ct_keras.find_series`.
-        out: The folder to make; it appears when every slice was written and read back.
-        method: HU to HU; a function of images is taken as one too.
-        strength: 0 gives every stored pixel back bit for bit.
+        out: The folder to write; it appears when every slice was written and verified.
+        method: A `Method`, or a function from HU to HU.
+        strength: 0 (the input, bit for bit) to 1 (the method's output).
         overwrite: Replace a folder with content.
         allow_repeat: Accept a series that ct_keras denoised before.
         override_guards: Denoise what the guards refuse; the derived series says so.
-        quality_control: A folder to make for qc.json and qc.png.
+        quality_control: A folder to write with qc.json and qc.png.
         progress: Show a bar.
 
     Raises:
         CtKerasError: As the method, CTK-E050, CTK-E071, CTK-E073 as the writer,
-            CTK-E044, CTK-E061 as `ct_keras.serving.guards.check_series`, and for a
-            method of volumes CTK-E032, E033, E036 or E037 as
-            `ct_keras.dicom.require_volume`.
+            CTK-E044, CTK-E061 as `ct_keras.serving.guards.check_series`, and for a 3-D
+            method CTK-E032, E033, E036 or E037 as `ct_keras.dicom.require_volume`.
     """
     check_strength(strength)
     method = as_method(method).with_spacing(series.spacing_mm[1:])
@@ -124,7 +123,7 @@ def _check_outputs(
 
 
 def _slices(series: Series) -> Iterator[SlicePixels]:
-    """Yields each slice while the next one is being read."""
+    """Yields the slices in order while the next one is being read."""
     with ThreadPoolExecutor(1) as pool:
         coming = pool.submit(series.read, 0)
         for index in range(1, len(series)):
@@ -137,7 +136,7 @@ def _slices(series: Series) -> Iterator[SlicePixels]:
 def _denoised(
     method: Method, series: Series, strength: float
 ) -> Iterator[tuple[SlicePixels, np.ndarray]]:
-    """Yields each slice and its result; a slice is kept until its result is there."""
+    """Yields each slice and its result; a slice is kept until its result is ready."""
     under_way: deque[SlicePixels] = deque()
 
     def slices() -> Iterator[np.ndarray]:

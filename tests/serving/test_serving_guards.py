@@ -335,7 +335,7 @@ def test_noise_that_is_replaced_by_other_noise_is_told(again):
     low, clean = noisy_and_clean()
     other = (low - clean)[::-1, ::-1]
     result = audit((low, clean + again * other))
-    replaced = [f for f in result.findings if "put in its place" in f.text]
+    replaced = [f for f in result.findings if "added in its place" in f.text]
     assert [f.code for f in replaced] == ["CTK-W065"] * (again >= 0.5)
     assert result.removed_power[0] == pytest.approx(1 + again**2, rel=0.05)
 
@@ -346,7 +346,7 @@ def test_what_a_filter_does_to_an_image_without_noise_is_no_replacement():
     assert audit((image, image)).removed_power == [0, 0, 0, 0]
     ripple = np.random.default_rng(1).normal(0, 0.5, image.shape)
     result = audit((image, image + ripple))
-    assert not any("put in its place" in f.text for f in result.findings)
+    assert not any("added in its place" in f.text for f in result.findings)
 
 
 def test_output_that_is_no_number_is_told():

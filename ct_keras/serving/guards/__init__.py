@@ -1,4 +1,4 @@
-"""Guards: is this a scan that the model knows, and what did the model take away?"""
+"""Guards: whether a scan matches the training data, and what a model removed."""
 
 from ct_keras.serving.guards.after import Audit, AuditResult
 from ct_keras.serving.guards.before import check_series

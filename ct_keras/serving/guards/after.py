@@ -1,7 +1,7 @@
-"""What did the model take away? Noise has no structure; anatomy and inventions have.
+"""Audit of what a model removed: noise has no structure, anatomy and artefacts do.
 
-Every slice is looked at, at about 1.5 mm a pixel, which is enough to find what a reader
-could mistake for a lesion and costs a few milliseconds.
+Every slice is analysed at a pixel size of about 1.5 mm, which is enough to find what a
+reader could mistake for a lesion and takes a few milliseconds.
 """
 
 from __future__ import annotations
@@ -16,31 +16,31 @@ from ct_keras.errors import Finding
 from ct_keras.hu import FLOOR_HU
 from ct_keras.metrics.tissues import TISSUES
 
-#: Pixel of the audit in mm, and the blobs that are looked for (Gaussian SD in mm).
+#: Pixel size of the audit in mm, and the sizes of the blobs (Gaussian SD in mm).
 PIXEL_MM = 1.5
 BLOBS_MM = (2.4, 4.0)
-#: Bands of frequency, as the smoothing that parts them (Gaussian SD in mm).
+#: Frequency bands, given by the smoothing between them (Gaussian SD in mm).
 BANDS_MM = (0.9, 1.5, 2.6, 4.5)
-#: A change by more than so many local standard deviations is far.
+#: A pixel counts as far changed beyond this many local standard deviations.
 FAR_SIGMAS = 5.0
-#: A change that stands out of the removed noise by more than this is structure.
+#: A blob that exceeds the removed noise by more than this factor is structure.
 PEAK_LIMIT = 7.0
-#: Of the size of what was removed with the edges that are left.
+#: Correlation of the magnitude of the removed part with the edges of the output.
 CORRELATION_LIMIT = 0.2
-#: Share of the input's power in a band of frequency that what was removed may have. A
-#: filter that only lowers noise stays below 1 in all of them.
+#: Limit of the removed power in a frequency band, as a share of the input's power. A
+# filter that only lowers noise stays below 1 in every band.
 POWER_LIMIT = 1.1
-#: Mean change of a kind of tissue in HU.
+#: Mean change of a tissue class in HU.
 BIAS_LIMIT_HU = 2.0
 #: Share of pixels that may change by more than five local standard deviations.
 FAR_SHARE_LIMIT = 1e-3
-#: Less noise than this share of the input's is left by no filter that still looks at
-#: the image.
+#: Any filter that depends on the image leaves more than this share of the input's
+# noise.
 LEAST_NOISE_LEFT = 0.05
 _FLAT_HU_PER_PIXEL = 12.0
-#: Stored values are whole HU, so less roughness than this cannot be told from none.
+#: Stored values are whole HU, so a lower roughness cannot be distinguished from zero.
 _LEAST_ROUGHNESS_HU = 0.1
-#: In HU^2; a band of the input with less counts as one with so much.
+#: Lower limit of the input's power in a band, in HU^2.
 _LEAST_POWER = 0.25
 _USUAL_SPACING_MM = 0.75
 _LOCAL_MM = 30.0
@@ -49,21 +49,23 @@ _FEWEST_PIXELS = 500
 
 @dataclass(frozen=True)
 class AuditResult:
-    """What was found in all slices.
+    """The result of the audit over all slices.
 
     Attributes:
-        peaks: For each slice the strongest blob in what was removed, in standard
-            deviations; about 4 for noise.
-        correlation: Mean over slices of the correlation of removed and left edges.
-        bias_hu: Mean change of each kind of tissue, None where there is none.
-        far_share: Share of pixels that changed by more than five local deviations.
+        peaks: For each slice, the strongest removed blob in standard deviations; about
+            4 for noise.
+        correlation: Correlation of the removed part with the remaining edges, mean over
+            slices.
+        bias_hu: Mean change of each tissue class, None if there is none.
+        far_share: Share of pixels that changed by more than five local standard
+            deviations.
         noise_left: Standard deviation of the output over that of the input in flat
-            parts; None where nothing is flat.
-        removed_power: Power of what was removed over that of the input in flat parts,
-            from the finest band of frequency to the coarsest; None as before.
-        not_finite: Number of values of the output that are not numbers.
-        worst_slice: Where the highest peak lies.
-        worst_place: (row, column) of it, full resolution.
+            regions; None without flat regions.
+        removed_power: Removed power over that of the input in flat regions, from the
+            finest to the coarsest frequency band; None without flat regions.
+        not_finite: Number of output values that are NaN or infinite.
+        worst_slice: Index of the slice with the highest peak.
+        worst_place: (row, column) of that peak at full resolution.
         findings: CTK-W064 and CTK-W065.
     """
 
@@ -80,10 +82,10 @@ class AuditResult:
 
 
 class Audit:
-    """Looks at each slice as it is denoised; memory does not grow with their number.
+    """Audits slices as they are denoised; memory does not grow with their number.
 
     Args:
-        spacing_mm: Row and column spacing of the slices; NaN where it is not known.
+        spacing_mm: Row and column spacing of the slices; NaN if unknown.
     """
 
     def __init__(self, spacing_mm: tuple[float, float]):
@@ -99,14 +101,13 @@ class Audit:
         self._powers: list[np.ndarray] = []
         self._not_finite = 0
         self._worst = (-1.0, 0, (0, 0))
-        #: Slice, input and output of the highest peak so far, HU.
+        #: Index, input and output in HU of the slice with the highest peak so far.
         self.worst_images: tuple[int, np.ndarray, np.ndarray] | None = None
 
     def look(self, index: int, low_hu: np.ndarray, denoised_hu: np.ndarray) -> None:
-        """Takes a slice before and after, (rows, columns) in HU.
+        """Adds a slice before and after denoising, (rows, columns) in HU.
 
-        Values of the output that are not numbers are counted, and otherwise taken as
-        unchanged.
+        NaN and infinite output values are counted and treated as unchanged.
         """
         finite = np.isfinite(denoised_hu)
         self._not_finite += int(np.count_nonzero(~finite))
@@ -134,7 +135,7 @@ class Audit:
             self.worst_images = (index, low_hu.copy(), denoised_hu.copy())
 
     def result(self) -> AuditResult:
-        """What was found in the slices so far."""
+        """The result for the slices so far."""
         correlation = float(np.mean(self._correlations)) if self._correlations else 0.0
         bias = {
             name: total / count if count >= _FEWEST_PIXELS else None
@@ -173,12 +174,12 @@ class Audit:
         return cv2.resize(hu, size, interpolation=cv2.INTER_AREA)
 
     def _flat(self, out: np.ndarray) -> np.ndarray:
-        """Soft tissue and lung away from edges, where only noise should be removed."""
+        """Soft tissue and lung without edges, where only noise should be removed."""
         steep = (_gradient(out, 1.2) > _FLAT_HU_PER_PIXEL).astype(np.uint8)
         return (cv2.dilate(steep, np.ones((5, 5))) == 0) & (out < 300)
 
     def _band_powers(self, image: np.ndarray, flat: np.ndarray) -> list[float]:
-        """Mean squares over flat parts in each band of frequency, HU^2."""
+        """Power in each frequency band over flat regions, HU^2."""
         smooth = [_blur(image, width_mm / self._pixel_mm) for width_mm in BANDS_MM]
         bands = (fine - coarse for fine, coarse in pairwise([image, *smooth]))
         return [float(np.square(band[flat]).mean()) for band in bands]
@@ -186,10 +187,10 @@ class Audit:
     def _strongest_blob(
         self, removed: np.ndarray, flat: np.ndarray
     ) -> tuple[float, tuple[int, int]]:
-        """The removed blob that stands out most, in standard deviations, and where.
+        """The strongest removed blob, in standard deviations, and its position.
 
-        Matched filters of two sizes over the local noise; their own spread in this
-        slice is the unit, so that the correlation of CT noise does not matter.
+        Matched filters of two sizes, divided by the local noise. The unit is the spread
+        of their response in this slice, so the correlation of CT noise does not matter.
         """
         if flat.sum() < _FEWEST_PIXELS:
             return 0.0, (0, 0)
@@ -238,13 +239,13 @@ def _blur(image: np.ndarray, sigma: float) -> np.ndarray:
 
 
 def _roughness(image: np.ndarray, flat: np.ndarray) -> float:
-    """Standard deviation of what a small blur takes away."""
+    """Standard deviation of what a small blur removes."""
     rough = float((image - cv2.blur(image, (5, 5)))[flat].std())
     return max(rough, _LEAST_ROUGHNESS_HU)
 
 
 def _structure(peaks: list[float], correlation: float) -> list[Finding]:
-    """Blobs and edges in what was removed."""
+    """Findings about removed blobs and edges."""
     slices = [index for index, peak in enumerate(peaks) if peak > PEAK_LIMIT]
     findings = []
     if slices:
@@ -268,14 +269,14 @@ def _structure(peaks: list[float], correlation: float) -> list[Finding]:
 
 
 def _replaced(removed_power: list[float] | None) -> list[Finding]:
-    """Noise that was taken away and other noise put in its place."""
+    """Findings about noise that was replaced by other noise."""
     if removed_power is None or max(removed_power) <= POWER_LIMIT:
         return []
     return [
         Finding(
             "CTK-W065",
             f"removed noise shows structure: it has {max(removed_power):.0%} of the "
-            "input's power in a band of frequency, so something was put in its place",
+            "input's power in a frequency band, so something was added in its place",
         )
     ]
 
@@ -286,7 +287,7 @@ def _sanity(
     noise_left: float | None,
     not_finite: int,
 ) -> list[Finding]:
-    """Means that moved, pixels far off, too much or too little noise, no numbers."""
+    """Findings about bias, large changes, noise level and non-finite values."""
     findings = [
         Finding("CTK-W064", f"mean of {name} changed by {change:+.1f} HU")
         for name, change in bias.items()
@@ -307,7 +308,7 @@ def _sanity(
         findings.append(
             Finding(
                 "CTK-W064",
-                f"only {noise_left:.1%} of the input's noise is left: no texture of CT",
+                f"only {noise_left:.1%} of the input's noise is left: no CT texture",
             )
         )
     if not_finite:

@@ -1,7 +1,7 @@
-"""Is a series what the model was trained on?
+"""Compares a series with the training data of a model.
 
 The ranges are those of the model card (`ct_keras.data.training_ranges`). For a filter,
-or a model without them, only the values are checked: are they Hounsfield units?
+or a model without ranges, only the plausibility of the HU values is checked.
 """
 
 from __future__ import annotations
@@ -18,19 +18,19 @@ from ct_keras.image_quality.noise import middle_slices
 #: Estimates and headers this far outside a range still count as inside.
 TOLERANCE = 0.25
 #: A noise index above the range by more than this factor is refused. One far below is
-#: not: the worst that happens to a quiet scan is a little blur.
+# accepted: in a scan with little noise, the worst outcome is slight blur.
 REFUSED_FACTOR = 2.0
 _KERNEL_LETTERS = 16
 
 
 @dataclass(frozen=True)
 class Entrance:
-    """What was measured of a series before it was denoised.
+    """Measures of a series before denoising.
 
     Attributes:
-        noise_index_hu: Global noise index, None where there is too little soft tissue.
-        noise_frequency_per_cm: Mean frequency of the noise, None as before.
-        findings: What lies outside the model card.
+        noise_index_hu: Global noise index, None if there is too little soft tissue.
+        noise_frequency_per_cm: Mean frequency of the noise, None in the same case.
+        findings: Findings outside the ranges of the model card.
         overridden: Refusals that were overridden, as text.
     """
 
@@ -47,25 +47,26 @@ def check_series(
     model: str,
     override: bool = False,
 ) -> Entrance:
-    """Compares a series with what a model was trained on.
+    """Compares a series with the training ranges of a model.
 
-    The slices that are looked at stay in memory until they are denoised
+    The slices that are checked stay in memory until they are denoised
     (`Series.read_ahead`).
 
     Args:
         series: Any CT series.
-        ranges: From the model card; None if nothing is known.
+        ranges: From the model card; None if unknown.
         model: Name of the model, for the findings.
-        override: Note refusals instead of raising them.
+        override: Record refusals instead of raising them.
 
     Returns:
-        Measures and findings: CTK-W060 (header), W061 (noise level), W062 (texture).
+        The measures and the findings CTK-W060 (header), W061 (noise level) and W062
+        (texture).
 
     Raises:
-        CtKerasError: CTK-E044, if the values cannot be HU (no peak of air within 100 HU
-            of -1000, values below that of air, next to no soft tissue, or more between
-            lung and fat than there is of it); CTK-E061, if the noise index is above
-            twice the upper end of the range.
+        CtKerasError: CTK-E044, if the values do not look like HU (no peak of air within
+            100 HU of -1000, values below air, almost no soft tissue, or too many values
+            between lung and fat); CTK-E061, if the noise index is above twice the upper
+            end of the range.
     """
     count = len(series)
     look = functools.cache(series.read_ahead)
@@ -109,7 +110,7 @@ def _noise(noise, known, model: str) -> list[Finding]:
     text = f"noise index {noise:.0f} HU is outside {known[0]:.0f}-{known[1]:.0f} HU, "
     text += f"the training range of {model}"
     if noise < known[0]:
-        text += ": already low noise, denoising may only blur"
+        text += ": already low noise, denoising may just blur"
     return [Finding("CTK-W061", text)]
 
 
@@ -145,10 +146,10 @@ def _header(series: Series, ranges: dict, model: str) -> list[Finding]:
 
 
 def _kernel(kernel: str | None, known: list[str] | None, model: str) -> list[Finding]:
-    """The names as they stand; nothing is said where one side has none."""
+    """Compares kernel names; no finding if either side has none."""
     if not kernel or not known or kernel.casefold() in map(str.casefold, known):
         return []
-    # Free text of a file may not steer a terminal.
+    # Free text from a file must not control a terminal.
     shown = "".join(letter if letter.isprintable() else "?" for letter in kernel)
     return [
         Finding(

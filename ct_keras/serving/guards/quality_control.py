@@ -1,4 +1,4 @@
-"""qc.json and qc.png: what the guards saw, for people who look before they believe."""
+"""Writes qc.json and qc.png: the results of the guards, for inspection."""
 
 from __future__ import annotations
 
@@ -30,19 +30,19 @@ def write_quality_control(
     """Writes a folder with qc.json and qc.png.
 
     Args:
-        out: The folder to make.
-        entrance: What was measured before.
-        audit: What was removed.
+        out: The folder to write.
+        entrance: The measures before denoising.
+        audit: The audit of the denoised slices.
         model: Name of the model.
-        ranges: What its card says that it was trained on.
-        strength: Share of the network's change that was kept.
+        ranges: The training ranges in its card.
+        strength: The strength of the denoising, 0 to 1.
         overwrite: Replace a folder with content.
 
     Returns:
         The folder.
 
     Raises:
-        CtKerasError: CTK-E071, if `out` holds something; CTK-E073, if it cannot be
+        CtKerasError: CTK-E071, if `out` is not empty; CTK-E073, if it cannot be
             written.
     """
     result = audit.result()
@@ -73,7 +73,7 @@ def write_quality_control(
 
 
 def _picture(audit: Audit, result, path: Path, title: str) -> None:
-    """The slice with the strongest blob, and the peaks of all slices."""
+    """Draws the slice with the strongest blob, and the peaks of all slices."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
