@@ -1,4 +1,4 @@
-"""One table for many methods: what is measured, on what, grouped by what."""
+"""Evaluation of many methods: slice pairs, metrics and groups."""
 
 from ct_keras.evaluation.document import build_document
 from ct_keras.evaluation.lcd import measure_lcd

@@ -1,4 +1,4 @@
-"""From one record per slice and model to the tables of ``metrics.json``."""
+"""Builds the tables of ``metrics.json`` from one record per slice and model."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from ct_keras.metrics.vif import CLIP_HIGH_HU, CLIP_LOW_HU, NOISE_VARIANCE, WIND
 from ct_keras.notice import NOTICE
 
 INPUT = "input"
-#: What a record holds beside its metrics.
+#: The keys of a record that are not metrics.
 SLICE_KEYS = (
     *("model", "case", "series", "slice_index", "dose_fraction"),
     *GROUP_KEYS,
@@ -28,7 +28,7 @@ _LIBRARIES = ("ct_keras", "keras", "tensorflow", "numpy", "opencv-python", "scip
 
 
 def metric_names(records: Sequence[Mapping]) -> list[str]:
-    """Returns the metrics that the records hold, in their own order."""
+    """Returns the names of the metrics in the records, in their order."""
     return [key for key in records[0] if key not in SLICE_KEYS]
 
 
@@ -41,20 +41,20 @@ def build_document(
     command: str | None = None,
     seed: int = 0,
 ) -> dict:
-    """Builds what ``metrics.json`` holds.
+    """Builds the content of ``metrics.json``.
 
     Args:
         records: One per slice and model: the keys of `SLICE_KEYS` and every metric.
-        facts: Model -> what its rows shall carry besides (parameters, gmac, ...).
-        baseline: A model that the others are tested against, besides the input.
-        split: Which split the slices come from.
+        facts: Model -> further entries of its rows (parameters, gmac, ...).
+        baseline: A model to test the others against, in addition to the input.
+        split: The split of the slices.
         command: The command line that was run.
-        seed: Of the bootstrap.
+        seed: Seed of the bootstrap.
 
     Returns:
         ``protocol``, ``rows`` (all doses together), ``by_dose``, ``groups`` with their
         ``by_group`` rows, ``patients`` and ``tests``. It is strictly valid JSON: an
-        infinite value is the string "inf", a value that does not exist is None.
+        infinite value is the string "inf", an undefined value is None.
     """
     by_model: dict[str, list[Mapping]] = {}
     for record in records:
@@ -92,7 +92,7 @@ def build_document(
 
 
 def to_json(value: object) -> object:
-    """Makes a value that any JSON reader takes: no NaN, no infinity, no NumPy."""
+    """Converts a value to strict JSON: no NaN, no infinity, no NumPy types."""
     if isinstance(value, Mapping):
         return {str(key): to_json(item) for key, item in value.items()}
     if isinstance(value, list | tuple | np.ndarray):
@@ -105,16 +105,16 @@ def to_json(value: object) -> object:
 
 
 def describe(*, seed: int = 0) -> dict:
-    """Returns how everything was measured: definitions, statistics and versions."""
+    """Returns how the results were measured: definitions, statistics and versions."""
     return {
         "main": MAIN,
         "protocols": describe_protocols(),
-        "ssim": "K1 0.01, K2 0.03, mean of the map; see the name of its definition",
+        "ssim": "K1 0.01, K2 0.03, mean of the map; the definition is in the name",
         "vif": {
             "clip_hu": [CLIP_LOW_HU, CLIP_HIGH_HU],
             "windows": list(WINDOWS),
             "noise_variance_hu2": NOISE_VARIANCE,
-            "swapped": "vif_swapped exchanges the images: for one published table",
+            "swapped": "vif_swapped exchanges the images, as in one published table",
         },
         "hu": {
             "body": f"largest region above {tissues.BODY_HU:g} HU, holes filled",
@@ -129,7 +129,7 @@ def describe(*, seed: int = 0) -> dict:
         },
         "aggregation": "per slice, mean per patient, mean and SD over patients",
         "not_finite": '"inf" for an identical pair, left out of means and counted '
-        "in <metric>_excluded; null for what is not defined",
+        "in <metric>_excluded; null for undefined values",
         "statistics": {
             "interval": "percentile bootstrap over patients, 95 %",
             "resamples": statistics.RESAMPLES,
@@ -182,7 +182,7 @@ def _row(
     seed: int,
     keys: Sequence[str] | None = None,
 ) -> dict[str, object]:
-    """One line of a table: a model on a set of slices, in all metrics or some."""
+    """One row of a table: a model on a set of slices, with all metrics or some."""
     patients = [record["case"] for record in records]
     count = len(set(patients))
     row: dict[str, object] = {
@@ -204,7 +204,7 @@ def _row(
 
 
 def _pooled_psnr(records: Sequence[Mapping]) -> dict[str, float]:
-    """PSNR of the mean squared error of all pixels, where the range is one number."""
+    """PSNR of the mean squared error of all pixels, if the data range is fixed."""
     found = {}
     for protocol in PROTOCOLS.values():
         if protocol.range_hu is not None:
@@ -271,7 +271,7 @@ def _tests(
 def _family(
     by_model: Mapping[str, Sequence[Mapping]], other: str, key: str, seed: int
 ) -> list[dict]:
-    """One metric of all models against one of them, with Holm's correction."""
+    """Tests of one metric of all models against one of them, Holm-corrected."""
     theirs = _means(by_model[other], key)
     family = []
     for model, records in by_model.items():

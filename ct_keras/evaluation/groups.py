@@ -1,7 +1,7 @@
-"""What results are grouped by: anatomy, part of the body, kernel, age, size.
+"""Groups of results: anatomy, body part, kernel, age, size.
 
-A mean over everything hides a method that fails on large patients or sharp kernels.
-Dose has rows of its own (`by_dose`); these are the groups besides.
+An overall mean hides that a method fails on large patients or sharp kernels. Doses are
+separate rows (`by_dose`); these are the other groups.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ from ct_keras.data.slice_facts import FACTS, facts_of
 from ct_keras.metrics.tissues import body_mask, tissue_masks
 
 UNKNOWN = "unknown"
-#: Smallest share of the body that is lung, and what a slice with it is called.
+#: Minimum share of lung in the body, and the name of such a slice.
 _ANATOMIES = ((0.10, "lungs"), (0.01, "some lung"), (0.0, "no lung"))
-#: First water-equivalent diameter of each band in mm, and what it is called.
+#: Lower limit of the water-equivalent diameter of each band in mm, and its name.
 _SIZES = (
     (0, "below 20 cm"),
     (200, "20 to 25 cm"),
@@ -26,7 +26,7 @@ _SIZES = (
     (300, "30 to 35 cm"),
     (350, "35 cm and more"),
 )
-#: What a record of a slice holds for its groups.
+#: The keys of a record that determine its groups.
 _ELSEWHERE = {"case", "series", "slice_index", "dose_fraction", "spacing_mm"}
 _KNOWN = tuple(name for name in FACTS if name not in _ELSEWHERE)
 GROUP_KEYS = ("anatomy", *_KNOWN, "water_equivalent_diameter_mm")
@@ -34,12 +34,12 @@ GROUP_KEYS = ("anatomy", *_KNOWN, "water_equivalent_diameter_mm")
 
 @dataclass(frozen=True)
 class Grouping:
-    """One way to tell slices apart.
+    """One way to group slices.
 
     Attributes:
         id: Its key in ``metrics.json``.
-        title: What a reader sees.
-        text: How it is found out.
+        title: Its heading in the report.
+        text: How the group is determined.
     """
 
     id: str
@@ -65,14 +65,14 @@ GROUPINGS = (
 
 
 def describe_slice(pair) -> dict[str, str | float | None]:
-    """Finds out which groups a slice belongs to.
+    """Determines the groups of a slice.
 
     Args:
-        pair: A `ct_keras.data.SlicePair`, or anything with `full_hu` and what is known
-            of it, as attributes that are called as in `SliceFacts`.
+        pair: A `ct_keras.data.SlicePair`, or an object with `full_hu` and any of the
+            attributes of `SliceFacts`.
 
     Returns:
-        A value for each of `GROUP_KEYS`, None where it is unknown.
+        A value for each of `GROUP_KEYS`, None if unknown.
     """
     body, facts = body_mask(pair.full_hu), facts_of(pair)
     return {
@@ -93,7 +93,7 @@ def water_equivalent_diameter_mm(
     """Returns the diameter of the water cylinder that attenuates as much as the body.
 
     ``2 sqrt(A / pi)`` with ``A = sum(1 + HU / 1000)`` over the body times the area of a
-    pixel. A body that leaves the field of view is larger than this says.
+    pixel. It underestimates a body that extends beyond the field of view.
 
     Args:
         hu: (rows, columns), HU.
@@ -101,7 +101,7 @@ def water_equivalent_diameter_mm(
         body: bool (rows, columns); None to find it.
 
     Returns:
-        mm, or None where there is no body or no spacing.
+        Diameter in mm, or None without a body or a spacing.
 
     Reference:
         AAPM Report 220, 2014, equation 4a.
@@ -122,14 +122,14 @@ def _anatomy(hu: np.ndarray, body: np.ndarray) -> str | None:
 
 
 def split_by_group(records: Sequence[Mapping]) -> list[tuple[Grouping, dict]]:
-    """Splits records by every grouping of which something is known.
+    """Splits records by every grouping that is known for some of them.
 
     Args:
         records: One per slice and model, with `GROUP_KEYS`.
 
     Returns:
-        Each grouping with its values, sorted, and the records of each; the value of
-        those that do not tell is `unknown` and stands last.
+        Each grouping with its sorted values and the records of each; missing values are
+        `unknown` and come last.
     """
     sizes = _sizes(records)
     found = []
@@ -162,7 +162,7 @@ def _band(diameter_mm: float) -> str:
 
 
 def _place(value: str) -> tuple[int, str]:
-    """Sorts what has an order by it, words by the alphabet, what is unknown last."""
+    """Sort key: bands by their order, words alphabetically, unknown last."""
     ordered = [name for _, name in (*_SIZES, *_ANATOMIES)]
     if value in ordered:
         return ordered.index(value), ""

@@ -1,4 +1,4 @@
-"""The channelised Hotelling observer on the images of LCD-CT, for many methods."""
+"""The channelised Hotelling observer on LCD-CT images, for many methods."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ def measure_lcd(
 
     Args:
         methods: Name -> method, or what `ct_keras.denoising.as_method` makes one of;
-            the first is what the others are compared with. Every image is given alone.
+            the others are compared with the first. Images are denoised one at a time.
         study: From `ct_keras.image_quality.read_lcd_ct`.
         channels: Names for `get_channels`.
-        seed: Of the observer.
+        seed: Seed of the observer.
         progress: Whether to show a progress bar.
 
     Returns:

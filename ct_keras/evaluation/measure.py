@@ -1,4 +1,4 @@
-"""Tunes the filters among the methods, measures all of them, says what each one is."""
+"""Tunes the filters among the methods, measures and describes all methods."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ def measure(
     Args:
         methods: Row name -> method, HU to HU.
         source: The slice pairs.
-        tune: Fit filters to other patients; None does so where there are some.
-        baseline: What the others are tested against besides the input; None for the
-            Gaussian filter.
-        seed: Of the bootstrap.
-        command: What the report says was run.
+        tune: Whether to fit filters to other patients; None if there are any.
+        baseline: A method to test the others against, in addition to the input; None
+            for the Gaussian filter.
+        seed: Seed of the bootstrap.
+        command: The command line shown in the report.
 
     Returns:
-        What `ct_keras.report.write_report` writes.
+        The evaluation, for `ct_keras.report.write_report`.
 
     Raises:
         CtKerasError: As `tuned` and `evaluate_models`.
@@ -59,16 +59,16 @@ def measure(
 def tuned(
     methods: Mapping[str, Method], source: Source, tune: bool | None
 ) -> dict[str, Method]:
-    """The same methods, with filters and reconstructions fitted to other patients.
+    """Returns the methods, with filters and reconstructions fitted to other patients.
 
     Args:
-        methods: By label.
-        source: What will be measured, and what filters are fitted to.
-        tune: None does so if there is something to fit to.
+        methods: Label -> method.
+        source: The slice pairs to measure and to fit filters to.
+        tune: Whether to fit; None if there is something to fit to.
 
     Raises:
-        CtKerasError: CTK-E000, if `tune` is asked for and there is nothing; for a
-            method of volumes also as `Source.require_volumes`.
+        CtKerasError: CTK-E000, if `tune` is true and there is nothing to fit to; for a
+            3-D method also as `Source.require_volumes`.
     """
     fitted = {label: as_method(method) for label, method in methods.items()}
     if any(method.dimensions == 3 for method in fitted.values()):
@@ -80,7 +80,7 @@ def tuned(
         raise CtKerasError(
             "CTK-E000",
             "there is nothing to fit the filters to",
-            expected="records with a split val besides, or --fit-scans of evaluate",
+            expected="records that also have a split val, or --fit-scans of evaluate",
             fix="leave the filters as they are (no --tune of evaluate and reader-study "
             "make)",
         )

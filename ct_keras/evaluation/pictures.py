@@ -1,4 +1,4 @@
-"""Which slices the report shows, chosen while they pass by in bounded memory."""
+"""Chooses the slices that the report shows, in one pass and bounded memory."""
 
 from __future__ import annotations
 
@@ -11,25 +11,25 @@ from dataclasses import dataclass, field
 import numpy as np
 
 PICTURES = 4
-#: Patients and doses that are kept as candidates while slices pass by.
+#: Maximum number of patients and doses that are kept as candidates.
 _GROUPS = 2 * PICTURES
-#: Slices kept for each of them: those nearest to the median so far.
+#: Slices kept for each of them: those closest to the median so far.
 _CANDIDATES = 2
-#: Slices kept besides, evenly spread over those seen so far.
+#: Further slices kept, evenly spread over those seen so far.
 _FEWEST_SPREAD = 4
 _VERY_LARGE = float(np.finfo(float).max)
 
 
 @dataclass(frozen=True)
 class Picture:
-    """One slice in all versions, rounded to whole HU.
+    """One slice and its denoised versions, rounded to whole HU.
 
     Attributes:
         patient: Hash or number, as in the records.
-        series: Of this patient.
+        series: Hash or number, as in the records.
         slice_index: Position in the series, from 0.
-        dose_fraction: Dose of the input, or None where it is unknown.
-        spacing_mm: (row, column); square where it is unknown.
+        dose_fraction: Dose of the input, or None if unknown.
+        spacing_mm: (row, column); (1, 1) if unknown.
         images: Name -> int16 (rows, columns), HU: ``input``, every model.
         reference: int16 (rows, columns), HU.
     """
@@ -53,7 +53,7 @@ class _Group:
     stride: int = 1
 
     def thin(self, most: int) -> None:
-        """Drops every second slice of the spread ones while there are too many."""
+        """Drops every second of the spread slices while there are too many."""
         while len(self.spread) > most:
             self.spread = self.spread[::2]
             self.stride *= 2
@@ -62,13 +62,12 @@ class _Group:
 class PictureChooser:
     """Keeps, for each patient and dose, the slice with the median input PSNR.
 
-    Only a few slices per patient and dose stay in memory, the ones nearest to the
-    median of those seen so far, so the choice is the median slice or close to it.
-    Where there are fewer patients and doses than wanted slices, others of the same
-    series join, evenly spread.
+    Only a few slices per patient and dose stay in memory, those closest to the median
+    so far, so the chosen slice is the median one or close to it. If there are fewer
+    patients and doses than wanted slices, evenly spread slices are added.
 
     Args:
-        limit: How many slices are wanted; patients come before doses.
+        limit: Number of slices to choose; different patients before different doses.
 
     Example:
         >>> chooser = PictureChooser(limit=0)
@@ -81,12 +80,12 @@ class PictureChooser:
         self._groups: dict[tuple, _Group] = {}
 
     def offer(self, pair, outputs: Mapping[str, np.ndarray], score: float) -> None:
-        """Shows a slice to the chooser.
+        """Offers a slice to the chooser.
 
         Args:
             pair: A `ct_keras.data.SlicePair`.
             outputs: Name -> (rows, columns), HU.
-            score: PSNR of the input; what is not finite counts as very large.
+            score: PSNR of the input; a value that is not finite counts as very large.
         """
         key = (str(pair.case), dose_of(pair))
         if key not in self._groups:
@@ -111,7 +110,7 @@ class PictureChooser:
             group.thin(self._most_spread())
 
     def chosen(self) -> list[Picture]:
-        """Returns the pictures, as many different patients and doses as possible."""
+        """Returns the pictures, from as many patients and doses as possible."""
         waiting = list(self._groups.values())
         taken: list[_Group] = []
         while waiting and len(taken) < self._limit:
@@ -135,19 +134,19 @@ class PictureChooser:
         return [picture for pictures in chosen for picture in pictures]
 
     def _most_spread(self) -> int:
-        """How many spread slices a group keeps: twice as many as it may show.
+        """Number of spread slices that a group keeps: twice as many as it may show.
 
-        A few always, for a series whose PSNR drifts: there the slices nearest to the
-        median so far are not near the final one.
+        At least a few, because in a series whose PSNR drifts the slices closest to the
+        median so far are not close to the final median.
         """
         return max(2 * (math.ceil(self._limit / len(self._groups)) - 1), _FEWEST_SPREAD)
 
 
 def pack_image(hu: np.ndarray) -> str:
-    """Packs whole HU losslessly for `decode.js`: small numbers, then deflate.
+    """Packs whole HU losslessly for `decode.js`: differences, then deflate.
 
-    A browser decodes a PNG to 8 bits, so the samples travel as bytes instead, which
-    every current browser inflates itself (``DecompressionStream``).
+    Browsers decode a PNG to 8 bits, so the samples are embedded as bytes, which every
+    current browser can inflate (``DecompressionStream``).
 
     Args:
         hu: int16 (rows, columns).
@@ -165,7 +164,7 @@ def pack_image(hu: np.ndarray) -> str:
 
 
 def unpack_image(data: str, shape: tuple[int, int]) -> np.ndarray:
-    """Reads back what `pack_image` wrote (int16, the given shape)."""
+    """Unpacks the text of `pack_image` (int16, the given shape)."""
     planes = np.frombuffer(zlib.decompress(base64.b64decode(data)), np.uint8)
     folded = np.ascontiguousarray(planes.reshape(2, -1).T).view("<u2").ravel()
     steps = (folded >> 1).view(np.int16) ^ -(folded & 1).view(np.int16)
@@ -173,13 +172,13 @@ def unpack_image(data: str, shape: tuple[int, int]) -> np.ndarray:
 
 
 def dose_of(pair) -> float | None:
-    """Returns a pair's dose, free of the rounding of a 32-bit file, or None."""
+    """Returns the dose of a pair without float32 rounding errors, or None."""
     dose = pair.dose_fraction
     return None if dose is None else round(float(dose), 6)
 
 
 def _is_near(group: _Group) -> bool:
-    """Whether the last slice belongs to those nearest to the median."""
+    """Whether the last slice is among those closest to the median."""
     if len(group.candidates) < _CANDIDATES:
         return True
     median = float(np.median(group.scores))
@@ -195,7 +194,7 @@ def _forget_farthest(group: _Group) -> None:
 
 
 def _pictures_of(group: _Group, count: int) -> list[Picture]:
-    """The slice nearest to the median and spread ones, in their order."""
+    """The slice closest to the median and spread ones, in their order."""
     kept = {place: picture for _, place, picture in group.candidates}
     kept |= dict(group.spread)
     median = float(np.median(group.scores))

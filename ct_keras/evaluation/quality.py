@@ -1,4 +1,4 @@
-"""Every measure of image quality, for methods at several doses, on phantoms."""
+"""Measures of image quality for methods at several doses, on phantoms."""
 
 from __future__ import annotations
 
@@ -33,17 +33,17 @@ _FEWEST_REPEATS = 4
 
 @dataclass(frozen=True)
 class QualityPlan:
-    """What is scanned.
+    """Settings of the phantom scans.
 
     Attributes:
         doses: Fractions of full dose.
         repeats: Scans of each phantom at each dose, at least 4.
         size: Rows and columns.
-        spacing_mm: Distance of pixels in mm.
+        spacing_mm: Pixel spacing in mm.
         kernel: Reconstruction kernel; see `KERNELS`.
-        noise_hu: SD in the middle of the water at full dose.
-        seed: Of the noise and of the observers.
-        channels: Of the channelised Hotelling observer; see `CHANNELS`.
+        noise_hu: Standard deviation in the centre of the water phantom at full dose.
+        seed: Seed of the noise and of the observers.
+        channels: Channel sets of the channelised Hotelling observer; see `CHANNELS`.
     """
 
     doses: tuple[float, ...] = (0.1, 0.25, 1.0)
@@ -56,15 +56,14 @@ class QualityPlan:
     channels: tuple[str, ...] = ("laguerre-gauss", "dog-dense", "gabor")
 
     def checked(self) -> QualityPlan:
-        """Returns the plan, with the doses in order and each once.
+        """Returns the plan with sorted doses, each once.
 
         Raises:
-            CtKerasError: CTK-E000, for a dose, a seed or a number of repeats that
-                cannot be.
+            CtKerasError: CTK-E000, for an invalid dose, seed or number of repeats.
         """
         if self.seed < 0:
             raise CtKerasError(
-                "CTK-E000", "impossible seed", received=self.seed, expected="0 or more"
+                "CTK-E000", "invalid seed", received=self.seed, expected="0 or more"
             )
         if self.repeats < _FEWEST_REPEATS:
             raise CtKerasError(
@@ -74,7 +73,7 @@ class QualityPlan:
                 expected=f"{_FEWEST_REPEATS} or more",
             )
         if not self.doses:
-            raise CtKerasError("CTK-E000", "image quality needs a dose")
+            raise CtKerasError("CTK-E000", "image quality needs at least one dose")
         doses = tuple(sorted({check_dose(dose) for dose in self.doses}))
         return replace(self, doses=doses)
 
@@ -91,10 +90,10 @@ class Scans:
 
 
 def scan_phantoms(plan: QualityPlan, *, progress: bool = False) -> Scans:
-    """Scans water, rods and low-contrast discs; every scan has noise of its own.
+    """Scans water, rods and low-contrast discs; every scan has independent noise.
 
     Raises:
-        CtKerasError: CTK-E000, for phantoms that cannot be, or discs too close.
+        CtKerasError: CTK-E000, for impossible phantoms, or discs too close together.
     """
     grid = {"size": plan.size, "spacing_mm": plan.spacing_mm, "kernel": plan.kernel}
     water, rods, discs = (
@@ -123,20 +122,20 @@ def measure_quality(
 ) -> dict:
     """Measures noise, sharpness and detectability of every method at every dose.
 
-    The input is always measured too, as what the methods are compared with: texture
-    with that of its highest dose, detectability with that of the same dose.
+    The input is always measured too, for comparison: texture with that of its highest
+    dose, detectability with that of the same dose.
 
     Args:
         methods: Name -> method, or what `ct_keras.denoising.as_method` makes one of.
-            Every image is given alone: repeats are not neighbouring slices.
-        plan: What is scanned.
+            Images are denoised one at a time: repeats are not neighbouring slices.
+        plan: Settings of the phantom scans.
         progress: Whether to show progress bars.
 
     Returns:
         The document of quality.json.
 
     Raises:
-        CtKerasError: CTK-E000, for an impossible plan.
+        CtKerasError: CTK-E000, for an invalid plan.
 
     Example:
         >>> plan = QualityPlan(doses=(1.0,), repeats=4, size=96, spacing_mm=1.8)
@@ -194,7 +193,7 @@ def _treat(
     label: str,
     progress: bool,
 ) -> Scans:
-    """Returns the scans of one dose as the method leaves them."""
+    """Returns the denoised scans of one dose."""
     stacks = [s[dose] for s in (scans.rod_images, scans.present, scans.absent)]
     flat = track(np.concatenate(stacks), label, enabled=progress)
     square = spacing_mm, spacing_mm
@@ -206,8 +205,8 @@ def _treat(
 def _measure(scans: Scans, plan, dose: float, reference: NoisePower, usable):
     """Returns the record of one method at one dose, and its observers.
 
-    Only rods that the input shows reliably at the dose (`usable`) are used for d', so
-    that all methods are judged by the same.
+    Only rods that are reliable in the input at this dose (`usable`) are used for d', so
+    that all methods are compared on the same rods.
     """
     power = measures.noise_power(scans.absent[dose], plan.spacing_mm)
     rods = scans.rod_images[dose]
@@ -231,7 +230,7 @@ def _measure(scans: Scans, plan, dose: float, reference: NoisePower, usable):
 
 
 def _add_observers(record: dict, observers: Mapping, label: str) -> None:
-    """Puts the observers of a method at a dose beside its spectral d'."""
+    """Adds the observers of a method at a dose to its spectral d'."""
     for task in record["detectability"]:
         task["cho"] = {
             key[3]: observer_record(result, observers[(INPUT, *key[1:])])

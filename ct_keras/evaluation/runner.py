@@ -1,4 +1,4 @@
-"""Runs several methods over the same pairs of slices and measures what they reached."""
+"""Runs several methods on the same slice pairs and measures the results."""
 
 from __future__ import annotations
 
@@ -24,17 +24,17 @@ from ct_keras.metrics.protocols import MAIN, PROTOCOLS, evaluate_slice
 from ct_keras.progress import track
 
 BASELINE = "filter:gaussian"
-#: Slices whose metrics may wait while the next one is being denoised.
+#: Maximum number of slices whose metrics are pending during denoising.
 _WAITING = 4
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What was measured.
+    """The results of an evaluation.
 
     Attributes:
-        document: The tables, as ``metrics.json`` holds them.
-        records: One per slice and model: where it lies, and every metric.
+        document: The content of ``metrics.json``.
+        records: One per slice and model: its position and every metric.
         pictures: The slices chosen for a report.
     """
 
@@ -56,30 +56,30 @@ def evaluate_models(
     total: int | None = None,
     progress: bool = False,
 ) -> Evaluation:
-    """Measures models on the same slices by every protocol.
+    """Measures models on the same slices with every protocol.
 
-    The pairs are read once and let go: each by itself, or the slices of a series
-    together if a model needs the neighbours of a slice. The unchanged low-dose image is
-    always measured too, under the name ``input``, whether `models` holds it or not.
+    The pairs are read once: one at a time, or all slices of a series if a model needs
+    neighbouring slices. The unchanged low-dose image is always measured too, as
+    ``input``.
 
     Args:
         models: Name -> method, or what `ct_keras.denoising.as_method` makes one of: a
-            filter, or a callable from HU to HU. A method of volumes gets consecutive
-            slices of one series at one dose, as many as `pairs` holds.
-        pairs: `ct_keras.data.SlicePair` records, or anything with their fields.
-        split: Which split the pairs come from, for the record.
-        facts: Model -> what is known of it: ``parameters``, ``gmac``,
-            ``weights_sha256``, ``settings``, ... ; it joins the model's row.
-        command: The command line that was run, for the record.
-        baseline: A model that the others are tested against besides the input; left
-            out where `models` does not hold it.
-        pictures: How many slices are kept for a report.
-        seed: Of the bootstrap.
-        total: How many pairs there are, for the bar.
+            filter, or a callable from HU to HU. A 3-D method gets all consecutive
+            slices of one series at one dose.
+        pairs: `ct_keras.data.SlicePair` records, or objects with the same attributes.
+        split: The split of the pairs, for the document.
+        facts: Model -> further entries of its row: ``parameters``, ``gmac``,
+            ``weights_sha256``, ``settings``, ...
+        command: The command line that was run, for the document.
+        baseline: A model to test the others against, in addition to the input; ignored
+            if it is not in `models`.
+        pictures: Number of slices to keep for a report.
+        seed: Seed of the bootstrap.
+        total: Number of pairs, for the progress bar.
         progress: Whether to show a bar on standard error.
 
     Returns:
-        The tables, what they were made from, and slices to show.
+        The tables, the records behind them, and slices to show.
 
     Raises:
         CtKerasError: CTK-E084, if there is no slice; CTK-E041, if shapes differ;
@@ -139,7 +139,9 @@ def _measure_all(
             finish()
     if not records:
         raise CtKerasError(
-            "CTK-E084", "there is no slice to evaluate", fix="check the split's name"
+            "CTK-E084",
+            "there is no slice to evaluate",
+            fix="check the name of the split",
         )
     names = list(dict.fromkeys((INPUT, *models)))
     records.sort(key=lambda record: names.index(record["model"]))
@@ -149,7 +151,7 @@ def _measure_all(
 def _denoise_all(
     models: Mapping[str, Method], pairs: Iterable, seconds: dict[str, list[float]]
 ) -> Iterator[tuple[object, dict[str, np.ndarray]]]:
-    """Yields every pair with what the models made of it; the input stands first."""
+    """Yields every pair with the outputs of the models, the input first."""
     models = {name: model for name, model in models.items() if name != INPUT}
     volumes = {name for name, model in models.items() if model.dimensions == 3}
     if volumes:
@@ -178,10 +180,10 @@ def _denoise_all(
 def _denoise_series(
     model: Method, pairs: list, seconds: list[float]
 ) -> dict[int, np.ndarray]:
-    """Runs a model of volumes on the slices of a series, each dose by itself.
+    """Runs a 3-D model on the slices of a series, separately for each dose.
 
     Returns:
-        For the number of each pair its denoised slice.
+        A dict from the index of each pair to its denoised slice.
     """
     places = [place_of(pair, np.shape(pair.low_hu)) for pair in pairs]
     denoised = {}
@@ -192,7 +194,7 @@ def _denoise_series(
 
 
 def _denoise(model: Method, pairs: list, seconds: list[float]) -> list[np.ndarray]:
-    """Runs a model on consecutive slices and notes the time for each."""
+    """Runs a model on consecutive slices and records the time per slice."""
     begin = time.perf_counter()
     denoised = model.denoise_pairs(pairs)
     seconds.append((time.perf_counter() - begin) / len(pairs))
@@ -204,14 +206,14 @@ def _check(name: str, hu: np.ndarray, pair) -> None:
     if hu.shape != np.shape(pair.full_hu):
         raise CtKerasError(
             "CTK-E041",
-            "an image has another shape than its reference",
+            "an image does not have the shape of its reference",
             received=f"{hu.shape} ({where})",
             expected=np.shape(pair.full_hu),
         )
     if not np.isfinite(hu).all():
         raise CtKerasError(
             "CTK-E070",
-            "an image holds values that are not finite",
+            "an image contains values that are not finite",
             received=where,
             expected="Hounsfield units",
         )
@@ -220,7 +222,7 @@ def _check(name: str, hu: np.ndarray, pair) -> None:
 def _submit(
     pool: ThreadPoolExecutor, pair, outputs: Mapping[str, np.ndarray]
 ) -> list[tuple[dict, Future]]:
-    """Starts the measuring of one slice."""
+    """Starts the measurement of one slice."""
     where = {
         "case": str(pair.case),
         "series": str(pair.series),

@@ -1,4 +1,4 @@
-"""Where the commands that compare methods get their slice pairs from."""
+"""Sources of slice pairs for the commands that compare methods."""
 
 from __future__ import annotations
 
@@ -11,27 +11,27 @@ import numpy as np
 
 from ct_keras.errors import CtKerasError
 
-if TYPE_CHECKING:  # it needs TensorFlow, `--help` does not
+if TYPE_CHECKING:  # it imports TensorFlow, which `--help` does not need
     from ct_keras.data import SlicePair
     from ct_keras.dicom import Series
 
-#: Slices that filters are fitted to.
+#: Number of slices that filters are fitted to.
 _TUNING_SLICES = 8
-#: Seeds of phantom patients: those that are measured, and those for fitting filters.
+#: Seeds of phantom patients: for measuring and for fitting filters.
 _PHANTOMS, _TUNING_PHANTOMS = 7000, (7900, 7901)
 
 
 @dataclass(frozen=True)
 class Source:
-    """Slice pairs to measure, and others to fit filters to.
+    """Slice pairs to measure, and other pairs to fit filters to.
 
     Attributes:
-        label: What tables call it.
-        pairs: Gives the pairs, from the beginning each time.
-        total: How many there are; None if that is unknown.
-        fitting: Gives a few pairs of other patients; None if there are none.
-        rays: Whether the pairs bring their sinograms.
-        series: The DICOM series that the pairs are read from, if they are.
+        label: Its name in tables.
+        pairs: Function that returns a new iterator of the pairs.
+        total: Number of pairs; None if unknown.
+        fitting: Function that returns a few pairs of other patients, or None.
+        rays: Whether the pairs include their sinograms.
+        series: The DICOM series of the pairs, if any.
     """
 
     label: str
@@ -42,7 +42,7 @@ class Source:
     series: Sequence[Series] = ()
 
     def require_volumes(self) -> None:
-        """Refuses series whose slices do not stack, for methods of volumes.
+        """Refuses series that are not regular volumes, for 3-D methods.
 
         Raises:
             CtKerasError: As `ct_keras.dicom.require_volume`.
@@ -54,7 +54,7 @@ class Source:
 
 
 def records_source(records: Path, split: str) -> Source:
-    """The pairs of a split of a records folder; filters are fitted to another, val."""
+    """The pairs of a split of a records folder; filters are fitted to the split val."""
     from ct_keras.data import count_slices, iterate_pairs, read_manifest
     from ct_keras.training.validation import fixed_slices
 
@@ -145,6 +145,6 @@ def phantoms_source(count: int, doses: Sequence[float], *, seed: int) -> Source:
 
 
 def _spread(total: int) -> set[int]:
-    """The numbers of a few pairs out of so many, evenly spread."""
+    """Evenly spread indices of a few pairs."""
     chosen = np.linspace(0, total - 1, min(total, _TUNING_SLICES)).round()
     return set(chosen.astype(int).tolist())
