@@ -1,12 +1,12 @@
-"""Files and folders that appear whole or not at all, and never damage anything else.
+"""Atomic writing of files and folders, without damage to other data.
 
-- `paths`: an output is refused where it could harm an input or another output;
-- `marker`: which folders ct_keras wrote, and may replace when it is told to;
-- `workspace`: hidden temporary folders that belong to a living process; what a killed
-  one left is put back or removed by the next run in the same place;
-- `swap`: how a finished folder takes the place of the old one;
-- `atomic`: the context managers that put these together;
-- `tables`: what is read whatever its encoding.
+- `paths`: refuses outputs that could damage an input or another output;
+- `marker`: records which folders ct_keras wrote and may replace with `overwrite`;
+- `workspace`: hidden temporary folders, each owned by a process; those of killed
+  processes are recovered by the next run in the same folder;
+- `swap`: replaces an old folder with a finished one;
+- `atomic`: the context managers that combine these;
+- `tables`: reads CSV files in several encodings.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""Files and folders that appear whole or not at all.
+"""Atomic writing of files and folders.
 
-What is written goes to a workspace beside its target, is flushed to the disk and then
-renamed. A kill or a full disk leaves the old state; see `ct_keras.files.workspace` for
-what else is left, and who removes it.
+Output is written to a workspace next to its target, flushed to the disk and then
+renamed. After a kill or with a full disk, the old state remains;
+`ct_keras.files.workspace` describes what else is left, and when it is removed.
 """
 
 from __future__ import annotations
@@ -28,11 +28,11 @@ def sha256_of(path: str | os.PathLike) -> str:
 
 @contextlib.contextmanager
 def atomic_file(path: str | os.PathLike) -> Iterator[Path]:
-    """Yields a temporary path that becomes `path` when the block ends well.
+    """Yields a temporary path that becomes `path` if the block ends without an error.
 
     Raises:
-        CtKerasError: CTK-E073, if the file cannot be written; CTK-E005, if another
-            file cannot be read meanwhile.
+        CtKerasError: CTK-E073, if the file cannot be written; CTK-E005, if another file
+            cannot be read inside the block.
     """
     path = Path(path).absolute()
     with write_errors(path):
@@ -50,17 +50,17 @@ def atomic_file(path: str | os.PathLike) -> Iterator[Path]:
 
 
 def write_text(path: str | os.PathLike, text: str) -> None:
-    """Writes a whole UTF-8 text file, or leaves the old one."""
+    """Writes a UTF-8 text file, or leaves the old one unchanged."""
     with atomic_file(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
 
 
 def write_texts(folder: str | os.PathLike, texts: Mapping[str, str]) -> None:
-    """Writes several UTF-8 text files, or none of them if there is no room for all.
+    """Writes several UTF-8 text files, or none if the disk cannot hold all.
 
     Args:
-        folder: Where they go; other files in it stay.
-        texts: By file name.
+        folder: The folder; other files in it are kept.
+        texts: File name -> text.
 
     Raises:
         CtKerasError: CTK-E073, if they cannot be written.
@@ -94,22 +94,21 @@ def atomic_folder(
     overwrite: bool = False,
     kind: str = "folder",
 ) -> Iterator[Path]:
-    """Yields a temporary folder that becomes `path` when the block ends well.
+    """Yields a temporary folder that becomes `path` if the block ends without an error.
 
-    While the block runs nobody else can make the same folder. A link is followed; a
-    mount point keeps its place and is filled at the end.
+    During the block no other process can write the same folder. A link is followed; a
+    mount point is kept and filled at the end.
 
     Args:
-        path: The folder to make; see `check_output_folder` for the refusals.
-        inputs: What is read while it is written.
-        overwrite: Whether a folder of the same kind that ct_keras wrote is replaced as
-            a whole.
-        kind: What it is, such as "series"; the marker in it says so.
+        path: The folder to write; see `check_output_folder` for the refusals.
+        inputs: The inputs that are read meanwhile.
+        overwrite: Whether to replace a folder of the same kind that ct_keras wrote.
+        kind: The kind of output, such as "series", which the marker records.
 
     Raises:
         CtKerasError: CTK-E071, if the path is refused, at the beginning or at the end;
             CTK-E073, if it cannot be written; CTK-E005, if another file cannot be read
-            meanwhile.
+            inside the block.
     """
     options = {"overwrite": overwrite, "kind": kind}
     target = check_output_folder(path, inputs=inputs, **options).resolve()
@@ -117,7 +116,7 @@ def atomic_folder(
         target.parent.mkdir(parents=True, exist_ok=True)
         workspace = open_workspace(target, inside=must_stay(target))
     with contextlib.closing(workspace):
-        check_output_folder(target, **options)  # as it is now that it is ours
+        check_output_folder(target, **options)  # checked again, now that it is locked
         with told_failures(target, workspace.path):
             yield workspace.new
         with write_errors(target):

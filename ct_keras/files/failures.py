@@ -1,4 +1,4 @@
-"""Why a write failed, in words; and which failures are not failed writes."""
+"""The reason of a failed write, and failures that are not failed writes."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 
 from ct_keras.errors import CtKerasError
 
-#: What a file system says when it takes no more -> the reason told.
+#: Error number of a full file system -> the reason in words.
 _FULL = {
     errno.ENOSPC: "disk full",
     errno.EDQUOT: "quota reached",
@@ -20,10 +20,10 @@ _FORBIDDEN = {errno.EACCES, errno.EPERM, errno.EROFS}
 
 
 def full_reason(error: BaseException | None) -> str | None:
-    """Tells whether a full disk caused an error, and in what way it is full.
+    """Returns the reason if a full disk caused an error, otherwise None.
 
-    Libraries wrap the system's error or keep no more than its text, so causes and texts
-    are searched too.
+    Libraries wrap the system's error or keep only its text, so causes and texts are
+    searched too.
     """
     seen: set[int] = set()
     while error is not None and id(error) not in seen:
@@ -39,13 +39,13 @@ def full_reason(error: BaseException | None) -> str | None:
 
 
 def cannot_write(target: Path, error: BaseException) -> CtKerasError:
-    """The error that reports a failed write: CTK-E073."""
+    """Returns the error for a failed write: CTK-E073."""
     reason = full_reason(error)
     fix = "free space or choose another output path"
     if reason is None:
         reason = getattr(error, "strerror", None) or "unknown reason"
         if getattr(error, "errno", None) in _FORBIDDEN:
-            fix = "choose an output path that you may write to"
+            fix = "choose an output path with write permission"
     return CtKerasError(
         "CTK-E073", f"cannot write: {reason}", received=target.name, fix=fix
     )
@@ -53,9 +53,9 @@ def cannot_write(target: Path, error: BaseException) -> CtKerasError:
 
 @contextlib.contextmanager
 def write_errors(target: str | os.PathLike) -> Iterator[None]:
-    """Turns a failed write into CTK-E073 that names the reason.
+    """Turns a failed write into CTK-E073 with the reason.
 
-    Only for code that writes and does nothing else; see `told_failures`.
+    Only for code that writes but does not read; see `told_failures`.
 
     Args:
         target: What was being written; only its name is printed.
@@ -71,15 +71,15 @@ def write_errors(target: str | os.PathLike) -> Iterator[None]:
 
 @contextlib.contextmanager
 def told_failures(target: Path, temporary: Path) -> Iterator[None]:
-    """Tells failed writes from failed reads in work that does both.
+    """Distinguishes failed writes from failed reads in code that does both.
 
     Args:
         target: What is being written.
         temporary: The temporary path that it is written to.
 
     Raises:
-        CtKerasError: CTK-E073, if the disk is full or something below `temporary`
-            failed; CTK-E005, if another file failed. What says neither passes.
+        CtKerasError: CTK-E073, if the disk is full or a path below `temporary` failed;
+            CTK-E005, if another file failed. Other errors are passed on.
     """
     try:
         yield
@@ -96,5 +96,5 @@ def told_failures(target: Path, temporary: Path) -> Iterator[None]:
             "CTK-E005",
             f"a file cannot be read: {error.strerror or 'unknown reason'}",
             received=failed.name,
-            fix="check that it is still there and may be read",
+            fix="check that it exists and that you have read permission",
         ) from error

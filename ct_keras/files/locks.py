@@ -1,4 +1,4 @@
-"""Locks that the system releases when their process ends, however it ends."""
+"""Locks that the system releases when their process ends for any reason."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ def lock_file(path: Path, *, create: bool = True) -> int | None:
     """Opens and locks a file.
 
     Args:
-        path: The file; it may be removed by whoever holds the lock, and only by them.
-        create: Whether it is made where it does not exist.
+        path: The file; only the holder of the lock may remove it.
+        create: Whether to create it if it does not exist.
 
     Returns:
         An open handle that holds the lock, None if a living process holds it.
 
     Raises:
-        LocksUnsupportedError: Where there are no locks.
+        LocksUnsupportedError: If locks are not supported.
         OSError: If the file cannot be opened.
     """
     if fcntl is None:
@@ -48,7 +48,7 @@ def lock_file(path: Path, *, create: bool = True) -> int | None:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
             if _is_still(path, handle):
                 return handle
-            os.close(handle)  # removed by the one who held it before
+            os.close(handle)  # removed by the previous holder
         except OSError as error:
             os.close(handle)
             if error.errno in _BUSY:
@@ -65,14 +65,14 @@ def _is_still(path: Path, handle: int) -> bool:
 
 @contextlib.contextmanager
 def folder_lock(folder: str | os.PathLike) -> Iterator[None]:
-    """Keeps a second run out of a folder while this one writes into it.
+    """Locks a folder against other runs while this one writes to it.
 
-    The folder is made if need be, and removed if nothing is put into it. A run that is
-    killed gives the lock back.
+    The folder is created if necessary, and removed if it stays empty. A killed run
+    releases the lock.
 
     Raises:
-        CtKerasError: CTK-E071, if a living process holds it; CTK-E073, if the folder
-            cannot be made or written to.
+        CtKerasError: CTK-E071, if a running process holds it; CTK-E073, if the folder
+            cannot be created or written to.
     """
     folder = Path(folder)
     path = folder / _LOCK_FILE
@@ -93,11 +93,11 @@ def folder_lock(folder: str | os.PathLike) -> Iterator[None]:
             os.close(handle)
         if made:
             with contextlib.suppress(OSError):
-                folder.rmdir()  # nothing came of it
+                folder.rmdir()  # it stayed empty
 
 
 def in_use(name: str) -> CtKerasError:
-    """The refusal of a folder that another run is writing."""
+    """Returns the error for a folder that another run is writing."""
     return CtKerasError(
         "CTK-E071",
         "another run is writing to the output folder",

@@ -1,9 +1,9 @@
-"""The file that says what ct_keras wrote into a folder, so that it may be replaced.
+"""The marker file of a folder: what ct_keras wrote and may replace.
 
-``.ct_keras`` lists every file of the folder. To overwrite replaces a folder only if it
-was written as the same kind of output and holds nothing that no marker lists: neither
-somebody's notes in it nor another kind of result is lost by a wrong path. Folders of
-versions that wrote no marker are not replaced.
+``.ct_keras`` lists every file of the folder. Overwriting replaces a folder only if it
+is the same kind of output and all its files are listed in a marker, so that a wrong
+path cannot delete a user's notes or another kind of result. Folders without a marker
+are not replaced.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
 
 MARKER = ".ct_keras"
-#: How the names of temporary files and folders begin.
+#: Prefix of the names of temporary files and folders.
 TEMPORARY_PREFIX = ".ctk-tmp-"
 _MADE_BY = "ct_keras"
 
@@ -24,9 +24,9 @@ def write_marker(folder: Path, kind: str, files: Iterable[str] | None = None) ->
 
     Args:
         folder: An existing folder.
-        kind: What it is, such as "series" or "evaluation".
-        files: Which of its files are ours, by their paths in it; None for all. Folders
-            in it that have their own markers need not be listed.
+        kind: The kind of output, such as "series" or "evaluation".
+        files: The relative paths of the files that ct_keras wrote; None for all.
+            Subfolders with their own markers need not be listed.
     """
     from ct_keras import __version__
 
@@ -43,23 +43,23 @@ def write_marker(folder: Path, kind: str, files: Iterable[str] | None = None) ->
 
 
 def stranger(folder: Path, kind: str, *, ignored: Collection[str] = ()) -> str | None:
-    """Why a folder is not ct_keras's own to replace; None if it is.
+    """Returns why ct_keras must not replace a folder; None if it may.
 
     Args:
         folder: An existing folder.
-        kind: What would be put in its place.
-        ignored: File names that do not matter.
+        kind: The kind of the new output.
+        ignored: File names to ignore.
     """
     found = _read(folder).get("kind")
     if found is None:
-        return f"it has no file {MARKER} that says that ct_keras wrote it"
+        return f"it has no file {MARKER}, so it may not be from ct_keras"
     if found != kind:
         return f"ct_keras wrote it as {found}"
     listed: set[Path] = set()
     strangers = 0
     for path in _files(folder):
         if path.name == MARKER:
-            # A folder comes before those in it: what holds a path was read by now.
+            # A folder comes before its subfolders, so its marker was read before.
             listed |= {path.parent / name for name in _read(path.parent)["files"]}
         elif path not in listed and path.name not in ignored:
             strangers += 1
@@ -69,7 +69,7 @@ def stranger(folder: Path, kind: str, *, ignored: Collection[str] = ()) -> str |
 
 
 def _files(folder: Path) -> Iterator[Path]:
-    """The files and links below a folder, its marker first, temporaries left out."""
+    """The files and links below a folder, its marker first, without temporary files."""
     for place, folders, files in os.walk(folder):
         folders[:] = [name for name in folders if not name.startswith(TEMPORARY_PREFIX)]
         links = [name for name in folders if os.path.islink(os.path.join(place, name))]
@@ -78,7 +78,7 @@ def _files(folder: Path) -> Iterator[Path]:
 
 
 def _read(folder: Path) -> dict:
-    """The marker of a folder; empty if there is none that ct_keras wrote."""
+    """The marker of a folder; empty if there is no valid one."""
     try:
         document = json.loads((folder / MARKER).read_text(encoding="utf-8"))
         if document["made_by"] == _MADE_BY:

@@ -1,4 +1,4 @@
-"""Outputs that could harm something are refused before anything is written."""
+"""Checks output paths before anything is written."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from pathlib import Path
 from ct_keras.errors import CtKerasError
 from ct_keras.files.marker import TEMPORARY_PREFIX, stranger
 
-#: What systems leave in folders by themselves; it neither fills nor matters.
+#: Files that operating systems create by themselves; they are ignored.
 _CLUTTER = {".DS_Store", "Thumbs.db", "desktop.ini", "lost+found"}
 _FIX = "choose another folder, or replace this one with overwrite=True (--overwrite)"
 
 
 def entries_of(folder: Path) -> list[Path]:
-    """The files that a user has in a folder, without temporary and system files."""
+    """The entries of a folder, without temporary and system files."""
     return sorted(
         entry
         for entry in folder.iterdir()
@@ -27,14 +27,14 @@ def check_apart(
     outputs: Iterable[tuple[str, str | os.PathLike]],
     inputs: Iterable[tuple[str, str | os.PathLike]] = (),
 ) -> None:
-    """Refuses outputs that lie in or around an input or another output.
+    """Refuses outputs that are inside, or contain, an input or another output.
 
-    Links are followed, and names of one folder (mounted twice, or written in other
-    case) count as one.
+    Links are followed, and different names of one folder (mounted twice, or in
+    different letter case) are treated as the same.
 
     Args:
-        outputs: What will be written: what to call it, and its path.
-        inputs: What is read, the same; what does not exist is passed over.
+        outputs: The outputs: label and path.
+        inputs: The inputs: label and path; missing ones are ignored.
 
     Raises:
         CtKerasError: CTK-E071.
@@ -56,7 +56,7 @@ def check_apart(
 
 
 def _relation(output: Path, other: Path) -> str | None:
-    """How two places overlap, in words; None if they are apart."""
+    """How two paths overlap, in words; None if they do not."""
     inside, around = _holds(other, output), _holds(output, other)
     if inside and around:
         return "is the same as"
@@ -66,7 +66,7 @@ def _relation(output: Path, other: Path) -> str | None:
 
 
 def _holds(folder: Path, path: Path) -> bool:
-    """Whether a path is a folder or lies in it, by any name."""
+    """Whether a path is the folder or inside it, under any name."""
     folder, path = folder.resolve(), path.resolve()
     if path.is_relative_to(folder):
         return True
@@ -97,23 +97,23 @@ def check_output_folder(
     resumable: bool = False,
     fix: str = _FIX,
 ) -> Path:
-    """Refuses an output folder that could harm something.
+    """Refuses an output folder that could damage other data.
 
     Args:
-        path: Where the output shall go.
-        inputs: What is read; the output may neither lie in it nor hold it.
-        overwrite: Whether a folder of this kind that ct_keras wrote may be replaced.
-        kind: What will be written; see `ct_keras.files.marker`.
-        resumable: Whether it may hold something, which the caller looks at.
-        fix: What to do where it holds something and `overwrite` is false.
+        path: The output folder.
+        inputs: The inputs; the output must be neither inside nor around them.
+        overwrite: Whether to replace a folder of this kind that ct_keras wrote.
+        kind: The kind of output; see `ct_keras.files.marker`.
+        resumable: Whether it may have content, which the caller checks.
+        fix: The advice if it has content and `overwrite` is false.
 
     Returns:
         The path, absolute.
 
     Raises:
-        CtKerasError: CTK-E071, if it is a file, overlaps an input, or holds something:
-            anything without `overwrite`, and with it what ct_keras did not write;
-            CTK-E073, if nothing may be written there.
+        CtKerasError: CTK-E071, if it is a file, overlaps an input, or has content (with
+            `overwrite`: content that ct_keras did not write); CTK-E073, without write
+            permission.
     """
     path = Path(path).absolute()
     check_apart([("folder", path)], [("folder", source) for source in inputs])
@@ -132,7 +132,7 @@ def check_output_folder(
 
 
 def _check_writable(path: Path) -> None:
-    """Refuses at once an output that could not be written in the end."""
+    """Refuses an output path without write permission early."""
     there = path.resolve()
     while not os.path.lexists(there):
         there = there.parent
@@ -144,12 +144,12 @@ def _check_writable(path: Path) -> None:
             "CTK-E073",
             "cannot write: permission denied",
             received=path.name,
-            fix="choose an output path that you may write to",
+            fix="choose an output path with write permission",
         )
     if there != path.resolve():
         raise CtKerasError(
             "CTK-E071",
-            "a file is in the way of a folder above the output",
+            "a parent of the output path is a file",
             received=path.name,
             fix="choose a folder elsewhere",
         )
@@ -163,7 +163,7 @@ def check_replaceable(
     name: str | None = None,
     fix: str = _FIX,
 ) -> None:
-    """Refuses a folder with content that may not be replaced.
+    """Refuses a folder with content that must not be replaced.
 
     Raises:
         CtKerasError: CTK-E071.

@@ -1,4 +1,4 @@
-"""Moves a finished folder into place, in one step where the system can."""
+"""Moves a finished folder into place, atomically where the system supports it."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ _FILLED = {errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR}
 def must_stay(target: Path) -> bool:
     """Whether an existing folder cannot be replaced, but can be filled.
 
-    So it is with a mount point, with the current folder, with a folder whose parent may
-    not be written to, and with one that holds the system's own files.
+    This holds for a mount point, the current folder, a folder whose parent is not
+    writable, and one with files of the operating system.
     """
     if not target.is_dir():
         return False
@@ -42,7 +42,7 @@ def _is_current(folder: Path) -> bool:
 
 
 def _is_mount_point(folder: Path) -> bool:
-    """Also one of the same device, which only the system's own list shows."""
+    """Also for bind mounts of the same device, which only the mount table shows."""
     if os.path.ismount(folder):
         return True
     try:
@@ -57,14 +57,14 @@ def _is_mount_point(folder: Path) -> bool:
 
 
 def swap_in(workspace: Workspace, target: Path, kind: str, *, overwrite: bool) -> None:
-    """Puts what is in a workspace in the place of `target`.
+    """Replaces `target` with the content of a workspace.
 
-    The place is checked again: only an empty folder is replaced, or, with
-    `overwrite`, one of the same kind that ct_keras wrote.
+    The target is checked again: only an empty folder is replaced, or, with `overwrite`,
+    one of the same kind that ct_keras wrote.
 
     Raises:
-        CtKerasError: CTK-E071, if something else is there by now.
-        OSError: If it cannot be done; what was there before is there again.
+        CtKerasError: CTK-E071, if the target has other content by now.
+        OSError: If it fails; the previous content is restored.
     """
     if workspace.inside:
         _fill(workspace, target, kind, overwrite=overwrite)
@@ -75,7 +75,7 @@ def swap_in(workspace: Workspace, target: Path, kind: str, *, overwrite: bool) -
 
 
 def _take_place(new: Path, target: Path) -> None:
-    """Renames onto nothing or an empty folder; the system refuses everything else."""
+    """Renames to a free name or an empty folder; the system refuses anything else."""
     try:
         if os.name == "nt" and target.is_dir():
             target.rmdir()
@@ -104,7 +104,7 @@ def _replace(workspace: Workspace, target: Path, kind: str) -> None:
 
 
 def _fill(workspace: Workspace, target: Path, kind: str, *, overwrite: bool) -> None:
-    """Moves the entries, for a folder that must stay; not one step, but nearly."""
+    """Moves the entries, for a folder that cannot be replaced; almost atomic."""
     check_replaceable(target, kind, overwrite=overwrite)
     with contextlib.ExitStack() as undo:
         workspace.old.mkdir()
@@ -129,14 +129,14 @@ def _move(source: Path, goal: Path, undo: contextlib.ExitStack) -> None:
 def _filled_meanwhile(target: Path) -> CtKerasError:
     return CtKerasError(
         "CTK-E071",
-        "the output folder was changed while the output was made",
+        "the output folder was changed while the output was written",
         received=target.name,
         fix="choose another folder",
     )
 
 
 def exchange(first: Path, second: Path) -> bool:
-    """Swaps two folders in one step; returns False where the system cannot."""
+    """Swaps two folders atomically; returns False if the system cannot."""
     try:
         call = ctypes.CDLL(None, use_errno=True).renameat2
     except (AttributeError, OSError, TypeError):

@@ -1,4 +1,4 @@
-"""Tables written by people or other programs."""
+"""Reads tables from users or other programs."""
 
 from __future__ import annotations
 

@@ -1,16 +1,16 @@
-"""Hidden folders in which an output is made, each owned by a living process.
+"""Hidden temporary folders in which outputs are written, each owned by a process.
 
-A workspace ``.ctk-tmp-*`` lies beside its target, or in it where the target itself must
-stay (a mount point, for example). It holds:
+A workspace ``.ctk-tmp-*`` is next to its target, or inside it if the target itself
+cannot be replaced (a mount point, for example). It holds:
 
-- ``owner``: locked as long as the process lives; its text is the name of the target,
-  nothing if the workspace lies in the target;
-- ``new``: what is being made;
-- ``old``: what was there before, for the moment in which one takes the other's place;
-- ``filling``: there from the moment in which entries of ``new`` go into the target.
+- ``owner``: locked until the process ends; its text is the name of the target, or
+  empty if the workspace is inside the target;
+- ``new``: the output that is being written;
+- ``old``: the previous content, during the replacement;
+- ``filling``: exists while entries of ``new`` are moved to the target.
 
-Whoever gets the lock of a workspace may be sure that its owner is gone: what was there
-before is put back, and the rest is removed.
+If another process gets the lock of a workspace, its owner has ended: the previous
+content is restored, and the rest is removed.
 """
 
 from __future__ import annotations
@@ -33,8 +33,8 @@ class Workspace:
 
     Args:
         path: Its folder.
-        handle: What holds the lock; None where there are no locks.
-        inside: Whether it lies in its target.
+        handle: The open file that holds the lock; None without locks.
+        inside: Whether it is inside its target.
     """
 
     def __init__(self, path: Path, handle: int | None, *, inside: bool = False):
@@ -46,7 +46,7 @@ class Workspace:
 
     @property
     def target(self) -> Path | None:
-        """Where the result goes, as far as the workspace knows."""
+        """The path of the result, if the workspace records it."""
         if self.inside:
             return self.path.parent
         try:
@@ -56,7 +56,7 @@ class Workspace:
         return self.path.parent / name if name else None
 
     def recover(self) -> None:
-        """Finishes what a killed process left half done, and empties the workspace."""
+        """Completes or reverts what a killed process began; empties the workspace."""
         target = self.target
         if self.filling.exists():
             move_entries(self.new, self.path.parent)
@@ -69,7 +69,7 @@ class Workspace:
         self.filling.unlink(missing_ok=True)
 
     def close(self) -> None:
-        """Removes the workspace, and gives the lock back."""
+        """Removes the workspace and releases the lock."""
         with contextlib.suppress(OSError):
             self.recover()
             _remove(self.path)
@@ -81,15 +81,15 @@ class Workspace:
 def open_workspace(
     target: Path, *, inside: bool = False, shared: bool = False
 ) -> Workspace:
-    """Makes the workspace of an output; finishes what killed runs left there.
+    """Creates the workspace of an output, and recovers those of killed runs.
 
     Args:
-        target: What will be made.
-        inside: Whether the workspace lies in the target instead of beside it.
-        shared: Whether several may make the same target at once; the last one stays.
+        target: The output path.
+        inside: Whether the workspace is inside the target instead of next to it.
+        shared: Whether several processes may write the same target; the last one wins.
 
     Raises:
-        CtKerasError: CTK-E071, if a living process makes the same target.
+        CtKerasError: CTK-E071, if a running process writes the same target.
         OSError: If nothing can be written there.
     """
     parent = target if inside else target.parent
@@ -116,7 +116,7 @@ def open_workspace(
 
 
 def _remove(path: Path) -> None:
-    """Removes a workspace that holds nothing but its owner's lock."""
+    """Removes a workspace that contains only its lock file."""
     with contextlib.suppress(OSError):
         (path / _OWNER).unlink(missing_ok=True)
         path.rmdir()
@@ -127,7 +127,7 @@ def _label(name: bytes) -> str:
 
 
 def _own(path: Path) -> int | None:
-    """Makes a workspace's folder and locks it; None if a living process has it."""
+    """Creates and locks a workspace folder; None if a running process owns it."""
     while True:
         path.mkdir(exist_ok=True)
         with contextlib.suppress(FileNotFoundError):  # another process removed it
@@ -139,7 +139,7 @@ def _own(path: Path) -> int | None:
 
 
 def remove_stale(folder: str | os.PathLike) -> None:
-    """Finishes what killed runs left in a folder; what a live process uses stays."""
+    """Recovers the workspaces of killed runs in a folder."""
     try:
         with os.scandir(folder) as entries:
             paths = [
@@ -159,7 +159,7 @@ def _remove_if_stale(path: Path) -> None:
     try:
         handle = lock_file(path / _OWNER, create=False)
     except FileNotFoundError:
-        path.rmdir()  # empty: killed at its very beginning. Anything else stays.
+        path.rmdir()  # empty: killed at the very beginning; anything else is kept
         return
     if handle is not None:
         inside = not (path / _OWNER).read_bytes()
@@ -167,10 +167,10 @@ def _remove_if_stale(path: Path) -> None:
 
 
 def move_entries(source: Path, target: Path) -> None:
-    """Moves what lies in a folder into another of the same file system.
+    """Moves the entries of a folder to another one on the same file system.
 
     Raises:
-        FileExistsError: If there is something of the same name.
+        FileExistsError: If the name exists already.
     """
     for entry in sorted(source.iterdir()):
         goal = target / entry.name
