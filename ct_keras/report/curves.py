@@ -1,12 +1,12 @@
-"""Curves of image quality, and of metrics against dose, as drawings for the page.
+"""Curves of image quality and of metrics against dose, laid out for the page.
 
-A curve is a mapping, as JSON holds it::
+A curve is a mapping, as in JSON::
 
     {"title": "NPS, liver", "x_label": "frequency (1/mm)", "y_label": "NPS (HU² mm²)",
      "series": {"input": [[0.0, 0.1], [0.1, 9.5]], "red_cnn": [[0.0, 0.1, 0.05, 0.2]]}}
 
-A point is [x, y] or [x, y, low, high], the last two being an interval of y. An x or y
-that does not exist is None and leaves a gap.
+A point is [x, y] or [x, y, low, high], where low and high are an interval of y. An
+undefined x or y is None and leaves a gap.
 """
 
 from __future__ import annotations
@@ -22,17 +22,17 @@ from ct_keras.report.tables import interval
 
 WIDTH, HEIGHT = 440, 300
 _LEFT, _RIGHT, _TOP, _BOTTOM = 56, 12, 28, 44
-#: A line of at most so many points shows each of them.
+#: Lines with at most this many points show a dot for each.
 _MOST_DOTS = 16
-#: Lines with intervals stand side by side: so far apart, so far at most altogether.
+#: Horizontal offset between lines with intervals, and the maximum total offset.
 _APART, _ALL_APART = 4.0, 24.0
 
 
 @dataclass(frozen=True)
 class CurveLine(Line):
-    """One series: its line, its intervals, its values as text, its shift to the right.
+    """One series: its line, intervals, values as text and horizontal offset.
 
-    Without the shift the intervals of all methods at one dose would hide each other.
+    Without the offset, the intervals of the methods at one dose would overlap.
     """
 
     bars: tuple[tuple[float, float, float], ...]
@@ -77,7 +77,7 @@ class CurveGroup:
 def curve_groups(
     document: Mapping, models: Sequence[str], curves: Mapping[str, Mapping]
 ) -> list[CurveGroup]:
-    """Returns the sections with curves: metrics against dose, and those given.
+    """Returns the sections with curves: metrics against dose, and the given curves.
 
     Args:
         document: What ``metrics.json`` holds.
@@ -85,7 +85,7 @@ def curve_groups(
         curves: Name -> curve.
 
     Returns:
-        No section where there is nothing to show.
+        The sections that have something to show.
 
     Raises:
         CtKerasError: CTK-E005, if a curve is not what it should be.
@@ -95,7 +95,7 @@ def curve_groups(
             "dose",
             "Dose curves",
             "Mean over patients against the dose of the input, protocol report, with "
-            "95 % bootstrap intervals over patients where there are several.",
+            "95 % bootstrap intervals over patients if there are several.",
             dose_curves(document),
             models,
         ),
@@ -111,7 +111,7 @@ def curve_groups(
 
 
 def dose_curves(document: Mapping) -> dict[str, dict]:
-    """Makes curves of the main metrics against dose, if there are several doses."""
+    """Returns curves of the main metrics against dose, if there are several doses."""
     doses = [dose for dose in document["doses"] if dose is not None]
     if len(doses) < 2:
         return {}
@@ -138,12 +138,12 @@ def curve_plot(name: str, curve: Mapping, order: Sequence[str]) -> CurvePlot:
     """Lays out a curve.
 
     Args:
-        name: What the curve is called where it was given.
-        curve: See the text of this module.
+        name: The name under which the curve was given.
+        curve: See the docstring of this module.
         order: All series of the page in the order of their colours.
 
     Returns:
-        The drawing; its lines stand in the order of their colours.
+        The drawing, with its lines in the order of their colours.
 
     Raises:
         CtKerasError: CTK-E005, if `curve` is not what it should be.
@@ -230,7 +230,7 @@ def _whole(point: Sequence[float]) -> bool:
 
 
 def _ticks(values: Sequence[float]) -> list[float]:
-    """Round numbers around the values; from 0 where that costs little space."""
+    """Round numbers around the values, from 0 if that takes little space."""
     low, high = min(values), max(values)
     if 0 < low < 0.5 * high:
         low = 0.0

@@ -1,4 +1,4 @@
-"""PSNR per slice as a drawing that a page can hold inline."""
+"""Layout of PSNR per slice as an inline drawing."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ WIDTH, HEIGHT = 1200, 300
 _LEFT, _RIGHT, _TOP, _BOTTOM = 46, 8, 26, 40
 _GAP = 14
 _COLOURS = 7
-#: Below this many pixels a group of slices gets no text of its own.
+#: A group of slices narrower than this many pixels has no label.
 _LABEL_WIDTH = 110
 
 
 @dataclass(frozen=True)
 class Piece:
-    """A line without gaps: SVG points, and the values that they stand for."""
+    """A line without gaps: SVG points and their values."""
 
     points: str
     x: str
@@ -28,7 +28,7 @@ class Piece:
 
 @dataclass(frozen=True)
 class Line:
-    """One model in one plot: its pieces, and the dots where there are few."""
+    """One model in one plot: its pieces, and dots if there are few points."""
 
     index: int
     name: str
@@ -51,7 +51,7 @@ class Facet:
 
 @dataclass(frozen=True)
 class Plot:
-    """A whole drawing: its facets and the lines of its grid."""
+    """A complete drawing: its facets and grid lines."""
 
     width: int
     height: int
@@ -105,12 +105,12 @@ def psnr_plot(records: Sequence[Mapping], models: Sequence[str]) -> Plot | None:
 
 
 def nice_ticks(low: float, high: float, *, least: float = 0.5) -> list[float]:
-    """Returns three to eight round numbers that enclose low to high.
+    """Returns three to eight round numbers that enclose the range.
 
     Args:
         low: The smallest value.
         high: The largest value.
-        least: The shortest span of the ticks.
+        least: The minimum span of the ticks.
 
     Example:
         >>> nice_ticks(21.3, 34.9)
@@ -126,7 +126,7 @@ def nice_ticks(low: float, high: float, *, least: float = 0.5) -> list[float]:
 
 
 def series_class(index: int) -> str:
-    """Returns the style of a line: 0 is the input, then seven colours, three times.
+    """Returns the style of a line: 0 is the input, then seven colours in three styles.
 
     Example:
         >>> series_class(0), series_class(7), series_class(8)
@@ -141,7 +141,7 @@ def series_class(index: int) -> str:
 def pieces_of(
     points: Sequence[tuple[float, float] | None], values: Sequence[tuple[str, str]]
 ) -> tuple[Piece, ...]:
-    """Cuts a line where a point is missing.
+    """Splits a line where a point is missing.
 
     Args:
         points: SVG coordinates, or None.

@@ -1,4 +1,4 @@
-"""From quality.json of `ct-keras quality` to the curves of the report page."""
+"""Converts quality.json of `ct-keras quality` to curves of the report page."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from ct_keras.report.tables import dose_label
 _FREQUENCY = "frequency (1/mm)"
 _DOSE = "dose (%)"
 _AUC = "AUC, Hotelling observer"
-#: What tells the inserts of LCD-CT apart: the first of these that does.
+#: What distinguishes the inserts of LCD-CT: the first of these that differs.
 _INSERT_AXES = {
     "contrast_hu": "contrast of the insert (HU)",
     "diameter_pixels": "diameter of the insert (pixels)",
@@ -25,13 +25,13 @@ def read_quality(path: str | os.PathLike) -> dict[str, dict]:
     """Reads the curves of image quality from a quality.json.
 
     Args:
-        path: The file, or the folder that holds it.
+        path: The file, or its folder.
 
     Returns:
-        Name -> curve, as `ct_keras.report.curves` takes them.
+        Name -> curve; see `ct_keras.report.curves`.
 
     Raises:
-        CtKerasError: CTK-E005, if there is no such file or it holds something else.
+        CtKerasError: CTK-E005, if the file is missing or has other content.
     """
     path = Path(path)
     if path.is_dir():
@@ -43,21 +43,21 @@ def read_quality(path: str | os.PathLike) -> dict[str, dict]:
             "CTK-E005",
             "the curves of image quality cannot be read",
             received=f"{path.name} ({error})",
-            expected="quality.json as `ct-keras quality` writes it",
+            expected="quality.json as written by `ct-keras quality`",
         ) from error
 
 
 def quality_curves(document: Mapping) -> dict[str, dict]:
-    """Makes curves of noise texture, sharpness, bias and detectability.
+    """Returns curves of noise texture, sharpness, bias and detectability.
 
     Args:
-        document: What quality.json holds.
+        document: The content of quality.json.
 
     Returns:
-        Name -> curve: nNPS of each dose, TTF of each rod and dose (only where it could
-        be measured reliably), bias of each material and AUC of each disc against dose;
-        where LCD-CT images were measured, AUC against the contrast of their inserts (or
-        their diameter, where only that tells them apart) at each dose.
+        Name -> curve: nNPS of each dose, TTF of each rod and dose (only if it was
+        measured reliably), bias of each material and AUC of each disc against dose.
+        With LCD-CT images also the AUC at each dose against the contrast of the inserts
+        (or their diameter, if only that differs).
     """
     return {
         name: {"title": title, "x_label": across, "y_label": up, "series": series}

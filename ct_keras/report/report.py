@@ -1,7 +1,7 @@
 """One self-contained page: tables, plots, statistics and an image browser.
 
-The page needs no network and works from a file. Images travel as int16 HU, so the
-reader changes window and level in the page itself.
+The page works from a local file without a network. Images are embedded as int16 HU, so
+window and level can be changed in the page.
 """
 
 from __future__ import annotations
@@ -23,20 +23,20 @@ from ct_keras.notice import NOTICE
 from ct_keras.report import plots, tables
 from ct_keras.report.curves import curve_groups
 
-#: What the embedded images may weigh in the page, in characters.
+#: Maximum size of the embedded images, in characters.
 IMAGE_BUDGET = 36_000_000
 #: Pixels kept around the body.
 MARGIN_PIXELS = 10
-#: The difference maps span plus and minus one of these, in HU.
+#: Possible limits of the difference maps, in HU (plus and minus).
 DIFFERENCE_RANGES_HU = (10, 25, 50, 100, 200, 400)
 REFERENCE = "reference"
-#: What keys 1 to 5 choose.
+#: The windows of the keys 1 to 5.
 WINDOWS = (*hu.WINDOWS.values(), hu.Window("wide", 0, 2000))
 
 
 @dataclass(frozen=True)
 class Scope:
-    """The rows that a table shows: all doses together, or one of them."""
+    """The rows of a table: all doses together, or one dose."""
 
     id: str
     label: str
@@ -55,15 +55,15 @@ def render_report(
     Args:
         document: What ``metrics.json`` holds.
         records: One per slice and model, as `build_document` takes them.
-        pictures: The slices to show; those beyond the page's budget are left out.
-        curves: Name -> a curve of image quality, as `ct_keras.report.curves`
-            takes them (NPS, TTF, AUC, ...); each becomes a plot.
+        pictures: The slices to show; those that exceed the size limit are left out.
+        curves: Name -> a curve of image quality (NPS, TTF, AUC, ...), see
+            `ct_keras.report.curves`; each becomes a plot.
 
     Returns:
-        HTML that needs no other file.
+        Self-contained HTML.
 
     Raises:
-        CtKerasError: CTK-E005, if a curve is not what it should be.
+        CtKerasError: CTK-E005, if a curve is not valid.
     """
     models = [row["model"] for row in document["rows"]]
     shown, payloads = embed_pictures(pictures, records)
@@ -114,7 +114,7 @@ def render_report(
 
 
 def lead(document: Mapping) -> str:
-    """Says in one or two sentences what came out."""
+    """Summarises the results in one or two sentences."""
     rows = document["rows"]
     name = best_method(document)
     if name is None:
@@ -147,15 +147,15 @@ def best_method(document: Mapping) -> str | None:
 def embed_pictures(
     pictures: Sequence[Picture], records: Sequence[Mapping]
 ) -> tuple[list[dict], list[dict]]:
-    """Packs pictures for the page, as many as its budget holds, at least one.
+    """Packs pictures for the page, as many as the size limit allows, at least one.
 
     Args:
         pictures: The slices to show.
         records: One per slice and model; the shown metrics come from here.
 
     Returns:
-        What the page needs to know of each picture, and the images: ``id`` and
-        ``data`` (see `pack_image`).
+        The description of each picture, and the images as ``id`` and ``data`` (see
+        `pack_image`).
     """
     shown: list[dict] = []
     payloads: list[dict] = []
@@ -193,7 +193,7 @@ def embed_pictures(
 
 
 def difference_range(reference: np.ndarray, low_dose: np.ndarray) -> int:
-    """Returns the range of `DIFFERENCE_RANGES_HU` that shows an input's noise."""
+    """Returns the value of `DIFFERENCE_RANGES_HU` that suits the noise of an input."""
     body = body_mask(reference)
     difference = np.subtract(low_dose, reference, dtype=np.float64)
     noise = float(np.std(difference[body] if body.any() else difference))
@@ -202,7 +202,7 @@ def difference_range(reference: np.ndarray, low_dose: np.ndarray) -> int:
 
 
 def _box(reference: np.ndarray) -> tuple[int, int, int, int]:
-    """The body with a margin: top, bottom, left, right; the whole image without."""
+    """Bounds of the body with a margin (or the image): top, bottom, left, right."""
     rows, columns = reference.shape
     body = body_mask(reference)
     if not body.any():

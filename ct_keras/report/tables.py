@@ -10,7 +10,7 @@ from ct_keras.metrics.metric import MAIN_METRICS, METRICS, Metric
 from ct_keras.metrics.protocols import MAIN, PROTOCOLS, Protocol
 from ct_keras.metrics.tissues import TISSUES
 
-#: What the table of the terminal shows.
+#: The columns of the table in the terminal.
 SUMMARY_METRICS = (*MAIN_METRICS, "bias_hu")
 MISSING = "–"
 _MINUS = "−"
@@ -18,9 +18,9 @@ _MINUS = "−"
 
 @dataclass(frozen=True)
 class Sheet:
-    """One protocol's table: its id, title, what it means, and its columns.
+    """The table of one protocol: id, title, explanation and columns.
 
-    A wide one holds one metric of all protocols and nothing else.
+    A wide table holds one metric for all protocols.
     """
 
     id: str
@@ -67,7 +67,7 @@ def dose_label(dose: float | None) -> str:
 
 
 def short_name(name: str) -> str:
-    """Shortens what is too long to label a picture, such as a patient's hash.
+    """Shortens a name that is too long for a label, such as a patient's hash.
 
     Example:
         >>> short_name("0123456789abcdef0123456789abcdef")
@@ -84,7 +84,7 @@ def sheets() -> list[Sheet]:
 
 
 def best_models(rows: Sequence[Mapping], column: Metric) -> set[str]:
-    """Returns the models whose printed value is the best of a column."""
+    """Returns the models with the best printed value of a column."""
     values = {
         row["model"]: float(row[column.key])
         for row in rows
@@ -103,14 +103,14 @@ def best_models(rows: Sequence[Mapping], column: Metric) -> set[str]:
 
 
 def summary_rows(document: Mapping) -> tuple[list[str], list[list[str]]]:
-    """Makes the table for the terminal.
+    """Builds the table for the terminal.
 
     Args:
         document: What `evaluate_models` returns.
 
     Returns:
-        Column heads, and one row per model, followed by one per model and dose where
-        there is more than one dose. Values follow the main protocol.
+        Column heads, and one row per model, followed by one per model and dose if there
+        is more than one dose. Values are those of the main protocol.
     """
     several = len(document["doses"]) > 1
     psnr, *others = (METRICS[key].head for key in SUMMARY_METRICS)
@@ -143,7 +143,7 @@ def _summary(row: Mapping, dose: str | None) -> list[str]:
 
 
 def describe_method(row: Mapping) -> str:
-    """Returns what a row tells of a method besides its results, as sentences.
+    """Returns the description of a method in a row, as sentences.
 
     Example:
         >>> describe_method({"settings": {"h": 0.8}, "tuned_among": {"h": [0.4, 0.8]}})
@@ -166,7 +166,7 @@ def describe_method(row: Mapping) -> str:
 
 
 def describe_protocol(protocol: Protocol) -> dict[str, str]:
-    """Returns a protocol's definition in words, for a line of a table."""
+    """Returns the definition of a protocol in words, for a table row."""
     low, high = (number(end, 0) for end in (protocol.low_hu, protocol.high_hu))
     data_range = protocol.range_hu
     return {
@@ -197,8 +197,8 @@ def _wide_sheet(metric: str) -> Sheet:
     return Sheet(
         f"all-{metric}",
         f"all protocols: {label}",
-        f"{label} by every protocol side by side. The columns measure the same images "
-        "and cannot be compared with each other, only down.",
+        f"{label} by every protocol side by side. The columns measure the same images; "
+        "values can only be compared within a column.",
         tuple(
             replace(METRICS[protocol.key(metric)], label=protocol.id, unit="")
             for protocol in PROTOCOLS.values()
@@ -212,7 +212,7 @@ def _vif_sheet() -> Sheet:
         "vif",
         "vif",
         "Visual information fidelity in the pixel domain, HU + 1024 in 0 to 2,924, "
-        "four scales. The swapped one exchanges the images and rewards blur: it is "
+        "four scales. The swapped variant exchanges the images and rewards blur: it is "
         "only for comparison with the table of eeulig/ldct-benchmark.",
         (METRICS["vif"], METRICS["vif_swapped"]),
     )

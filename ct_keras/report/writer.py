@@ -1,4 +1,4 @@
-"""Writes an evaluation into a folder: metrics.json, slices.csv, report.html."""
+"""Writes an evaluation to a folder: metrics.json, slices.csv, report.html."""
 
 from __future__ import annotations
 
@@ -20,13 +20,12 @@ def write_report(
     *,
     curves: Mapping[str, Mapping] | None = None,
 ) -> None:
-    """Writes what was measured: all files or none; other files in `out` stay.
+    """Writes an evaluation: all files or none; other files in `out` are kept.
 
     Args:
         evaluation: From `ct_keras.evaluation.evaluate_models`.
         out: The folder that gets ``metrics.json``, ``slices.csv`` and ``report.html``.
-        curves: Name -> a curve of image quality that the page shows besides, as
-            `ct_keras.report.curves` describes it.
+        curves: Name -> a further curve for the page; see `ct_keras.report.curves`.
 
     Raises:
         CtKerasError: CTK-E073, if a file cannot be written.
@@ -46,7 +45,7 @@ def write_report(
 
 
 def _csv(records: list[dict]) -> str:
-    """One line per slice and model; a value that does not exist is empty."""
+    """One line per slice and model; undefined values are empty."""
     metrics = [key for key in records[0] if key not in SLICE_KEYS]
     text = io.StringIO()
     writer = csv.DictWriter(text, [*SLICE_KEYS, *metrics], lineterminator="\n")

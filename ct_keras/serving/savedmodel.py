@@ -2,10 +2,10 @@
 
 Endpoints, all HU in and HU out:
 
-- ``serving_default(low_dose_hu: float32 [batch, rows, columns, 1]) -> denoised_hu`` -
-``denoise_int16(stored: int16 [batch, rows, columns], slope, intercept) -> stored`` on
-the same scale, rounded half to even and saturated - ``denoise_bytes(pixels_bytes:
-string, rows, columns, slope, intercept)
+- ``serving_default(low_dose_hu: float32 [batch, rows, columns, 1]) -> denoised_hu``
+- ``denoise_int16(stored: int16 [batch, rows, columns], slope, intercept)
+  -> stored`` on the same scale, rounded half to even and saturated
+- ``denoise_bytes(pixels_bytes: string, rows, columns, slope, intercept)
   -> pixels_bytes``: one slice as little-endian int16, half the size of JSON numbers
 - ``info() -> name, version, weights_sha256, notice``
 
