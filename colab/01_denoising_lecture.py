@@ -1,20 +1,20 @@
 # %% [markdown]
-# # The denoising lecture: restoration network, skips, residual learning, losses
+# # The denoising lecture: restoration network, skip connections, residual learning, losses
 #
-# From $y = Hx + n$ to a network that takes the noise away: an encoder-decoder without pooling, why it needs
-# skip connections, why it should predict the correction instead of the image, what the mean squared error
-# does and does not do, and the two losses of the segmentation exercise.
+# From $y = Hx + n$ to a network that removes the noise: an encoder-decoder without pooling, why it needs
+# skip connections, why it should predict the correction instead of the image, the effects of the mean squared
+# error, and the two losses of the segmentation exercise.
 #
-# This notebook mirrors NPTEL, *Medical Image Analysis*, lecture 56. The network is RED-Net
-# ([Mao et al. 2016](https://arxiv.org/abs/1603.09056)), its CT cousin RED-CNN
+# This notebook follows NPTEL, *Medical Image Analysis*, lecture 56. The network is RED-Net
+# ([Mao et al. 2016](https://arxiv.org/abs/1603.09056)); its variant for CT is RED-CNN
 # ([Chen et al. 2017](https://doi.org/10.1109/TMI.2017.2715284)).
 #
 # Takes about two minutes on two CPU cores.
 
 # %% cellView="form"
 # @title Install ct_keras
-# Where ct_keras can be imported, nothing happens. Else it is installed from SOURCE: the
-# folder of a checkout or "git+https://..." (ct_keras is not on PyPI yet).
+# Does nothing if ct_keras is installed. Otherwise installs it from SOURCE: the folder of
+# a checkout or "git+https://..." (ct_keras is not on PyPI yet).
 SOURCE = ".."  # @param {type:"string"}
 KEEP = ("tensorflow", "keras", "numpy", "protobuf")
 
@@ -26,7 +26,7 @@ import tempfile
 from pathlib import Path
 
 if importlib.util.find_spec("ct_keras") is None:
-    # Colab's versions of these stay as they are: pip may not choose others.
+    # Keeps Colab's versions of these packages.
     installed = {package.name: package.version for package in importlib.metadata.distributions()}
     constraints = Path(tempfile.mkdtemp()) / "keep.txt"
     lines = [f"{name}=={installed[name]}\n" for name in KEEP if name in installed]
@@ -43,7 +43,7 @@ import numpy as np
 
 os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
 stderr, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
-os.dup2(nowhere, 2)  # TensorFlow greets with a page of notes
+os.dup2(nowhere, 2)  # hides the start-up messages of TensorFlow
 import keras
 import tensorflow as tf
 
@@ -58,7 +58,7 @@ print(f"ct_keras {ct_keras.__version__}, TensorFlow {tf.__version__}, Keras {ker
 if GPU and not has_gpu:
     print("No GPU here: with GPU = True this notebook will take hours.")
 # %% cellView="form"
-# @title Pictures: all panels in one window, which is printed with them
+# @title Plotting: all panels use one window, named in the title
 plt.rcParams.update({"figure.dpi": 100, "font.size": 9, "axes.titlesize": 9})
 
 
@@ -100,15 +100,15 @@ def show_errors(panels, reference, limit=60):
 # %% [markdown]
 # ## 1. Degradation
 #
-# $y = Hx + n$: $x$ is the image we want, $H$ a degradation, $n$ noise. Deblurring has a blur for $H$, super-resolution a
-# down-sampling, inpainting a mask. **Denoising has $H$ = identity**, so the input is already a good guess of the output.
-# Keep that in mind for section 4.
+# $y = Hx + n$: $x$ is the image we want, $H$ a degradation, $n$ noise. In deblurring $H$ is a blur, in super-resolution
+# down-sampling, in inpainting a mask. **In denoising $H$ is the identity**, so the input is already a good estimate of the
+# output. Section 4 makes use of this.
 
 # %%
 from scipy import ndimage
 
-from ct_keras.simulation import (DoseSimulator)
-from ct_keras.phantoms import (make_phantom)
+from ct_keras.simulation import DoseSimulator
+from ct_keras.phantoms import make_phantom
 
 SIZE = 384 if GPU else 192
 SPACING_MM = (6.0, 380 / SIZE, 380 / SIZE)
@@ -141,7 +141,7 @@ show(
 # %% [markdown]
 # ## 2. Patches of CT
 #
-# Networks of this kind see little pieces only, cut at random. Here two patients (both regions) for training and one for the test.
+# Networks of this kind are trained on small random patches. Here two patients (both regions) are used for training and one for testing.
 
 # %%
 TRAIN = [
@@ -163,7 +163,7 @@ def batches(count, seed=0):
             n = source.integers(len(train_low))
             row, column = source.integers(0, SIZE - PATCH, 2)
             place = (n, slice(row, row + PATCH), slice(column, column + PATCH))
-            if train_full[place].mean() > -600:  # no air
+            if train_full[place].mean() > -600:  # not mostly air
                 pairs.append((train_low[place], train_full[place]))
         low, full = (hu.to_network(np.stack(part))[..., None] for part in zip(*pairs, strict=True))
         yield low, full
@@ -174,12 +174,12 @@ panels = {f"low {n}": hu.to_hu(example_low[n, ..., 0]) for n in range(3)}
 show(panels | {f"full {n}": hu.to_hu(example_full[n, ..., 0]) for n in range(3)}, "Training pairs")
 
 # %% [markdown]
-# ## 3. Encoder, decoder, skips
+# ## 3. Encoder, decoder, skip connections
 #
-# Convolutions take the noise away step by step, transposed convolutions bring the detail back. Nothing is pooled: the
+# Convolutions remove the noise step by step, transposed convolutions recover the detail. There is no pooling: the
 # lecture says that the layers "successively down-sample", but in the paper the stride is 1 (only a
-# fast variant has stride 2, once). After two layers of a pair the map of the matching convolution is *added*,
-# followed by a second ReLU: `ReLU(deconv + skip)`.
+# fast variant has one layer of stride 2). After every second transposed convolution the feature map of the matching
+# convolution is *added*, followed by a second ReLU: `ReLU(deconv + skip)`.
 
 # %%
 from ct_keras.models.red_net import RedNet10, RedNet20, RedNet30, restoration_loss
@@ -191,9 +191,8 @@ for builder, count in ((RedNet10, 296_641), (RedNet20, 665_921), (RedNet30, 1_03
     assert net.count_params() == count
 
 # %% [markdown]
-# Why skips? Two reasons, both of which can be measured without training. **Gradients**: below is the norm of the gradient
-# that arrives at each convolution of a 20-layer network at the first step. **Detail**: a skip carries it around
-# the layers that would smooth it away.
+# Skip connections serve two purposes. **Gradients**: the plot below shows the norm of the gradient at each convolution of a
+# 20-layer network in the first step. **Detail**: a skip connection carries it past the layers that would smooth it.
 
 # %%
 from keras import layers
@@ -239,10 +238,10 @@ plt.show()
 # %% [markdown]
 # ## 4. Residual learning
 #
-# If the input is nearly right, learn the difference: the network predicts the correction $R(y) = x - y$ and the output is $y + R(y)$. A network
-# whose last layer starts at zero then *starts* at the quality of its input, instead of at a black image.
+# If the input is nearly correct, learn the difference: the network predicts the correction $R(y) = x - y$ and the output is $y + R(y)$. A network
+# whose last layer is initialised with zeros then *starts* at the quality of its input, instead of with a black image.
 #
-# Three networks of twenty layers, the same patches, the same number of steps (some hundred; a real training has a hundred thousand):
+# Three networks of twenty layers, with the same patches and the same number of steps (a few hundred; real training takes a hundred thousand):
 
 
 # %%
@@ -281,7 +280,7 @@ for name, curve in curves.items():
     smooth = np.convolve(curve, np.ones(10) / 10, "valid")
     plt.semilogy(np.arange(len(smooth)) + 10, smooth, label=name)
 inside = [hu.SCALE_HU * np.sqrt(np.mean((low - full) ** 2)) for low, full in batches(20)]
-plt.axhline(np.mean(inside), color="gray", linestyle="--", label="doing nothing")
+plt.axhline(np.mean(inside), color="gray", linestyle="--", label="input")
 plt.xlabel("step")
 plt.ylabel("training RMSE, HU")
 plt.legend(fontsize=8)
@@ -306,22 +305,22 @@ show_errors(
 )
 
 # %% [markdown]
-# Without skips nothing is learned in this time but the mean of the image: every pixel comes out alike. With skips an image appears, still worse
-# than its input; only the residual network improves it.
+# Without skip connections the network learns only the mean of the image in this time: every pixel has the same value. With skip connections it
+# reconstructs an image, but a worse one than its input; only the residual network improves on the input.
 #
-# With all kernels at zero the residual network returns its input bit for bit, which is the start from which it learns:
+# With all kernels at zero the residual network returns its input exactly, which is the starting point of its training:
 
 # %%
 net = RedNet20(WIDTH)
 net.set_weights([np.zeros_like(weight) for weight in net.get_weights()])
 assert np.array_equal(net(example_low), example_low)
-print("zero weights: output equals input, bit for bit")
+print("zero weights: the output equals the input exactly")
 
 # %% [markdown]
 # ## 5. The mean squared error
 #
 # $L(\Theta) = \frac{1}{N}\sum_i \lVert F(X_i;\Theta) - Y_i \rVert_F^2$ sums over the pixels and averages over the pairs. The mean over pixels differs by a
-# constant factor, which an optimiser like Adam hardly notices (plain gradient descent does):
+# constant factor, to which Adam is almost insensitive (plain gradient descent is not):
 
 # %%
 summed = float(
@@ -332,8 +331,8 @@ print(f"sum over pixels {summed:.4f} = {PATCH}² x mean {mean:.3e}")
 assert np.isclose(summed, PATCH**2 * mean, rtol=1e-4)
 
 # %% [markdown]
-# What it wants is the **conditional mean**. Where an edge could be here or one pixel further, the mean is a blurred edge, although no
-# patient has blurred edges; that is why networks trained with it look smooth. The mean absolute error wants the median.
+# Its minimum is the **conditional mean**. If the position of an edge is uncertain by a pixel, the mean is a blurred edge, although no
+# patient has blurred edges; this is why networks trained with it give smooth images. The minimum of the mean absolute error is the median.
 
 # %%
 edges = np.stack(
@@ -352,8 +351,8 @@ plt.show()
 # %% [markdown]
 # ## 6. The losses of the segmentation exercise
 #
-# **Pixelwise cross-entropy**, $-\sum_{x,y}\sum_i p_i \log q_i$, treats every pixel alike, so a small organ hardly counts. The **Dice
-# loss**, $1 - 2\sum tp / (\sum t^2 + \sum p^2)$, treats every class alike. The lecture's 4 x 4 example:
+# **Pixelwise cross-entropy**, $-\sum_{x,y}\sum_i p_i \log q_i$, weights all pixels equally, so a small organ has little influence. The **Dice
+# loss**, $1 - 2\sum tp / (\sum t^2 + \sum p^2)$, weights all classes equally. The lecture's 4 x 4 example:
 
 # %%
 from ct_keras.losses.segmentation import (
@@ -390,10 +389,10 @@ assert np.isclose(float(dice_loss(**pair)), 0.0062495, atol=1e-6)
 assert np.isclose(float(dice_loss(**pair, denominators="linear")), 0.063211, atol=1e-6)
 
 # %% [markdown]
-# The slide of the coefficient has $|A| + |B|$ in the denominator, the slide of the loss has squares. On soft predictions
-# that is a factor of ten between two "Dice losses": always say which one.
+# On the slides, the coefficient has $|A| + |B|$ in the denominator and the loss has squares. For soft predictions
+# the two "Dice losses" differ by a factor of ten: always state which one is used.
 #
-# How much does a small organ matter? A blind prediction of "background" everywhere:
+# How much does a small organ contribute? A network that predicts "background" everywhere:
 
 # %%
 shares = np.logspace(-3, -0.3, 12)
@@ -409,21 +408,21 @@ for share in shares:
 plt.figure(figsize=(5, 2.8))
 for name, values in curves.items():
     plt.semilogx(shares, values, "o-", label=name)
-plt.xlabel("share of the organ's pixels")
-plt.ylabel("loss of a blind network")
+plt.xlabel("share of pixels in the organ")
+plt.ylabel("loss of predicting background")
 plt.legend()
 plt.show()
 
 # %% [markdown]
 # ### FCN-8s on phantom organs
 #
-# VGG's convolutions, three predictions at 1/32, 1/16 and 1/8 of the size, summed and enlarged
-# ([Shelhamer et al. 2017](https://doi.org/10.1109/TPAMI.2016.2572683)). Here a thin one, trained
-# twice, with body, lung and bone from the phantoms' exact labels. Printed is the Dice coefficient of
-# the probabilities, without a threshold.
+# The convolutions of VGG-16 with three predictions at 1/32, 1/16 and 1/8 of the resolution, summed and upsampled
+# ([Shelhamer et al. 2017](https://doi.org/10.1109/TPAMI.2016.2572683)). Here a network with few feature maps is trained
+# with each of two losses, with body, lung and bone from the exact labels of the phantoms. The printed values are Dice
+# coefficients of the probabilities, without a threshold.
 
 # %%
-from ct_keras.phantoms import (LABELS)
+from ct_keras.phantoms import LABELS
 from ct_keras.tasks.fcn8s import FCN8s
 
 PIXELS = 96
@@ -482,9 +481,9 @@ for axis in axes:
 plt.show()
 
 # %% [markdown]
-# ## What to take along
+# ## Summary
 #
-# - Stride 1 keeps every pixel; skips carry detail and gradients; residual learning starts at the input.
-# - MSE gives the conditional mean. What looks sharper than that was invented or is a different loss (notebooks 2 and 4).
-# - Published PSNR of RED-Net is for natural images with white noise; nothing there can be compared with CT numbers.
-# - *Play:* change `DOSE`, `WIDTH`, the number of steps; take the skips out of RED30.
+# - Stride 1 keeps every pixel; skip connections carry detail and gradients; residual learning starts at the input.
+# - MSE gives the conditional mean. Sharper images are hallucinated or come from a different loss (notebooks 2 and 4).
+# - Published PSNR of RED-Net is for natural images with white noise and cannot be compared with results for CT.
+# - *Try:* change `DOSE`, `WIDTH`, the number of steps; remove the skip connections of RED30.

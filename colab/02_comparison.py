@@ -1,19 +1,19 @@
 # %% [markdown]
 # # The comparison: RED-CNN, WGAN-VGG, pix2pix
 #
-# Three ways to say what a good image is: *few squared errors*, *cannot be told from full dose, and similar features*,
-# *cannot be told from full dose beside its input, and few absolute errors*. This notebook takes their losses apart and does
-# the report's Table 9.1 again, on open data: phantoms made on the fly.
+# Three objectives for a denoised image: *small squared error* (RED-CNN); *indistinguishable from full dose, with similar features*
+# (WGAN-VGG); *indistinguishable from full dose given the input, with small absolute error* (pix2pix). This notebook examines their
+# losses and reproduces the report's Table 9.1 on open data: phantoms generated on the fly.
 #
-# It mirrors the PES University report that compares RED-CNN ([Chen et al. 2017](https://doi.org/10.1109/TMI.2017.2715284)),
+# It follows the PES University report that compares RED-CNN ([Chen et al. 2017](https://doi.org/10.1109/TMI.2017.2715284)),
 # WGAN-VGG ([Yang et al. 2018](https://doi.org/10.1109/TMI.2018.2827462)) and pix2pix ([Isola et al. 2017](https://doi.org/10.1109/CVPR.2017.632)).
 #
-# Takes about two to three minutes on two CPU cores. The report's own trainings take hours on a GPU.
+# Takes about two to three minutes on two CPU cores. Training as in the report takes hours on a GPU.
 
 # %% cellView="form"
 # @title Install ct_keras
-# Where ct_keras can be imported, nothing happens. Else it is installed from SOURCE: the
-# folder of a checkout or "git+https://..." (ct_keras is not on PyPI yet).
+# Does nothing if ct_keras is installed. Otherwise installs it from SOURCE: the folder of
+# a checkout or "git+https://..." (ct_keras is not on PyPI yet).
 SOURCE = ".."  # @param {type:"string"}
 KEEP = ("tensorflow", "keras", "numpy", "protobuf")
 
@@ -25,7 +25,7 @@ import tempfile
 from pathlib import Path
 
 if importlib.util.find_spec("ct_keras") is None:
-    # Colab's versions of these stay as they are: pip may not choose others.
+    # Keeps Colab's versions of these packages.
     installed = {package.name: package.version for package in importlib.metadata.distributions()}
     constraints = Path(tempfile.mkdtemp()) / "keep.txt"
     lines = [f"{name}=={installed[name]}\n" for name in KEEP if name in installed]
@@ -42,7 +42,7 @@ import numpy as np
 
 os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
 stderr, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
-os.dup2(nowhere, 2)  # TensorFlow greets with a page of notes
+os.dup2(nowhere, 2)  # hides the start-up messages of TensorFlow
 import keras
 import tensorflow as tf
 
@@ -57,7 +57,7 @@ print(f"ct_keras {ct_keras.__version__}, TensorFlow {tf.__version__}, Keras {ker
 if GPU and not has_gpu:
     print("No GPU here: with GPU = True this notebook will take hours.")
 # %% cellView="form"
-# @title Pictures: all panels in one window, which is printed with them
+# @title Plotting: all panels use one window, named in the title
 plt.rcParams.update({"figure.dpi": 100, "font.size": 9, "axes.titlesize": 9})
 
 
@@ -97,13 +97,13 @@ def show_errors(panels, reference, limit=60):
 
 
 # %% [markdown]
-# ## 1. Parallel lines: Wasserstein against Jensen-Shannon
+# ## 1. Parallel lines: Wasserstein and Jensen-Shannon
 #
-# $P$ is spread evenly over the line $x = 0$, $Q_\theta$ over the line $x = \theta$. How far apart are they?
+# $P$ is uniform on the line $x = 0$, $Q_\theta$ on the line $x = \theta$. What is their distance?
 #
-# - Jensen-Shannon: $\log 2$ for every $\theta \neq 0$, and 0 at 0. It has no slope, so a generator that sits at $\theta = 3$ learns nothing.
-# - Kullback-Leibler: infinite.
-# - Wasserstein: $|\theta|$. The slope always points home.
+# - Jensen-Shannon: $\log 2$ for every $\theta \neq 0$, and 0 at 0. Its gradient is zero, so a generator at $\theta = 3$ learns nothing.
+# - Kullback-Leibler: infinite for $\theta \neq 0$.
+# - Wasserstein: $|\theta|$. Its gradient always points towards 0.
 #
 # ([Arjovsky et al. 2017](https://arxiv.org/abs/1701.07875), example 1.) Here both are *measured* on samples:
 
@@ -135,15 +135,15 @@ assert np.allclose(js[thetas != 0], np.log(2)) and np.isclose(js[thetas == 0], 0
 assert np.allclose(wasserstein, np.abs(thetas), atol=1e-6)
 
 # %% [markdown]
-# ## 2. How to hold a critic back: clipping against penalty
+# ## 2. Constraining the critic: weight clipping and gradient penalty
 #
-# The Wasserstein distance is the largest gap $E[D(x)] - E[D(G(z))]$ over all $D$ with slope at most 1. The first Wasserstein GAN
-# *clipped* the critic's weights to a small box; the improved one adds a *penalty*
+# The Wasserstein distance is the maximum of $E[D(x)] - E[D(G(z))]$ over all $D$ with gradient norm at most 1. The first Wasserstein GAN
+# *clips* the critic's weights to a small interval; the improved one adds a *penalty*
 # $\lambda\, E[(\lVert\nabla_{\hat x} D(\hat x)\rVert_2 - 1)^2]$ with $\lambda = 10$
-# ([Gulrajani et al. 2017](https://arxiv.org/abs/1704.00028)), $\hat x$ on the lines between real and generated samples, one
-# random number **per sample**. (The report's equation 7.4 has the two signs of the gap swapped; its equation 7.5 and box are right.)
+# ([Gulrajani et al. 2017](https://arxiv.org/abs/1704.00028)), with $\hat x$ on the lines between real and generated samples and one
+# random number **per sample**. (The report's equation 7.4 has the two signs swapped; its equation 7.5 and algorithm box are correct.)
 #
-# The penalty in closed form: a critic $a \sum x$ on $P$ pixels has slope $|a|\sqrt P$.
+# The penalty in closed form: a critic $a \sum x$ on $P$ pixels has the gradient norm $|a|\sqrt P$.
 
 # %%
 from ct_keras.losses.wasserstein import critic_loss, gradient_penalty, norm_penalty
@@ -155,7 +155,7 @@ assert np.isclose(value, (a * side - 1) ** 2, rtol=1e-5)
 
 
 # %%
-# Eight Gaussians on a circle against the same, shrunk: the critic must learn a landscape.
+# Real samples are eight Gaussians on a circle; fake ones are the same on a smaller circle.
 def eight_gaussians(count, random, scale=1.0):
     angle = random.integers(0, 8, count) * np.pi / 4
     centre = scale * np.stack([np.cos(angle), np.sin(angle)], 1)
@@ -210,30 +210,30 @@ for index, (constraint, critic) in enumerate(critics.items()):
     axes[index].set_title(f"{constraint}: the critic's score")
     weights = np.concatenate([layer.kernel.numpy().ravel() for layer in critic.layers])
     axes[2 + index].hist(weights, 60)
-    axes[2 + index].set_title(f"{constraint}: its weights, slope {slopes.mean():.2g}")
+    axes[2 + index].set_title(f"{constraint}: weights, gradient norm {slopes.mean():.2g}")
 plt.show()
 share = {
     c: np.mean(np.abs(np.concatenate([k.kernel.numpy().ravel() for k in n.layers])) > 0.0099)
     for c, n in critics.items()
 }
-print(f"weights at the wall with clipping: {share['clip']:.0%}")
+print(f"weights at the clipping limit: {share['clip']:.0%}")
 
 # %% [markdown]
-# Clipping drives most weights to the walls of the box and leaves hardly any slope; the landscape has corners where the data have none.
-# With the penalty the slope is of the order of 1, as it should be, and the landscape is as round as the data.
+# Clipping drives most weights to the limits and leaves a very small gradient; the score has corners that the data do not have.
+# With the penalty the gradient norm is of the order of 1, as intended, and the score is as round as the data.
 #
 # ## 3. A perceptual loss
 #
-# WGAN-VGG compares *features*, not pixels: $\lVert\phi(G(z)) - \phi(x)\rVert^2/(whd)$, with $\phi$ = the 16th convolution of VGG-19. VGG's weights are a download of
-# 80 MB; the quick setting uses a small fixed filter bank with the same idea instead. **It is not VGG**, and results with it are not those of the paper.
+# WGAN-VGG compares *features*, not pixels: $\lVert\phi(G(z)) - \phi(x)\rVert^2/(whd)$, with $\phi$ the output of the 16th convolution of VGG-19. The weights of VGG-19 are a
+# download of 80 MB; the quick setting uses a small fixed filter bank instead. **It is not VGG**, and results with it are not those of the paper.
 #
-# Three faults with the same squared error:
+# Three degradations with the same squared error:
 
 # %%
 from scipy import ndimage
 
 from ct_keras.losses.perceptual import feature_network, perceptual_loss
-from ct_keras.phantoms import (make_phantom, write_phantom)
+from ct_keras.phantoms import make_phantom, write_phantom
 
 SIZE = 256
 SPACING_MM = (6.0, 380 / SIZE, 380 / SIZE)
@@ -269,7 +269,7 @@ zoom = (int(0.42 * SIZE), int(0.22 * SIZE), SIZE // 4)
 show(spoiled | {"reference": sample}, "The same RMSE of 20 HU", zoom=zoom)
 
 # %% [markdown]
-# ## 4. The networks by number
+# ## 4. Parameters of the networks
 
 # %%
 from ct_keras.models import PatchGAN
@@ -294,15 +294,15 @@ for name, build, expected in (
     assert count == expected
 
 # %% [markdown]
-# The PatchGAN gives one verdict per overlapping 70 x 70 patch, 30 x 30 of them for 256 pixels. (A widely copied Keras
-# text has four layers of stride 2; its net sees 142 pixels and is no 70 x 70 PatchGAN.) A discriminator that does not know says 0, and its loss is $\ln 2$:
+# The PatchGAN gives one decision per overlapping 70 x 70 patch, 30 x 30 decisions for 256 pixels. (A widely copied Keras
+# tutorial has four layers of stride 2; its receptive field is 142 pixels, so it is not a 70 x 70 PatchGAN.) A discriminator at chance outputs 0, and its loss is $\ln 2$:
 
 # %%
 from ct_keras.losses import discriminator_cross_entropy
 
 judge = PatchGAN(8)
 image = np.zeros((1, 256, 256, 1), "float32")
-print("map of verdicts:", judge([image, image]).shape[1:3])
+print("map of decisions:", judge([image, image]).shape[1:3])
 assert tuple(judge([image, image]).shape[1:3]) == (30, 30)
 undecided = np.zeros((1, 30, 30, 1), "float32")
 assert np.isclose(
@@ -310,10 +310,10 @@ assert np.isclose(
 )
 
 # %% [markdown]
-# ## 5. Table 9.1, read with a pencil
+# ## 5. Checking Table 9.1
 #
-# The report's numbers are for the window [-160, 240] HU and a range of 400. PSNR and RMSE are two faces of one error,
-# $\text{PSNR} = 20 \log_{10}(400/\text{RMSE})$ per slice; averaging over slices makes the small surplus.
+# The report's numbers are for the window [-160, 240] HU and a range of 400. PSNR and RMSE express the same error,
+# $\text{PSNR} = 20 \log_{10}(400/\text{RMSE})$ per slice; averaging over slices explains the small difference.
 
 # %%
 TABLE_9_1 = {
@@ -328,13 +328,13 @@ for name, (psnr, ssim, rmse, expected) in TABLE_9_1.items():
     assert abs(computed - expected) < 1e-4
 
 # %% [markdown]
-# PSNR puts pix2pix first, SSIM puts RED-CNN first, and RED-CNN and the GAN differ by 0.009 dB. There is no row for the *input*. If the test patient was L506, the input
-# alone has 29.25 dB (third party), so the whole table would be about half a decibel of gain. Our table has that row, and one for a filter.
+# PSNR ranks pix2pix first, SSIM ranks RED-CNN first, and RED-CNN and the GAN differ by 0.009 dB. There is no row for the *input*. If the test patient was L506, the input
+# alone has 29.25 dB (from another publication), so the first two methods would gain only about half a decibel. Our table includes the input and two filters.
 #
-# ## 6. Table 9.1 again, on open data
+# ## 6. Table 9.1 reproduced on open data
 #
-# Phantom patients, a tenth of the dose, split by patient. Each network gets its `quick` recipe and the same number of generator updates,
-# starts from an identity, and its best checkpoint is **chosen by a validation image metric**, never by a GAN loss.
+# Phantom patients at a tenth of the dose, split by patient. Each network uses its `quick` recipe and the same number of generator updates,
+# starts as the identity, and its best checkpoint is **selected by a validation image metric**, never by a GAN loss.
 
 # %%
 import shutil
@@ -418,11 +418,11 @@ show(outputs | {"reference": pair.full_hu}, "Unseen patient", zoom=zoom)
 show_errors(outputs, pair.full_hu)
 
 # %% [markdown]
-# ## 7. How to read it
+# ## 7. Interpretation
 #
-# - These are **not** the report's numbers and cannot be: other data, a phantom's clean reference, minutes instead of hours. What
-#   can be compared is the pattern: the plain squared error is hard to beat by a metric that is a squared error.
-# - In the quick setting no network is trained out. pix2pix needs most steps by far, so its row says how far it got, not how good it is.
-# - A GAN keeps texture because a critic notices its absence. PSNR punishes that; look at the details above, and at the errors.
-# - Never compare rows across metric protocols: the same pair of images has 21 to 47 dB.
-# - *Play:* `recipe.training["pixel_weight"]` of WGAN-VGG, `lambda_l1` of pix2pix (1 in the report, 100 in the paper), the dose.
+# - These are **not** the report's numbers and cannot be: the data differ, the references of phantoms are noise-free, and training takes
+#   minutes instead of hours. The pattern can be compared: training with squared error is hard to beat in a metric of squared error.
+# - In the quick setting no network is trained to convergence. pix2pix needs by far the most steps, so its row shows its progress, not its quality.
+# - A GAN keeps texture because the critic detects its absence. PSNR penalises this; look at the details above and at the errors.
+# - Never compare results across metric protocols: the same pair of images has a PSNR of 21 to 47 dB.
+# - *Try:* `recipe.training["pixel_weight"]` of WGAN-VGG, `lambda_l1` of pix2pix (1 in the report, 100 in the paper), the dose.

@@ -1,19 +1,19 @@
 # %% [markdown]
 # # Bottleneck ResNet: automatic differentiation and dilated back-propagation side by side
 #
-# One small network, two ways to train it. *Automatic differentiation* follows the gradient of the
-# loss. *Dilated back-propagation* adds gradients of later layers to what earlier layers receive, so its updates follow
-# the gradient of no loss at all. What does that do to the weights, and to the images?
+# One small network, trained in two ways. *Automatic differentiation* follows the gradient of the
+# loss. *Dilated back-propagation* adds gradients of later layers to the gradients of earlier layers, so its updates are
+# not the gradient of any loss. What is the effect on the weights and on the images?
 #
-# This notebook mirrors Seo JD, *Denoising Lung CT Scans using Neural Networks with Interactive Code, Part 4:
+# This notebook follows Seo JD, *Denoising Lung CT Scans using Neural Networks with Interactive Code, Part 4:
 # Convolutional Residual Neural Networks* (2018), with phantom slices in place of its data.
 #
-# Takes about one minute and a half on two CPU cores.
+# Takes about one and a half minutes on two CPU cores.
 
 # %% cellView="form"
 # @title Install ct_keras
-# Where ct_keras can be imported, nothing happens. Else it is installed from SOURCE: the
-# folder of a checkout or "git+https://..." (ct_keras is not on PyPI yet).
+# Does nothing if ct_keras is installed. Otherwise installs it from SOURCE: the folder of
+# a checkout or "git+https://..." (ct_keras is not on PyPI yet).
 SOURCE = ".."  # @param {type:"string"}
 KEEP = ("tensorflow", "keras", "numpy", "protobuf")
 
@@ -25,7 +25,7 @@ import tempfile
 from pathlib import Path
 
 if importlib.util.find_spec("ct_keras") is None:
-    # Colab's versions of these stay as they are: pip may not choose others.
+    # Keeps Colab's versions of these packages.
     installed = {package.name: package.version for package in importlib.metadata.distributions()}
     constraints = Path(tempfile.mkdtemp()) / "keep.txt"
     lines = [f"{name}=={installed[name]}\n" for name in KEEP if name in installed]
@@ -42,7 +42,7 @@ import numpy as np
 
 os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
 stderr, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
-os.dup2(nowhere, 2)  # TensorFlow greets with a page of notes
+os.dup2(nowhere, 2)  # hides the start-up messages of TensorFlow
 import keras
 import tensorflow as tf
 
@@ -57,7 +57,7 @@ print(f"ct_keras {ct_keras.__version__}, TensorFlow {tf.__version__}, Keras {ker
 if GPU and not has_gpu:
     print("No GPU here: with GPU = True this notebook will take hours.")
 # %% cellView="form"
-# @title Pictures: all panels in one window, which is printed with them
+# @title Plotting: all panels use one window, named in the title
 plt.rcParams.update({"figure.dpi": 100, "font.size": 9, "axes.titlesize": 9})
 
 
@@ -100,8 +100,8 @@ def show_errors(panels, reference, limit=60):
 # ## 1. The network
 #
 # Three residual blocks of two 3x3 convolutions, a 1x1 convolution on the shortcut (the article calls that one
-# the bottleneck), no biases, a ReLU after *every* convolution, and the sum after the ReLU. Eight channels make
-# 2,528 weights. He et al. do it differently: identity shortcuts, batch normalisation, the ReLU after the sum.
+# the bottleneck), no biases, a ReLU after *every* convolution, and the sum after the ReLU. With eight channels it has
+# 2,528 weights. The blocks of He et al. differ: identity shortcuts, batch normalisation, the ReLU after the sum.
 
 # %%
 from ct_keras.models.seo_resnet import (
@@ -122,12 +122,12 @@ for layer in network.layers:
 # ## 2. The data
 #
 # Each pixel is multiplied by a random number: $x\,U(0, 2.5)$, mean 1.25, standard deviation $2.5/\sqrt{12} = 0.722$, drawn
-# fresh for every batch. (The article says "added", its code multiplies.) This is far more than any low-dose
-# scan, and its noise is white, which CT noise is not. Note that the mean is wrong too: a network has to learn
-# to divide by 1.25 as well.
+# anew for every batch. (The article says "added", its code multiplies.) This is far more noise than in any low-dose
+# scan, and it is white, unlike CT noise. The mean changes as well, so a network also has to learn
+# to divide by 1.25.
 
 # %%
-from ct_keras.phantoms import (make_phantom)
+from ct_keras.phantoms import make_phantom
 
 SIZE = 256 if GPU else 96
 TRAIN_SEEDS, TEST_SEED = (range(1, 9) if GPU else range(1, 5)), 100
@@ -156,9 +156,9 @@ show({"clean": hu.to_hu(test_clean[4, ..., 0]), "times U(0, 2.5)": hu.to_hu(test
 # %% [markdown]
 # ## 3. Dilated back-propagation
 #
-# When a layer hands its gradient to an earlier layer, the gradients computed at later layers are added, times
+# When a layer passes its gradient to an earlier layer, the gradients computed at later layers are added, multiplied by
 # $\rho(\text{epoch}) = \dfrac{\text{proportion}}{1 + \text{decay} \cdot \text{epoch}}$. The article uses proportion 1000 and decay 0.08; an earlier
-# one of the series 0.8 and 0.1.
+# article of the series uses 0.8 and 0.1.
 
 # %%
 assert decay_rate(0) == 1000
@@ -177,9 +177,8 @@ for axis, (proportion, decay) in zip(axes, ((1000, 0.08), (0.8, 0.1)), strict=Tr
 plt.show()
 
 # %% [markdown]
-# With $\rho = 0$ it is exact back-propagation. A small deterministic case shows how fast it leaves it: the
-# norms of the gradients grow like $\rho^{\text{depth}}$. The numbers are golden values: the code of this project
-# is tested against them.
+# With $\rho = 0$ it is exact back-propagation. A small deterministic example shows how quickly the two diverge: the
+# norms of the gradients grow like $\rho^{\text{depth}}$. The code of this project is tested against these numbers.
 
 # %%
 from ct_keras.models.seo_resnet import LAYERS
@@ -219,8 +218,8 @@ for name, gradient in zip(
 print("rho = 0 equals automatic differentiation in all nine layers")
 
 # %% [markdown]
-# Do the two at least point in the same direction? For a fresh network and noisy slices the cosine between a dilated gradient and the true one is 1 in
-# the last block (nothing is added there) and anything between -1 and 1 before it.
+# Do the two gradients point in the same direction? For an untrained network and noisy slices the cosine between the dilated and the true gradient is 1 in
+# the last block (nothing is added there) and takes any value between -1 and 1 in the earlier blocks.
 
 # %%
 fresh = SeoResNet(width=8)
@@ -239,11 +238,11 @@ for name in LAYERS:
 assert all(cosines[1000.0][name] > 0.999 for name in ("l3_1", "l3_2", "l3_s"))
 
 # %% [markdown]
-# ## 4. Adam without its clock
+# ## 4. Adam without the correct bias correction
 #
 # Adam divides its moments by $1 - \beta^t$. The article divides by $1 - \beta$ in every step. With a constant
 # gradient the step is then not constant: it first doubles and later falls to 0.316 of the learning rate.
-# Adam does not care about the size of gradients, which is why norms of $10^{10}$ do not blow the training up.
+# Adam is invariant to the scale of gradients, so norms of $10^{10}$ do not make the training diverge.
 
 
 # %%
@@ -276,8 +275,8 @@ plt.show()
 # %% [markdown]
 # ## 5. Side by side
 #
-# The same start, the same data and the same noise for both. The article trains 100 epochs with a learning rate of 1e-4 on slices
-# of 512 x 512; here slices and training are shorter and the rate is higher.
+# Both start from the same weights and use the same data and noise. The article trains for 100 epochs with a learning rate of 1e-4 on slices
+# of 512 x 512; here slices are smaller, training is shorter and the learning rate is higher.
 
 # %%
 EPOCHS, STEPS, BATCH = (100, 40, 10) if GPU else (20, 16, 8)
@@ -319,13 +318,13 @@ for name in ("automatic", "dilated"):
 plt.figure(figsize=(5, 3))
 for name, losses in histories.items():
     plt.semilogy(range(1, EPOCHS + 1), losses, label=name)
-doing_nothing = 0.5 * np.mean((test_noisy - test_clean) ** 2)
-plt.axhline(doing_nothing, color="gray", linestyle="--", label="doing nothing")
+input_error = 0.5 * np.mean((test_noisy - test_clean) ** 2)
+plt.axhline(input_error, color="gray", linestyle="--", label="input")
 plt.xlabel("epoch")
 plt.ylabel("0.5 (output - clean)², network units")
 plt.legend()
 plt.show()
-assert histories["automatic"][-1] < doing_nothing
+assert histories["automatic"][-1] < input_error
 
 # %%
 outputs = {name: net.predict(test_noisy, verbose=0) for name, net in networks.items()}
@@ -341,8 +340,8 @@ for name, images in ({"noisy": test_noisy} | outputs).items():
     print(f"{name:10} RMSE {hu.SCALE_HU * np.sqrt(np.mean((images - test_clean) ** 2)):7.1f} HU")
 
 # %% [markdown]
-# The article shows its results rescaled from minimum to maximum. That hides a wrong scale: an image of half the
-# contrast looks the same. Rescale for display only, and measure before:
+# The article shows its results rescaled from minimum to maximum. This hides a wrong scale: an image of half the
+# contrast looks the same. Rescale only for display, and measure before rescaling:
 
 # %%
 figure, axes = plt.subplots(1, 3, figsize=(7.5, 2.9), layout="constrained")
@@ -355,10 +354,10 @@ figure.suptitle("Each panel from its own minimum to its own maximum", fontsize=1
 plt.show()
 
 # %% [markdown]
-# ## 6. Where did the weights go?
+# ## 6. How the weights change
 #
-# The gradients of the early layers are larger by many powers of ten, and yet these layers do not move further: Adam
-# divides by the size of the gradient. What differs is the direction.
+# The gradients of the early layers are larger by many orders of magnitude, but these layers do not change more: Adam
+# divides by the magnitude of the gradient. Only the direction differs.
 
 # %%
 print(f"{'layer':8}{'automatic':>12}{'dilated':>12}   distance from the start, relative")
@@ -371,14 +370,14 @@ for layer in LAYERS:
     print(f"{layer:8}{moved['automatic'][-1]:12.2f}{moved['dilated'][-1]:12.2f}")
 dead = {name: np.mean(images == 0) for name, images in outputs.items()}
 print(
-    "pixels that the last ReLUs hold at 0:", {name: f"{share:.1%}" for name, share in dead.items()}
+    "output pixels that are exactly 0:", {name: f"{share:.1%}" for name, share in dead.items()}
 )
 
 # %% [markdown]
-# ## What to take along
+# ## Summary
 #
-# - The article's verdict: automatic differentiation denoises but leaves sharp, synthetic-looking parts; the dilated run
-#   loses sharp edges and "did not have spaces filled up". Look for both above.
-# - *Play:* `proportion=0` makes the second training exact; `proportion=0.8, decay=0.1` is the milder schedule. What
-#   is left of the difference is then the optimiser.
-# - A method without a loss cannot be checked by its loss. It can be checked by $\rho = 0$ and by numbers like those of section 3.
+# - The article's conclusion: automatic differentiation denoises but leaves sharp, synthetic-looking parts; dilated back-propagation
+#   loses sharp edges and "did not have spaces filled up". Compare with the images above.
+# - *Try:* `proportion=0` makes the second training exact, so that only the optimisers differ; `proportion=0.8, decay=0.1` is the
+#   milder schedule.
+# - A method without a loss cannot be verified by its loss. It can be verified with $\rho = 0$ and with numbers like those of section 3.

@@ -1,19 +1,19 @@
 # %% [markdown]
 # # ADL: adversarial distortion learning and its losses
 #
-# A U-Net denoises at three scales at once. Its loss compares pixels, *textures* and *histograms*, and a second U-Net
-# gives an opinion. Every loss is taken apart here on CT slices, then a small ADL is trained in its three phases, and in the end there are pairs of
-# pictures as in the post: one noisy frame beside the mean of fifty.
+# A U-Net denoises at three scales at once. Its loss compares pixels, *textures* and *histograms*, and a second U-Net is the
+# discriminator. This notebook examines each loss on CT slices, trains a small ADL in its three phases, and ends with pairs of
+# images as in the post: one noisy frame and the mean of fifty.
 #
-# This notebook mirrors the ADL blog post; the method is
-# [Ghahremani et al. 2022](https://arxiv.org/abs/2204.14100), basis of its details are the figures and the public code.
+# It follows the ADL blog post; the method is that of
+# [Ghahremani et al. 2022](https://arxiv.org/abs/2204.14100), with details from its figures and the public code.
 #
-# Takes about one minute and a half on two CPU cores.
+# Takes about one and a half minutes on two CPU cores.
 
 # %% cellView="form"
 # @title Install ct_keras
-# Where ct_keras can be imported, nothing happens. Else it is installed from SOURCE: the
-# folder of a checkout or "git+https://..." (ct_keras is not on PyPI yet).
+# Does nothing if ct_keras is installed. Otherwise installs it from SOURCE: the folder of
+# a checkout or "git+https://..." (ct_keras is not on PyPI yet).
 SOURCE = ".."  # @param {type:"string"}
 KEEP = ("tensorflow", "keras", "numpy", "protobuf")
 
@@ -25,7 +25,7 @@ import tempfile
 from pathlib import Path
 
 if importlib.util.find_spec("ct_keras") is None:
-    # Colab's versions of these stay as they are: pip may not choose others.
+    # Keeps Colab's versions of these packages.
     installed = {package.name: package.version for package in importlib.metadata.distributions()}
     constraints = Path(tempfile.mkdtemp()) / "keep.txt"
     lines = [f"{name}=={installed[name]}\n" for name in KEEP if name in installed]
@@ -42,7 +42,7 @@ import numpy as np
 
 os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
 stderr, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
-os.dup2(nowhere, 2)  # TensorFlow greets with a page of notes
+os.dup2(nowhere, 2)  # hides the start-up messages of TensorFlow
 import keras
 import tensorflow as tf
 
@@ -57,7 +57,7 @@ print(f"ct_keras {ct_keras.__version__}, TensorFlow {tf.__version__}, Keras {ker
 if GPU and not has_gpu:
     print("No GPU here: with GPU = True this notebook will take hours.")
 # %% cellView="form"
-# @title Pictures: all panels in one window, which is printed with them
+# @title Plotting: all panels use one window, named in the title
 plt.rcParams.update({"figure.dpi": 100, "font.size": 9, "axes.titlesize": 9})
 
 
@@ -99,12 +99,12 @@ def show_errors(panels, reference, limit=60):
 # %% [markdown]
 # ## 1. Fifty frames of the same object
 #
-# The post trains with pairs *noisy frame - mean of 50 frames*. Nobody scans a patient fifty times, but
-# a phantom does not mind. Noise of the mean falls with $1/\sqrt{n}$:
+# The post trains with pairs *noisy frame - mean of 50 frames*. A patient cannot be scanned fifty times, but
+# a phantom can. The noise of the mean falls with $1/\sqrt{n}$:
 
 # %%
-from ct_keras.simulation import (DoseSimulator)
-from ct_keras.phantoms import (make_phantom)
+from ct_keras.simulation import DoseSimulator
+from ct_keras.phantoms import make_phantom
 
 SIZE = 256 if GPU else 192
 SPACING_MM = (6.0, 380 / SIZE, 380 / SIZE)
@@ -134,8 +134,8 @@ assert abs(rmse[50] / rmse[1] * np.sqrt(50) - 1) < 0.1
 # %% [markdown]
 # ## 2. The network
 #
-# Residual blocks with BatchNorm, no biases; filters 96, 128, 160, 192. A *content enhancer* of dilated 7x7
-# convolutions brings the input to the last block once more. Outputs at full, half and quarter scale, each in (0, 1) by a sigmoid.
+# Residual blocks with BatchNorm, without biases; 96, 128, 160 and 192 filters. A *content enhancer* of dilated 7x7
+# convolutions connects the input directly to the last block. Outputs at full, half and quarter scale, each in (0, 1) by a sigmoid.
 
 # %%
 from ct_keras.models import AdlDenoiser, AdlDiscriminator
@@ -149,13 +149,13 @@ print("outputs for 32 x 40:", [tuple(output.shape[1:3]) for output in outputs])
 assert [tuple(output.shape[1:3]) for output in outputs] == [(32, 40), (16, 20), (8, 10)]
 discriminator = AdlDiscriminator(48)
 maps = discriminator(np.zeros((1, 32, 40, 1), "float32"))
-print("discriminator judges at:", [tuple(output.shape[1:3]) for output in maps])
+print("discriminator outputs:", [tuple(output.shape[1:3]) for output in maps])
 del network, discriminator
 
 # %% [markdown]
 # ## 3. The pyramidal textural loss
 #
-# Smooth the image again and again, each time with a kernel twice as wide, without making it smaller (the *à trous* transform). What each
+# The image is smoothed repeatedly, each time with a kernel twice as wide, without down-sampling (the *à trous* transform). What each
 # smoothing removes, $\Delta_j = I_{j-1} - I_j$, is the texture of that scale. The loss is
 # $\sum_{j=1}^{3}$ mean $|\Delta_j G(y) - \Delta_j x|$.
 
@@ -180,7 +180,7 @@ for row, (name, image) in zip(axes, (("truth", truth), ("low dose", low)), stric
         axis.imshow(hu.SCALE_HU * np.array(texture)[0, ..., 0], "RdBu_r", vmin=-60, vmax=60)
         axis.set_title(f"{name}: texture {number}, -60 to 60 HU")
     row[3].imshow(hu.to_display(hu.to_hu(np.array(rest)[0, ..., 0])), "gray")
-    row[3].set_title(f"rest, {hu.ABDOMEN}")
+    row[3].set_title(f"residual, {hu.ABDOMEN}")
 for axis in axes.flat:
     axis.set_axis_off()
 plt.show()
@@ -196,15 +196,15 @@ assert np.isclose(first[0, 16, 16, 0], 0.859375)  # 1 - (6/16)²
 flat = np.full((1, 40, 40, 1), 0.3, "float32")
 assert max(np.abs(np.array(texture)).max() for texture in atrous_pyramid(flat)[0]) < 1e-6
 print(
-    "textures and rest add up to the image; a flat image has no texture; the impulse has 0.859375"
+    "textures and residual sum to the image; a flat image has no texture; the impulse gives 0.859375"
 )
 
 # %% [markdown]
 # ## 4. The histogram loss
 #
-# How often does each value occur? Counting has no gradient, so the public code's integer histogram teaches the network
-# nothing. Here each pixel is shared linearly between the two bins around it, and counts move with it. 256 bins over the
-# whole scale are 16 HU each; `hist_range` spends them on the HU that matter.
+# It compares how often each value occurs. Counting has no gradient, so the integer histogram of the public code does not
+# train the network. Here each pixel is distributed linearly over the two nearest bins, so counts vary smoothly with its value. 256 bins over the
+# whole scale are 16 HU each; `hist_range` limits them to the relevant HU.
 
 # %%
 figure, axes = plt.subplots(1, 2, figsize=(9, 2.8), layout="constrained")
@@ -222,7 +222,7 @@ plt.show()
 dark, bright = (np.full((1, 64, 64, 1), k / 255, "float32") for k in (64, 128))
 value = float(histogram_loss(reference=dark, prediction=bright))
 print(
-    f"two flat images at different bins: {value:.8f} (2/256 = {2 / 256:.8f} is the most possible)"
+    f"two flat images in different bins: {value:.8f} (the maximum is 2/256 = {2 / 256:.8f})"
 )
 assert np.isclose(value, 0.00781118, atol=1e-7)
 
@@ -237,10 +237,10 @@ for kernel in ("triangular", "hard"):
     assert (size > 0) == (kernel == "triangular")
 
 # %% [markdown]
-# ## 5. What does each loss notice?
+# ## 5. Sensitivity of each loss
 #
-# Four ways to spoil the same image, scaled so that all have the same mean absolute error of 5 HU. L1 cannot tell them apart. The textural loss
-# dislikes noise and lost edges and ignores a shift; the histogram loss sees a shift and noise, and not where the pixels are.
+# Four degradations of the same image, scaled to the same mean absolute error of 5 HU. L1 does not distinguish them. The textural loss
+# responds to noise and lost edges but not to a shift of HU; the histogram loss responds to a shift and to noise, but not to the positions of pixels.
 
 # %%
 from scipy import ndimage
@@ -260,14 +260,14 @@ for name, image in spoiled.items():
     texture = hu.SCALE_HU * float(pyramidal_textural_loss(**pair))
     counts = 1000 * float(histogram_loss(**pair, hist_range=(-160.0, 240.0)))
     print(f"{name:10}{l1:8.2f}{texture:13.2f}{counts:18.3f}")
-show(spoiled, "The same L1, four different faults", zoom=zoom)
+show(spoiled, "Four degradations with the same L1", zoom=zoom)
 
 # %% [markdown]
 # ## 6. Three phases
 #
-# First the denoiser alone, then the discriminator alone, then both. In mode `paper` the denoiser is rewarded for
-# deceiving the discriminator; in the published code it never hears of it, and "fake" is the *noisy input*. No weight of the adversarial
-# term is known; `lambda_adv = 1e-3` is a choice of this project.
+# First the denoiser is trained alone, then the discriminator alone, then both. In mode `paper` the denoiser is rewarded for
+# deceiving the discriminator; in the published code it gets no adversarial loss, and "fake" is the *noisy input*. The weight of the adversarial
+# term is not published; `lambda_adv = 1e-3` is a choice of this project.
 
 # %%
 from dataclasses import replace
@@ -291,7 +291,7 @@ train_low = np.stack(
 
 
 def patches(low_image, full_image, number):
-    """A random patch of the same place in both, network units."""
+    """A random patch at the same position in both, network units."""
     both = tf.stack([low_image, full_image], axis=-1)
     size = (recipe.patch_size, recipe.patch_size, 2)
     both = tf.image.stateless_random_crop(both, size, seed=[7, number])
@@ -315,7 +315,7 @@ for axis, keys in zip(
     strict=True,
 ):
     for key in keys:
-        values = np.where(np.array(history[key]) == 0, np.nan, history[key])  # 0: not in use yet
+        values = np.where(np.array(history[key]) == 0, np.nan, history[key])  # 0: not used yet
         axis.plot(np.arange(1, LENGTH[0] + 1), values, "o-", markersize=3, label=key)
     for phase, (start, end) in enumerate(pairwise(ends)):
         axis.axvspan(start + 0.5, end + 0.5, color=f"C{phase + 4}", alpha=0.15)
@@ -325,11 +325,11 @@ figure.suptitle("Three phases: denoiser, discriminator, both", fontsize=10)
 plt.show()
 
 # %% [markdown]
-# The jump in the second phase is no mistake: there the denoiser stays as it is and normalises with its *moving* statistics, as it
-# will when it is used. In training it normalises with those of the batch. The moving ones lag behind (momentum 0.99), and in a short training that can be
-# seen.
+# The jump in the second phase is expected: the denoiser is frozen there and normalises with its *moving* statistics, as in
+# inference, whereas in training it normalises with those of the batch. The moving statistics lag behind (momentum 0.99), which is visible in a short
+# training.
 #
-# ## 7. Pairs of pictures
+# ## 7. Image pairs
 #
 # As in the post: the noisy frame, the result, and the mean of fifty frames.
 
@@ -351,7 +351,7 @@ for name, one, many, window in (
 denoised = denoiser(low)
 error = float(np.sqrt(np.mean((denoised - truth) ** 2)))
 print(
-    f"one frame {rmse[1]:.1f} HU, denoised {error:.1f} HU; worth {(rmse[1] / error) ** 2:.1f} frames, by this measure"
+    f"one frame {rmse[1]:.1f} HU, denoised {error:.1f} HU: the RMSE of a mean of {(rmse[1] / error) ** 2:.1f} frames"
 )
 assert error < rmse[1]
 for name, image in (("one frame", low), ("ADL", denoised), ("mean of 50", means[50])):
@@ -361,11 +361,11 @@ for name, image in (("one frame", low), ("ADL", denoised), ("mean of 50", means[
     )
 
 # %% [markdown]
-# "Worth *n* frames" is a figure of speech: more frames bring back what the noise had hidden, the network brings back what it
-# has seen elsewhere. Whether a lesion survives is another measurement.
+# The two are not equivalent: more frames recover what the noise had hidden, the network restores what it has learned from other
+# images. Whether a lesion remains visible must be measured separately.
 #
-# ## What to take along
+# ## Summary
 #
-# - Published numbers of ADL are for white noise on photographs, microscopy and MRI; none is for CT.
-# - A loss without a gradient is a monitor. Test that every term moves a weight.
-# - *Play:* `hist_range`, the weights in `recipe.training`, `mode="code"`.
+# - Published numbers of ADL are for white noise on photographs, microscopy and MRI, not for CT.
+# - A loss without a gradient can only monitor training. Test that every term changes a weight.
+# - *Try:* `hist_range`, the weights in `recipe.training`, `mode="code"`.

@@ -1,17 +1,17 @@
 # %% [markdown]
 # # CNN architectures and classical filters
 #
-# A convolutional network is a stack of small filters that were learned instead of chosen.
+# A convolutional network is a stack of small filters that are learned instead of designed.
 # This notebook computes the filter exercises of the lecture by hand, runs the classical denoisers on
-# a low-dose slice, shows what a trained network has in its early and deep layers, and ends with the
-# architectures by number. It mirrors the lecture "Convolutional neural networks" (L11, Chulalongkorn).
+# a low-dose slice, shows the feature maps of early and deep layers of a trained network, and compares the sizes of
+# architectures. It follows the lecture "Convolutional neural networks" (L11, Chulalongkorn).
 #
 # Takes about one minute on two CPU cores.
 
 # %% cellView="form"
 # @title Install ct_keras
-# Where ct_keras can be imported, nothing happens. Else it is installed from SOURCE: the
-# folder of a checkout or "git+https://..." (ct_keras is not on PyPI yet).
+# Does nothing if ct_keras is installed. Otherwise installs it from SOURCE: the folder of
+# a checkout or "git+https://..." (ct_keras is not on PyPI yet).
 SOURCE = ".."  # @param {type:"string"}
 KEEP = ("tensorflow", "keras", "numpy", "protobuf")
 
@@ -23,7 +23,7 @@ import tempfile
 from pathlib import Path
 
 if importlib.util.find_spec("ct_keras") is None:
-    # Colab's versions of these stay as they are: pip may not choose others.
+    # Keeps Colab's versions of these packages.
     installed = {package.name: package.version for package in importlib.metadata.distributions()}
     constraints = Path(tempfile.mkdtemp()) / "keep.txt"
     lines = [f"{name}=={installed[name]}\n" for name in KEEP if name in installed]
@@ -40,7 +40,7 @@ import numpy as np
 
 os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
 stderr, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
-os.dup2(nowhere, 2)  # TensorFlow greets with a page of notes
+os.dup2(nowhere, 2)  # hides the start-up messages of TensorFlow
 import keras
 import tensorflow as tf
 
@@ -55,7 +55,7 @@ print(f"ct_keras {ct_keras.__version__}, TensorFlow {tf.__version__}, Keras {ker
 if GPU and not has_gpu:
     print("No GPU here: with GPU = True this notebook will take hours.")
 # %% cellView="form"
-# @title Pictures: all panels in one window, which is printed with them
+# @title Plotting: all panels use one window, named in the title
 plt.rcParams.update({"figure.dpi": 100, "font.size": 9, "axes.titlesize": 9})
 
 
@@ -97,8 +97,8 @@ def show_errors(panels, reference, limit=60):
 # %% [markdown]
 # ## 1. One kernel, nine numbers
 #
-# Put the kernel on the image, multiply, add. (Networks do not turn the kernel over; strictly
-# that is correlation. For a symmetric kernel it is the same.)
+# Place the kernel on the image, multiply and sum. (Networks do not flip the kernel; strictly speaking,
+# this is correlation. For a symmetric kernel the two are the same.)
 
 # %%
 BLUR = np.array([[1, 2, 1], [2, 4, 2], [1, 2, 1]]) / 16
@@ -113,13 +113,13 @@ assert (OUTLINE * patch).sum() == -435
 
 # %%
 def slide(image, kernel):
-    """Correlates without padding: the result is smaller by the kernel's size - 1."""
+    """Correlates without padding: the result is smaller by the kernel size - 1."""
     windows = np.lib.stride_tricks.sliding_window_view(image, kernel.shape)
     return (windows * kernel).sum(axis=(-2, -1))
 
 
-from ct_keras.simulation import (DoseSimulator)
-from ct_keras.phantoms import (make_phantom)
+from ct_keras.simulation import DoseSimulator
+from ct_keras.phantoms import make_phantom
 
 SIZE = 512 if GPU else 256
 SPACING_MM = (5.0, 380 / SIZE, 380 / SIZE)
@@ -142,10 +142,10 @@ KERNELS = {
 }
 zoom = (int(0.42 * SIZE), int(0.22 * SIZE), SIZE // 4)
 show({"low dose": low_hu} | {name: slide(low_hu, kernel) for name, kernel in KERNELS.items()},
-     "Nine numbers decide what is seen", zoom=zoom)  # fmt: skip
+     "Effects of 3 x 3 kernels", zoom=zoom)  # fmt: skip
 
 # %% [markdown]
-# *Play:* write your own kernel. Its sum is the gain: with sum 1 HU stay HU, with sum 0 flat tissue becomes 0.
+# *Try:* write your own kernel. Its sum is the gain: a sum of 1 preserves HU, a sum of 0 maps uniform tissue to 0.
 
 # %%
 MINE = np.array([[1, 1, 1], [1, 1, 1], [1, 1, 1]]) / 9
@@ -154,16 +154,16 @@ print(
     MINE.sum(),
     " noise is multiplied by",
     np.sqrt((MINE**2).sum()).round(3),
-    "(if it is white)",
+    "(if white)",
 )
 show({"low dose": low_hu, "mine": slide(low_hu, MINE)}, "Your kernel", zoom=zoom)
 
 # %% [markdown]
 # ### A table that is wrong by 38 %
 #
-# The well-known 5 x 5 Gaussian is printed with the factor 1/115 and the words "sigma = 1". Its numbers
-# add up to 159, and its shape is that of sigma 1.4. For photographs a gain of 1.383 only makes the picture brighter. For CT it
-# turns 60 HU into 83 HU and air into something below nothing. **Always normalise.**
+# The well-known 5 x 5 Gaussian is printed with the factor 1/115 and the label "sigma = 1". Its weights
+# sum to 159, and its shape is that of sigma 1.4. In photographs a gain of 1.383 only makes the image brighter. In CT it
+# changes 60 HU to 83 HU and air to values below -1000 HU. **Always normalise.**
 
 # %%
 GAUSSIAN = np.array(
@@ -185,13 +185,13 @@ assert round(159 / 115, 3) == 1.383 and abs(best - 1.4) < 0.05
 right, wrong = slide(truth_hu, GAUSSIAN / 159), slide(truth_hu, GAUSSIAN / 115)
 show({"1/159": right, "1/115": wrong}, "The same kernel, normalised and as printed")
 liver = (slice(zoom[0], zoom[0] + 10), slice(zoom[1] + 10, zoom[1] + 20))
-print(f"a piece of tissue: {right[liver].mean():.1f} HU and {wrong[liver].mean():.1f} HU")
+print(f"liver tissue: {right[liver].mean():.1f} HU and {wrong[liver].mean():.1f} HU")
 
 # %% [markdown]
-# ## 2. The mean-filter table, and the median beside it
+# ## 2. The mean-filter table, compared with the median
 #
-# A square of 90 with one hole, and one lone bright pixel. The mean smears both; the median of
-# 3 x 3 removes both and keeps the edges, but rounds the corners.
+# A square of value 90 with a hole of one pixel, and one isolated bright pixel. The mean blurs both; the 3 x 3
+# median removes both and keeps the edges, but rounds the corners.
 
 # %%
 image = np.zeros((10, 10))
@@ -236,8 +236,8 @@ show_numbers({"image, 10 x 10": image, "mean 3 x 3, 8 x 8": mean, "median 3 x 3,
 # %% [markdown]
 # ## 3. Classical denoisers on a low-dose slice
 #
-# All share the call of a network: HU in, HU out. Each is tuned on *another* patient, or the
-# comparison would only show who chose better parameters.
+# All have the same call as a network: HU in, HU out. Each is tuned on *another* patient; otherwise the
+# comparison would depend on the choice of parameters.
 
 # %%
 import time
@@ -272,14 +272,14 @@ show(
 show_errors({name: outputs[name] for name in CHOSEN}, truth_hu)
 
 # %% [markdown]
-# Look at the errors, not at the images: where anatomy shows up in them, it was filtered away.
+# Look at the errors rather than the images: anatomy that is visible in them was removed by the filter.
 #
-# ### The best linear filter can be computed
+# ### The optimal linear filter
 #
-# A network of one linear layer, trained with the mean squared error, ends at the least-squares
-# solution. Here it is for 7 x 7, without any training loop. It looks like a blur with a narrow
-# core, because it has to compromise: the same weights for edges and for flat tissue. What networks add
-# is the nonlinearity, which lets the weights depend on the image.
+# A network of one linear layer, trained with the mean squared error, converges to the least-squares
+# solution. Here it is computed directly for 7 x 7. It is a blur with a narrow
+# core, a compromise, since edges and uniform tissue share the same weights. Networks add
+# a nonlinearity, which makes the weights depend on the image.
 
 # %%
 SIDE = 7
@@ -326,9 +326,9 @@ for text, shape, stack, size, parameters in exercises:
 # %% [markdown]
 # ### Back-propagation through a convolution, by hand
 #
-# $y_i = x_i w_1 + x_{i+1} w_2$, then a sigmoid, output weights $u_i$, a squared error. Each weight is used at every place, so its gradient is
-# a sum over places: $\partial L/\partial w_1 = \sum_i g_i x_i$ and $\partial L/\partial w_2 = \sum_i g_i x_{i+1}$. Automatic
-# differentiation says the same.
+# $y_i = x_i w_1 + x_{i+1} w_2$, then a sigmoid, output weights $u_i$, a squared error. Each weight is used at every position, so its gradient is
+# a sum over positions: $\partial L/\partial w_1 = \sum_i g_i x_i$ and $\partial L/\partial w_2 = \sum_i g_i x_{i+1}$. Automatic
+# differentiation gives the same result.
 
 # %%
 x = np.array([0.5, -1.0, 2.0, 0.3], np.float32)
@@ -350,8 +350,8 @@ assert np.allclose(by_hand, automatic, atol=1e-6)
 # %% [markdown]
 # ## 5. Feature maps of early and deep layers
 #
-# A small network in the manner of VGG learns to tell thorax from abdomen. The task is easy;
-# what matters is what its layers look like afterwards.
+# A small VGG-like network learns to distinguish thorax from abdomen. The task is easy;
+# the point is to inspect its layers afterwards.
 
 # %%
 CLASSES = ("thorax", "abdomen")
@@ -408,32 +408,32 @@ for row, (name, values) in enumerate(zip(DEPTHS, maps, strict=True)):
 for axis in axes.flat:
     axis.set_axis_off()
 figure.suptitle(
-    f"Left: the input, {hu.ABDOMEN}. Then the six strongest maps, each in its own range",
+    f"Left: the input, {hu.ABDOMEN}. Right: the six strongest maps, each in its own range",
     fontsize=10,
 )
 plt.show()
 
 # %% [markdown]
-# `conv1` still looks like the filters of section 1: blurred copies, edges in one direction. Downwards the
-# maps get smaller and answer to larger pieces of anatomy (lung, spine, contour), not to single
-# pixels. A *denoiser* must give every pixel back, so RED-CNN and RED-Net do not pool at all.
+# The maps of `conv1` resemble the filters of section 1: blurred copies, edges in one direction. Deeper maps
+# are smaller and respond to larger anatomical structures (lung, spine, contour), not to single
+# pixels. A *denoiser* must restore every pixel, so RED-CNN and RED-Net have no pooling.
 
 # %%
 size, jump = 1, 1
 for name in DEPTHS:
     size += 2 * jump
     print(
-        f"{name}: one value sees {size} x {size} pixels of the input, {size * 380 / PIXELS:.0f} mm"
+        f"{name}: receptive field {size} x {size} pixels, {size * 380 / PIXELS:.0f} mm"
     )
     size += jump
     jump *= 2
 
 # %% [markdown]
-# ## 6. The architectures by number
+# ## 6. Parameters of the architectures
 #
-# One input channel, 1000 classes; AlexNet from this project, without the split over two GPUs, the others from `keras.applications` (whose variants are not the original ones to the last
-# bias: its ResNet50 has biases in its convolutions, its Inception is version 3).
-# What shrank over the years is the dense end; what grew is the depth that gradients survive.
+# One input channel, 1000 classes; AlexNet from this project, without the split over two GPUs, the others from `keras.applications` (whose variants differ from the originals:
+# its ResNet50 has biases in its convolutions, its Inception is version 3).
+# Over the years the dense layers have become smaller and the networks deeper.
 
 # %%
 from ct_keras.tasks.alexnet import AlexNet

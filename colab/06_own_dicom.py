@@ -1,19 +1,19 @@
 # %% [markdown]
 # # From your own DICOM to a denoised series
 #
-# A CT series in, a denoised CT series out, and every step in between is visible:
-# inspect, lower the dose, train, measure, denoise, check what was written.
-# Without data of your own a phantom patient takes its place.
+# From a CT series to a denoised CT series, step by step:
+# inspect, lower the dose, train, measure, denoise, check the written series.
+# Without data of your own, a phantom patient is used.
 #
-# Takes about two minutes on two CPU cores. With `GPU = True` the network gets a training
-# that deserves the name (about half an hour on a T4-class GPU, an estimate).
+# Takes about two minutes on two CPU cores. With `GPU = True` the network is trained
+# for longer (an estimated half hour on a T4-class GPU).
 #
 # > Research use only. Not for diagnostic use.
 
 # %% cellView="form"
 # @title Install ct_keras
-# Where ct_keras can be imported, nothing happens. Else it is installed from SOURCE: the
-# folder of a checkout or "git+https://..." (ct_keras is not on PyPI yet).
+# Does nothing if ct_keras is installed. Otherwise installs it from SOURCE: the folder of
+# a checkout or "git+https://..." (ct_keras is not on PyPI yet).
 SOURCE = ".."  # @param {type:"string"}
 KEEP = ("tensorflow", "keras", "numpy", "protobuf")
 
@@ -25,7 +25,7 @@ import tempfile
 from pathlib import Path
 
 if importlib.util.find_spec("ct_keras") is None:
-    # Colab's versions of these stay as they are: pip may not choose others.
+    # Keeps Colab's versions of these packages.
     installed = {package.name: package.version for package in importlib.metadata.distributions()}
     constraints = Path(tempfile.mkdtemp()) / "keep.txt"
     lines = [f"{name}=={installed[name]}\n" for name in KEEP if name in installed]
@@ -42,7 +42,7 @@ import numpy as np
 
 os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
 stderr, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
-os.dup2(nowhere, 2)  # TensorFlow greets with a page of notes
+os.dup2(nowhere, 2)  # hides the start-up messages of TensorFlow
 import keras
 import tensorflow as tf
 
@@ -61,12 +61,12 @@ if GPU and not has_gpu:
 #
 # `STUDY` is a folder with **one normal-dose CT series** (Colab: upload it, or mount Drive with
 # `from google.colab import drive; drive.mount("/content/drive")`). Leave it empty for a
-# phantom, which is written as real DICOM first, so the rest of the notebook cannot tell it from a scan.
+# phantom, which is first written as DICOM, so the rest of the notebook treats it like a scan.
 
 # %%
 STUDY = ""  # @param {type:"string"}
 
-from ct_keras.phantoms import (make_phantom, write_phantom)
+from ct_keras.phantoms import make_phantom, write_phantom
 
 WORK = Path("ct_keras_work")
 SHAPE = (16, 512, 512) if GPU else (8, 256, 256)
@@ -83,19 +83,19 @@ print("spacing, mm (slice, row, column):", tuple(round(step, 3) for step in seri
 print(f"kernel {series.kernel}, {series.kvp} kV, {series.exposure_mas} mAs")
 print(f"values from {series.hu.min():.0f} to {series.hu.max():.0f} HU")
 for finding in series.findings:
-    print("noticed:", finding)
+    print("finding:", finding)
 
 # %% [markdown]
-# Sorting is by position along the slice normal, not by file name or InstanceNumber. HU is
-# *slope x stored + intercept*, in floating point. If something about a series is odd, it
-# is said above or refused with a code: a silent error of 1024 HU is the classic one.
+# Slices are sorted by position along the slice normal, not by file name or InstanceNumber. HU are
+# *slope x stored + intercept*, in floating point. Unusual properties of a series are listed
+# above or refused with a code, which prevents silent errors such as an offset of 1024 HU.
 #
-# Play: choose a slice. The same slice looks like three different images in three windows.
+# Try: choose a slice. The same slice looks different in each of the three windows.
 
 # %%
 SLICE = 4  # @param {type:"slider", min:0, max:60, step:1}
 # %% cellView="form"
-# @title Pictures: all panels in one window, which is printed with them
+# @title Plotting: all panels use one window, named in the title
 plt.rcParams.update({"figure.dpi": 100, "font.size": 9, "axes.titlesize": 9})
 
 
@@ -146,10 +146,10 @@ plt.show()
 # %% [markdown]
 # ## 2. The same patient at a tenth of the dose
 #
-# Noise is not painted onto the image. The slice is projected, each ray gets the counts
-# that fewer photons would leave, and only the *additional* noise goes through the
-# reconstruction with the scan's own kernel ([Yu et al. 2012](https://doi.org/10.1097/RCT.0b013e318258e891)).
-# The variance of quantum noise goes with 1/dose, so at dose *d* the standard deviation
+# Noise is not added to the image directly. The slice is projected, each ray gets the noise of
+# the lower photon count, and only this *additional* noise is reconstructed, with the scan's
+# own kernel ([Yu et al. 2012](https://doi.org/10.1097/RCT.0b013e318258e891)).
+# The variance of quantum noise is proportional to 1/dose, so at dose *d* the standard deviation
 # should be about $1/\sqrt{d}$ times that of the scan.
 
 # %%
@@ -190,15 +190,15 @@ plt.legend()
 plt.show()
 
 # %% [markdown]
-# Filtered back-projection leaves little noise at frequency 0 (the ramp filter). From there it rises until the kernel takes over;
-# for a soft kernel and pixels as large as these that is near the end of the plot, with 512 x 512 it is well inside. A network that only
-# ever saw white noise does not know this noise: that is why the training data below are made in the same way.
+# Filtered back-projection leaves little noise near frequency 0 (the ramp filter). The noise power rises with frequency until the kernel cuts it off;
+# for a soft kernel and large pixels as here this is near the end of the plot, for 512 x 512 pixels well inside it. A network trained on white noise
+# has not learned this texture, so the training data below are simulated in the same way.
 
 # %% [markdown]
-# ## 3. Training data: phantom patients, never the one we test on
+# ## 3. Training data: phantom patients other than the test patient
 #
-# Each seed is another patient. `convert` lowers the dose on the way and writes TFRecords,
-# split by patient. If you have scans of your own, put more of them here.
+# Each seed gives a different patient. `convert` simulates the low dose and writes TFRecords,
+# split by patient. If you have more scans of your own, add them here.
 
 # %%
 PATIENTS = {"train": (101, 102, 103, 104), "val": (201,)}
@@ -223,18 +223,18 @@ low_patches, full_patches = next(
 )
 panels = {f"low {n}": hu.to_hu(patch[..., 0]) for n, patch in enumerate(low_patches[:3])}
 panels |= {f"full {n}": hu.to_hu(patch[..., 0]) for n, patch in enumerate(full_patches[:3])}
-show(panels, "What the network sees in training: 64 x 64 pixels, HU from network units")
+show(panels, "Training patches: 64 x 64 pixels, converted from network units to HU")
 
 # %% [markdown]
-# Network units are $u = (HU + 1024)/4096$ for all networks. No window, no clipping: a
-# network that was trained in a display window cannot give HU back.
+# Network units are $u = (HU + 1024)/4096$ for all networks, without a window or clipping: a
+# network trained in a display window cannot restore HU outside it.
 #
 # ## 4. Training
 #
 # RED-CNN ([Chen et al. 2017](https://doi.org/10.1109/TMI.2017.2715284)): five convolutions, five
-# transposed ones, three shortcuts, mean squared error. The recipe `quick` starts from an
-# identity: untrained, the network returns its input, and each step can only be judged
-# against that.
+# transposed convolutions, three shortcuts, mean squared error. With the recipe `quick` it starts as the
+# identity: untrained, the network returns its input, and training is judged
+# relative to that.
 
 # %%
 import shutil
@@ -266,8 +266,8 @@ plt.show()
 # %% [markdown]
 # ## 5. Denoise and measure
 #
-# `ct_keras.Denoiser` is HU in, HU out, any size. The rows beside the network are needed to
-# know what its numbers mean: the untouched input, and classical filters **tuned on the validation patient**.
+# `ct_keras.Denoiser` takes and returns HU, for any image size. The other rows are needed to
+# interpret its numbers: the input, and classical filters **tuned on the validation patient**.
 
 # %%
 denoiser = ct_keras.load(WORK / "run")
@@ -293,15 +293,15 @@ show({name: output[SLICE] for name, output in outputs.items()} | {"normal dose":
 show_errors({name: output[SLICE] for name, output in outputs.items()}, series.hu[SLICE])
 
 # %% [markdown]
-# The Gaussian filter does not help: what a blur does to skin, bone and table (edges of 1000 HU, see the errors) costs more than the noise
-# that it takes, even with the smallest sigma of its grid.
+# The Gaussian filter does not help: the blur of skin, bone and table (edges of 1000 HU, see the errors) adds more error than the
+# smoothing removes, even with the smallest sigma of its grid.
 #
 # The published weights were trained on other patients, pixel sizes and doses; the network of this notebook was trained on
-# just this kind of image. Read their model card before you compare, and try both on your own series. `ct-keras models` lists the others.
+# exactly this kind of image. Read their model card before you compare, and try both on your own series. `ct-keras models` lists the others.
 #
-# The reference is a *scan*: it has noise of its own, which no method can or should
-# reproduce. For a phantom the truth is known. What was denoised well is nearer to the truth
-# than to the scan that it is scored against; the input is not, since it holds the noise of that scan too.
+# The reference is a *scan* with noise of its own, which no method can or should
+# reproduce. For a phantom the noise-free truth is known. A well denoised image is closer to the truth
+# than to the reference scan; the input is not, because it also contains the noise of that scan.
 
 # %%
 if "phantom" in globals():
@@ -311,8 +311,8 @@ if "phantom" in globals():
         print(f"{name:28}{errors[0]:12.2f}{errors[1]:14.2f}")
 
 # %% [markdown]
-# Edges in the difference are structure that was taken away with the noise. Play: give
-# back some of the noise. `strength` mixes input and output.
+# Edges in the difference are structure that was removed with the noise. Try: restore
+# some of the noise. `strength` blends input and output.
 
 # %%
 STRENGTH = 0.6  # @param {type:"slider", min:0, max:1, step:0.1}
@@ -322,9 +322,9 @@ show(
 )
 
 # %% [markdown]
-# ## 6. A DICOM series again
+# ## 6. Writing a DICOM series
 #
-# The low-dose series is written, found again, and denoised slice by slice in bounded
+# The low-dose series is written, read back, and denoised slice by slice in bounded
 # memory: `ct-keras denoise STUDY OUT` does the same in one line.
 
 # %%
@@ -347,23 +347,23 @@ assert after.ImageType[0] == "DERIVED"
 assert np.abs(denoised.hu - denoiser(source.hu)).max() <= 0.5 * float(after.RescaleSlope) + 1e-3
 
 # %% [markdown]
-# What a receiver can rely on: new UIDs for series and images, the old frame of reference
-# (so that it still registers with other series), `DERIVED`, references to the sources,
-# and the words that it is not for diagnostic use. And with `strength=0` every stored pixel comes
-# back bit for bit, so nothing but the network touches the values.
+# A receiver can rely on new UIDs for series and images, the original frame of reference
+# (so that it stays aligned with other series), `DERIVED`, references to the source images,
+# and the note that it is not for diagnostic use. With `strength=0` every stored pixel value is
+# unchanged, so only the network changes values.
 
 # %%
 denoise_series(source, WORK / "untouched", denoiser, strength=0.0, overwrite=True)
 untouched = ct_keras.read_series(WORK / "untouched")
 for index in range(len(source)):
     assert np.array_equal(untouched.read(index).stored, source.read(index).stored)
-print(f"{len(source)} slices with strength 0: stored pixels are equal bit for bit")
+print(f"{len(source)} slices with strength 0: stored pixels are identical")
 archive = shutil.make_archive(str(WORK / "denoised"), "zip", WORK / "denoised")
 print("to download:", Path(archive).name, f"{Path(archive).stat().st_size / 1e6:.1f} MB")
 
 # %% [markdown]
-# ## Go on
+# ## Next steps
 #
-# - More doses in `doses=`, more patients, and the network is no longer tied to one noise level.
+# - With more doses in `doses=` and more patients, the network is no longer tied to one noise level.
 # - `ct-keras evaluate` writes all protocols with intervals over patients into one page.
 # - Notebook 2 compares networks; notebook 5 explains the filters of the table.

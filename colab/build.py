@@ -1,4 +1,4 @@
-"""Makes each notebook from the .py beside it: no outputs, the same bytes every time.
+"""Builds each notebook from its .py: without outputs, and reproducible byte for byte.
 
 python colab/build.py          # writes the .ipynb files
 """
@@ -21,12 +21,12 @@ METADATA = {
 
 
 def sources() -> list[Path]:
-    """Returns the notebooks' sources in their order."""
+    """Returns the sources of the notebooks in order."""
     return sorted(HERE.glob("[0-9]*.py"))
 
 
 def notebook_text(source: Path) -> str:
-    """Returns what the .ipynb of a source must hold."""
+    """Returns the text of the .ipynb of a source."""
     notebook = jupytext.read(source, fmt="py:percent")
     notebook.metadata = nbformat.from_dict(METADATA)
     for number, cell in enumerate(notebook.cells):
