@@ -99,6 +99,7 @@ def _card(
     rows = {row["model"]: row for row in metrics["rows"]}
     mine, before = rows[denoiser.name], rows["input"]
     axes = "rows, columns" if denoiser.dimensions == 2 else "slices, rows, columns"
+    patients = "test patient" if mine["cases"] == 1 else "test patients"
     best = json.loads((run / "best.json").read_text())
     return {
         "name": denoiser.name,
@@ -111,11 +112,11 @@ def _card(
             "inputs": f"low_dose_hu, float32 (batch, {axes}, 1), any size",
             "outputs": "denoised_hu, the same",
             "format": "hounsfield",
-            "value_range": "any; below -1024 HU returned as it came",
+            "value_range": "any; values below -1024 HU are returned unchanged",
         },
         "ranges": json.loads((run / "ranges.json").read_text()),
         "reached": f"{mine['psnr']:.2f} dB PSNR against {before['psnr']:.2f} dB of the "
-        f"input ({mine['cases']} test patient, {mine['slices']} slice pairs)",
+        f"input ({mine['cases']} {patients}, {mine['slices']} slice pairs)",
         "metrics": {
             "protocol": "report: window [-160, 240] HU, range 400 HU",
             "rows": [_quoted(row) for row in _of_interest(metrics["rows"], denoiser)],
@@ -159,19 +160,19 @@ def _readme(card: dict) -> str:
         f"**{card['notice']}**",
         f"{card['description']} {_against_filters(card)}",
         f"Paper: {card['paper']}. {card['parameters']:,} parameters, "
-        f"{card['gmac_per_slice']:.1f} GMAC for 512x512 pixels or as many voxels.",
+        f"{card['gmac_per_slice']:.1f} GMAC for 512x512 pixels or voxels.",
         "## Use",
         "```python\nimport ct_keras\n\n"
         f'denoised_hu = ct_keras.load("{card["name"]}")(low_dose_hu)\n```',
         f"or `ct-keras denoise STUDY OUT --model {card['name']}`. The .keras opens "
-        f"with plain Keras, `{card['version']}/` is a SavedModel; both take and give "
+        f"with plain Keras, `{card['version']}/` is a SavedModel; both take and return "
         "Hounsfield units.",
-        f"## What it reached\n\n{card['metrics']['protocol']}.",
+        f"## Results\n\n{card['metrics']['protocol']}.",
         _table(card["metrics"]["rows"], "model"),
         "By dose:",
         _table(card["metrics"]["by_dose"], "dose_fraction", "model"),
         f"## Intended use\n\n{card['intended_use']}",
-        f"## Do not use\n\n{card['contraindications']}",
+        f"## Not intended for\n\n{card['contraindications']}",
         f"## Data\n\n{card['data']}",
         f"## How it was trained\n\n{_training(card)}",
         f"## Attribution\n\n{card['attribution']}",
@@ -190,7 +191,7 @@ def _against_filters(card: dict) -> str:
         best = max(psnr, key=psnr.get)
         parts.append(f"{mine - psnr[best]:+.2f} dB at {dose:.0%} ({best})")
     return (
-        "PSNR on the test patient against the best of input and tuned filters: "
+        "Test PSNR relative to the best of input and tuned filters: "
         f"{', '.join(parts)} of the dose."
     )
 
@@ -203,10 +204,10 @@ def _training(card: dict) -> str:
     changed = ", ".join(f"{name} {value}" for name, value in values.items())
     return (
         f"`{card['training_command']}`. Recipe {recipe['name']}: "
-        f"{recipe['description']} Here with {changed}; {recipe['epochs']} epochs of "
-        f"{recipe['steps_per_epoch']} steps, seed {training['seed']}. Kept was epoch "
-        f"{best['epoch']}, the best in validation PSNR ({best['val_psnr']:.2f} dB on "
-        f"{training['validation_slices']} whole slices)."
+        f"{recipe['description']} Settings: {changed}; epochs {recipe['epochs']}, "
+        f"steps per epoch {recipe['steps_per_epoch']}, seed {training['seed']}. The "
+        f"weights are those of epoch {best['epoch']}, with the best validation PSNR "
+        f"({best['val_psnr']:.2f} dB on {training['validation_slices']} whole slices)."
     )
 
 
