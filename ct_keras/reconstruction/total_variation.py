@@ -1,4 +1,4 @@
-"""Isotropic total variation of an image and its proximal map."""
+"""Isotropic total variation of an image and its proximal operator."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ _STEPS = 8
 
 
 def total_variation(image: np.ndarray) -> float:
-    """Returns the sum of the lengths of the gradients, forward differences.
+    """Returns the sum of the gradient magnitudes, with forward differences.
 
     Args:
         image: (rows, columns).
@@ -31,9 +31,8 @@ def prox_tv(
     Args:
         image: float32 (rows, columns).
         weight: In units of the image.
-        dual: What the last call returned, where calls follow each other; None to
-            begin anew.
-        steps: Iterations; the more, the nearer to the minimum.
+        dual: The dual variable of the previous call as a warm start; None for zeros.
+        steps: Number of iterations; more come closer to the minimum.
 
     Returns:
         The image and the dual variable, float32 (2, rows, columns).
