@@ -1,4 +1,4 @@
-"""A blinded study: readers score hidden methods side by side; then it is unblinded."""
+"""Blinded reader studies: readers score hidden methods side by side."""
 
 from ct_keras.reader_study.answers import Ratings, read_answers, read_key, unblind
 from ct_keras.reader_study.criteria import CRITERIA, Criterion

@@ -1,7 +1,7 @@
-"""How far readers agree with each other and with themselves.
+"""Agreement between readers (inter-reader) and with themselves (intra-reader).
 
-Arrays of scores are laid out by patient, see `resampling.by_patient`: a patient's
-ratings are those of all their slices and panels.
+Arrays of scores are grouped by patient, see `resampling.by_patient`: the ratings of a
+patient are those of all slices and panels.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ def weighted_kappa(one: np.ndarray, other: np.ndarray) -> float | None:
     """Returns Cohen's kappa with quadratic weights.
 
     Args:
-        one: Scores 1 to 5, any shape; NaN where there is none.
+        one: Scores 1 to 5, any shape; NaN if missing.
         other: Of the same things.
 
     Returns:
-        1 for full agreement, 0 for what chance gives; None where all scores are one
-        and the same, as kappa is not defined then.
+        1 for full agreement, 0 for agreement by chance; None if all scores are equal,
+        as kappa is then undefined.
 
     Reference:
         Cohen 1968, doi:10.1037/h0026256
@@ -44,11 +44,11 @@ def kappa_interval(
 ) -> tuple[float, float] | None:
     """Returns the bootstrap interval over patients of `weighted_kappa`.
 
-    With quadratic weights kappa needs only sums of scores, their squares and products,
-    so that all resamples are one matrix product.
+    With quadratic weights, kappa depends only on sums of scores, their squares and
+    products, so all resamples are computed by one matrix product.
 
     Args:
-        one: (patients, ratings of a patient), NaN where there is none.
+        one: (patients, ratings of a patient), NaN if missing.
         other: Of the same things.
         weights: (resamples, patients), see `metrics.resample_weights`.
     """
@@ -72,11 +72,11 @@ def krippendorff_alpha(ratings: np.ndarray) -> float | None:
     """Returns Krippendorff's alpha for ordinal scores.
 
     Args:
-        ratings: (readers, things rated), 1 to 5, NaN where there is none.
+        ratings: (readers, items), 1 to 5, NaN if missing.
 
     Returns:
-        1 for full agreement, 0 for chance; None where nothing was rated twice or all
-        scores are one and the same.
+        1 for full agreement, 0 for agreement by chance; None if no item was rated twice
+        or all scores are equal.
 
     Reference:
         Krippendorff 2011, Computing Krippendorff's alpha-reliability,
@@ -92,7 +92,7 @@ def alpha_interval(
     """Returns the bootstrap interval over patients of `krippendorff_alpha`.
 
     Args:
-        ratings: (readers, patients, ratings of a patient), NaN where there is none.
+        ratings: (readers, patients, ratings of a patient), NaN if missing.
         weights: (resamples, patients), see `metrics.resample_weights`.
     """
     readers, patients, _ = ratings.shape
@@ -106,12 +106,11 @@ def icc(ratings: np.ndarray) -> float | None:
     """Returns ICC(2,1): two-way random effects, absolute agreement, a single reader.
 
     Args:
-        ratings: (readers, things rated); a thing that not every reader rated, NaN, is
-            left out.
+        ratings: (readers, items); items with a missing rating, NaN, are left out.
 
     Returns:
-        1 for full agreement; None for one reader, fewer than two things or ratings that
-        are all one and the same.
+        1 for full agreement; None for one reader, fewer than two items or equal
+        ratings.
 
     Reference:
         Shrout and Fleiss 1979, doi:10.1037/0033-2909.86.2.420
@@ -126,7 +125,7 @@ def icc_interval(
     """Returns the bootstrap interval over patients of `icc`.
 
     Args:
-        ratings: (readers, patients, things of a patient), NaN where there is none.
+        ratings: (readers, patients, items of a patient), NaN if missing.
         weights: (resamples, patients), see `metrics.resample_weights`.
     """
     patients = (~np.isnan(ratings).any(axis=0)).any(axis=1).sum()
@@ -164,8 +163,8 @@ def own_agreement(
 
     Args:
         readers: Names.
-        scores: (readers, patients, ratings of a patient), of the first showing.
-        repeated: The same of the second showing.
+        scores: (readers, patients, ratings of a patient), first showing.
+        repeated: The same for the second showing.
         weights: (resamples, patients).
     """
     return [
@@ -184,7 +183,7 @@ def _count(one: np.ndarray, other: np.ndarray) -> int:
 
 
 def _coincidences(ratings: np.ndarray) -> np.ndarray:
-    """(things, 5, 5): how often two scores were given to one thing, by two readers."""
+    """(items, 5, 5): how often two readers gave each pair of scores to an item."""
     given = np.stack([(ratings == score).sum(axis=0) for score in SCORES], axis=-1)
     pairs = given[:, :, None] * given[:, None, :].astype(float)
     diagonal = np.arange(len(SCORES))
@@ -208,14 +207,14 @@ def _alphas(coincidences: np.ndarray) -> np.ndarray:
 def _correlations(ratings: np.ndarray, weights: np.ndarray) -> np.ndarray:
     """ICC(2,1) of each resample for which it is defined.
 
-    Only sums are needed: of the things (targets), of each reader (judges), and of their
-    squares; the mean squares follow as in the table of a two-way analysis of variance.
+    Only sums over items (targets) and readers (judges) and sums of squares are needed;
+    the mean squares follow as in a two-way analysis of variance.
     """
     readers = len(ratings)
     rated = ~np.isnan(ratings).any(axis=0)
     if readers < 2 or not rated.any():
         return np.empty(0)
-    # Without the mean, sums of squares lose no digits to it.
+    # Subtracting the mean avoids a loss of precision in the sums of squares.
     values = np.where(rated, ratings - ratings[:, rated].mean(), 0)
     things = weights @ rated.sum(axis=1)
     by_reader = weights @ values.sum(axis=2).T

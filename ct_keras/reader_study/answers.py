@@ -1,4 +1,4 @@
-"""Reads the key and the answers of the readers, and tells which method each was of."""
+"""Reads the key and the answers of the readers, and unblinds the answers."""
 
 from __future__ import annotations
 
@@ -18,21 +18,21 @@ from ct_keras.reader_study.study import KEY_FORMAT
 
 @dataclass(frozen=True)
 class Ratings:
-    """Unblinded answers; NaN stands where there is none.
+    """Unblinded answers; NaN if missing.
 
     Attributes:
         readers: Names.
         arms: Names, as in the key.
         criteria: Names.
         scores: (criteria, readers, cases, arms), 1 to 5: the first showing of a case.
-        repeated: The same of the second showing.
-        findings: (questions, readers, cases, arms): 1 where a panel was ticked, else 0.
+        repeated: The same for the second showing.
+        findings: (questions, readers, cases, arms): 1 if the panel was ticked, else 0.
         preferred: (readers, cases, arms): 1 for the preferred arm, else 0.
-        marks: One per mark: reader, case (number), repeat (whether of the second
-            showing), method, finding, and row and column in the whole image.
+        marks: One per mark: reader, case (number), repeat (whether in the second
+            showing), method, finding, and row and column in the full image.
         remarks: One per remark: reader, case, repeat, text.
-        missing: One line for every showing that is not complete.
-        seconds: Reader -> time that the cases were in view.
+        missing: One line for every incomplete showing.
+        seconds: Reader -> time during which the cases were in view.
     """
 
     readers: tuple[str, ...]
@@ -58,28 +58,28 @@ def read_key(path: str | os.PathLike) -> dict:
 
 
 def read_answers(path: str | os.PathLike) -> dict:
-    """Reads the answers that a reader's page saved.
+    """Reads the answers saved by the page of a reader.
 
     Raises:
-        CtKerasError: CTK-E005, if it cannot be read; CTK-E080, if it holds no answers.
+        CtKerasError: CTK-E005, if it cannot be read; CTK-E080, if it has no answers.
     """
-    return _read(path, ANSWERS_FORMAT, "a file that a reader's page saved")
+    return _read(path, ANSWERS_FORMAT, "a file saved by a reader's page")
 
 
 def unblind(
     key: Mapping, answers: Iterable[Mapping], *, allow_incomplete: bool = False
 ) -> Ratings:
-    """Joins answers and key.
+    """Combines answers and key.
 
     Args:
         key: From `read_key`.
         answers: From `read_answers`, one for each reader.
-        allow_incomplete: Leave out showings that are not complete instead of refusing.
+        allow_incomplete: Leave out incomplete showings instead of refusing them.
 
     Raises:
-        CtKerasError: CTK-E087 for answers to another study, CTK-E000 for two files of
-            one reader or none at all, CTK-E080 for a score outside 1..5 or a damaged
-            file, CTK-E084 for a showing that is not complete.
+        CtKerasError: CTK-E087 for answers to a different study, CTK-E000 for two files
+            of one reader or no answers, CTK-E080 for a score outside 1..5 or a damaged
+            file, CTK-E084 for an incomplete showing.
     """
     answers = list(answers)
     _check_files(key, answers)
@@ -95,14 +95,14 @@ def unblind(
     if missing and not allow_incomplete:
         raise CtKerasError(
             "CTK-E084",
-            f"{len(missing)} cases are not completely answered",
+            f"the answers to {len(missing)} cases are incomplete",
             received="; ".join(missing[:5]) + (" ..." if len(missing) > 5 else ""),
             expected="every question of every case",
-            fix="let the readers finish, or leave these out: allow_incomplete=True "
+            fix="ask the readers to finish, or leave these out: allow_incomplete=True "
             "(--allow-incomplete of reader-study score)",
         )
     if np.isnan(ratings.scores).all():
-        raise CtKerasError("CTK-E084", "no case is completely answered")
+        raise CtKerasError("CTK-E084", "no case has complete answers")
     return ratings
 
 
@@ -124,7 +124,7 @@ def _empty(key: Mapping, readers: Sequence[str]) -> Ratings:
 
 
 def _take(file: Mapping, key: Mapping, ratings: Ratings) -> None:
-    """Puts the answers of one reader where they belong."""
+    """Enters the answers of one reader into the ratings."""
     name = file["reader"]
     number = ratings.readers.index(name)
     (showings,) = (e["showings"] for e in key["readers"] if e["reader"] == name)
@@ -169,7 +169,7 @@ def _read(path: str | os.PathLike, kind: str, expected: str) -> dict:
     if document.get("version") != 1:
         raise CtKerasError(
             "CTK-E081",
-            "a version of the file that is not known",
+            "unknown version of the file",
             received=document.get("version"),
             expected=1,
         )
@@ -183,16 +183,16 @@ def _check_files(key: Mapping, answers: Sequence[Mapping]) -> None:
         if file["study"] != key["study"] or file["reader"] not in known:
             raise CtKerasError(
                 "CTK-E087",
-                "answers to another study",
+                "the answers are from a different study",
                 received=f"{file['reader']} of study {file['study']}",
                 expected=f"a reader of study {key['study']}",
             )
         if file["reader"] in seen:
             raise CtKerasError(
                 "CTK-E000",
-                "two files of one reader",
+                "there are two files of one reader",
                 received=file["reader"],
-                fix="pass the last one only",
+                fix="pass only the latest one",
             )
         seen.add(file["reader"])
     if not answers:
@@ -218,7 +218,7 @@ def _scores_of(answer: Mapping, letter: str, criteria) -> list[int]:
     if wrong:
         raise CtKerasError(
             "CTK-E080",
-            "a score that the page does not offer",
+            "invalid score",
             received=wrong[0],
             expected="1 to 5",
         )

@@ -1,4 +1,4 @@
-"""Which slices are read, and what every method makes of them."""
+"""The cases of a reader study: slices and their denoised versions."""
 
 from __future__ import annotations
 
@@ -21,23 +21,23 @@ from ct_keras.metrics.tissues import body_mask
 from ct_keras.progress import track
 from ct_keras.reader_study.criteria import FULL_DOSE, LOW_DOSE
 
-#: Every image is clipped to this, so that no value outside the body tells a method.
+#: Every image is clipped to this, so that values outside the body reveal no method.
 CLIP_HU = (-1024, 3071)
-#: Pixels kept around the body.
+#: Margin around the body in pixels.
 MARGIN_PIXELS = 10
 
 
 @dataclass(frozen=True)
 class StudyCase:
-    """A slice as readers see it: every arm cut to the body of the reference.
+    """A slice as shown to readers: every arm cropped to the body of the reference.
 
     Attributes:
-        patient: As in the records; only the key holds it.
-        series: Of this patient, as in the records.
+        patient: Hash or number, as in the records; stored only in the key.
+        series: Hash or number, as in the records.
         slice_index: Position in the series, from 0.
-        dose_fraction: Dose of the input, or None where it is unknown.
-        spacing_mm: (row, column); 1 where it is unknown.
-        offset: Row and column where the cut begins.
+        dose_fraction: Dose of the input, or None if unknown.
+        spacing_mm: (row, column); (1, 1) if unknown.
+        offset: Row and column of the first cropped pixel.
         images: Name of the arm -> int16 (rows, columns), whole HU.
     """
 
@@ -55,14 +55,14 @@ def choose_slices(
 ) -> set[Place]:
     """Draws slices at random, the same number from each patient.
 
-    Slices without a body are left out. A draw depends on the seed and on what is
-    drawn, so another order of the pairs gives the same slices.
+    Slices without a body are left out. The draw does not depend on the order of the
+    pairs.
 
     Args:
         pairs: `ct_keras.data.SlicePair` records.
-        seed: Of the draw.
-        limit: The largest number of cases; None takes every patient.
-        per_patient: Slices of each patient.
+        seed: Seed of the draw.
+        limit: Maximum number of cases; None for all patients.
+        per_patient: Number of slices of each patient.
 
     Raises:
         CtKerasError: CTK-E084, if no slice shows a body.
@@ -80,7 +80,7 @@ def choose_slices(
         raise CtKerasError(
             "CTK-E084",
             "there is no slice for a reader study",
-            fix="check the split's name",
+            fix="check the name of the split",
         )
     patients = sorted(drawn, key=lambda patient: _lot(seed, patient))
     rounds = itertools.zip_longest(*(drawn[patient] for patient in patients))
@@ -91,17 +91,17 @@ def choose_slices(
 def find_slices(
     pairs: Iterable, wanted: Sequence[Mapping[str, object]], *, seed: int
 ) -> set[Place]:
-    """Finds slices that were chosen for what they show.
+    """Finds given slices among the pairs.
 
     Args:
         pairs: `ct_keras.data.SlicePair` records.
-        wanted: One for each slice: ``case`` and ``slice_index``; where one patient has
-            several, ``series`` and ``dose_fraction`` too. Of several slices that fit
-            one is drawn.
-        seed: Of that draw.
+        wanted: One for each slice: ``case`` and ``slice_index``; if one patient has
+            several, also ``series`` and ``dose_fraction``. If several slices match, one
+            of them is drawn.
+        seed: Seed of that draw.
 
     Raises:
-        CtKerasError: CTK-E084, if one of them is not there or shows no body.
+        CtKerasError: CTK-E084, if one of them is not found or shows no body.
     """
     bodies = {}
     for pair in pairs:
@@ -115,16 +115,16 @@ def find_slices(
         if not fitting:
             raise CtKerasError(
                 "CTK-E084",
-                "a slice of the list is not among the pairs",
+                "a slice in the list is not among the pairs",
                 received=f"case {row.get('case')}, slice {row.get('slice_index')}",
-                fix="take case and slice_index from slices.csv of evaluate",
+                fix="copy case and slice_index from slices.csv of evaluate",
             )
         if not bodies[fitting[0]]:
             raise CtKerasError(
                 "CTK-E084",
-                "a slice of the list shows no body, so there is nothing to read",
+                "a slice in the list shows no body, so there is nothing to read",
                 received=f"case {row.get('case')}, slice {row.get('slice_index')}",
-                fix="take it off the list",
+                fix="remove it from the list",
             )
         chosen.add(fitting[0])
     return chosen
@@ -141,17 +141,17 @@ def run_methods(
 
     Args:
         methods: Name -> method, or what `ct_keras.denoising.as_method` makes one of; a
-            method of volumes gets the consecutive slices around a chosen one.
-        pairs: The same pairs as `choose_slices` had.
+            3-D method gets the consecutive slices around a chosen one.
+        pairs: The pairs that were given to `choose_slices`.
         chosen: From `choose_slices`.
         progress: Show a bar.
 
     Returns:
-        The cases, sorted by patient and place.
+        The cases, sorted by patient, series and position.
 
     Raises:
-        CtKerasError: CTK-E070, if a method's output is not finite; CTK-E041, if it has
-            another shape.
+        CtKerasError: CTK-E070, if a method's output is not finite; CTK-E041, if its
+            shape differs.
     """
     cases = []
     methods = {name: as_method(method) for name, method in methods.items()}
@@ -176,7 +176,7 @@ def run_methods(
 
 
 def place_of(pair) -> Place:
-    """Returns where a pair lies, as a record does."""
+    """Returns the place of a pair, as of a record."""
     return Place(
         str(pair.case),
         str(pair.series),
@@ -197,7 +197,7 @@ def _fits(place: Place, row: Mapping[str, object]) -> bool:
 
 
 def _is_number(text: object, value: float | None) -> bool:
-    """Whether a cell holds a number, however a spreadsheet wrote it: 3, 03, 3.0."""
+    """Whether a cell holds a number in any spelling: 3, 03, 3.0."""
     try:
         return value is not None and math.isclose(float(text), value, rel_tol=1e-6)
     except (TypeError, ValueError):
@@ -205,7 +205,7 @@ def _is_number(text: object, value: float | None) -> bool:
 
 
 def _lot(seed: int, *what) -> str:
-    """A number for a draw, as text; it hangs on nothing but the arguments."""
+    """A pseudo-random text for a draw that depends on the arguments only."""
     return hashlib.sha256(repr((seed, *what)).encode()).hexdigest()
 
 
@@ -216,9 +216,9 @@ def _order(case: StudyCase) -> tuple:
 def _with_neighbours(
     methods: Mapping[str, Method], pairs: Iterable, chosen: set[Place]
 ) -> Iterator[tuple[list, int]]:
-    """Yields for each chosen slice its run of slices and its number in it.
+    """Yields for each chosen slice its run of slices and its index in the run.
 
-    Without a method of volumes a run is the slice alone, and series are let go.
+    Without a 3-D method, a run is a single slice and series are not kept in memory.
     """
     if all(method.dimensions == 2 for method in methods.values()):
         yield from (([pair], 0) for pair in pairs if place_of(pair) in chosen)

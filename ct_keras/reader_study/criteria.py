@@ -1,4 +1,4 @@
-"""What a reader is asked about every panel, and the limits of the design."""
+"""The questions about every panel, and the limits of the design."""
 
 from __future__ import annotations
 
@@ -6,25 +6,25 @@ from dataclasses import dataclass
 
 #: The scores of a Likert item: 1 unacceptable, 3 adequate, 5 excellent.
 SCORES = (1, 2, 3, 4, 5)
-#: The item whose comparison with the full dose is the primary question.
+#: The criterion of the primary question: its comparison with the full dose.
 PRIMARY = "confidence"
-#: How much worse than the full dose still counts as not inferior, in score points.
+#: Non-inferiority margin against the full dose, in score points.
 MARGIN = 0.5
 FEWEST_READERS = 3
 FEWEST_CASES = 30
-#: The two arms that every case hides among the methods, named as everywhere else.
+#: The two control arms that are hidden among the methods in every case.
 FULL_DOSE, LOW_DOSE = "reference", "input"
 
 
 @dataclass(frozen=True)
 class Criterion:
-    """A five-point Likert item; more is better.
+    """A five-point Likert item; higher is better.
 
     Attributes:
         id: Its key in the files.
         title: What is judged.
-        worst: What a score of 1 stands for.
-        best: What a score of 5 stands for.
+        worst: Meaning of the score 1.
+        best: Meaning of the score 5.
     """
 
     id: str
@@ -40,7 +40,7 @@ CRITERIA = {
             "features",
             "Anatomical features retained",
             "structures lost or changed",
-            "all structures kept",
+            "all structures retained",
         ),
         Criterion(
             "resolution",
@@ -81,8 +81,8 @@ CRITERIA = {
     )
 }
 
-#: Questions about panels, answered by ticking those that they are true of.
+#: Questions about findings, answered by ticking the panels that show them.
 FINDINGS = {
-    "appears": "A structure appears that is absent in another panel",
-    "lost": "A structure is lost that another panel shows",
+    "appears": "Shows a structure that is absent in another panel",
+    "lost": "Lacks a structure that another panel shows",
 }

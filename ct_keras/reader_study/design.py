@@ -1,4 +1,4 @@
-"""Who sees what where: the order of cases, repeats and panels of each reader."""
+"""Randomisation: the order of cases, repeats and panels of each reader."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ import numpy as np
 
 from ct_keras.errors import CtKerasError
 
-#: Panels are called A, B, ...; more cannot be compared side by side.
+#: Maximum number of panels (A, B, ...) that can be compared side by side.
 MOST_ARMS = 12
 LETTERS = string.ascii_uppercase[:MOST_ARMS]
 
 
 @dataclass(frozen=True)
 class Showing:
-    """One screen of one reader: a case with all its arms, in an order of its own.
+    """One screen of one reader: a case with all its arms in random order.
 
     Attributes:
         case: Number of the case, from 0.
-        arms: For each panel from A on, the number of the arm that it shows.
+        arms: For each panel from A onwards, the index of the arm that it shows.
         repeat: Whether the reader has seen the case before.
     """
 
@@ -30,7 +30,7 @@ class Showing:
     repeat: bool
 
     def panels(self, names: list[str]) -> dict[str, str]:
-        """Returns letter -> name of the arm behind it."""
+        """Returns letter -> name of the arm in this panel."""
         return {
             letter: names[arm] for letter, arm in zip(LETTERS, self.arms, strict=False)
         }
@@ -41,15 +41,15 @@ def randomize(
 ) -> list[Showing]:
     """Draws the order of cases and panels for one reader.
 
-    Repeated cases are taken from the beginning of the reader's order and come back in
-    its last third, with their panels in another order.
+    Repeated cases are taken from the beginning of the reader's order and are shown
+    again in its last third, with the panels in a different order.
 
     Args:
-        cases: How many cases there are.
-        arms: How many images each case has.
-        reader: Number of the reader; each gets an order of their own.
-        seed: Of the study; the same seed gives the same order.
-        repeat_share: Share of the cases shown twice, rounded up.
+        cases: Number of cases.
+        arms: Number of images of each case.
+        reader: Number of the reader; each has a separate order.
+        seed: Seed of the study; the same seed gives the same order.
+        repeat_share: Share of the cases that are shown twice, rounded up.
 
     Raises:
         CtKerasError: CTK-E000, for fewer than 3 or more than 12 arms, no case, or a
@@ -76,7 +76,7 @@ def _check(cases: int, arms: int, repeat_share: float) -> None:
     if not 3 <= arms <= MOST_ARMS:
         raise CtKerasError(
             "CTK-E000",
-            "a reader cannot compare that many images",
+            "invalid number of images to compare",
             received=f"{arms} with the full and the low dose",
             expected=f"3 to {MOST_ARMS}",
             fix="name at least one method besides input, or fewer methods",
@@ -86,7 +86,7 @@ def _check(cases: int, arms: int, repeat_share: float) -> None:
     if not 0 <= repeat_share <= 1:
         raise CtKerasError(
             "CTK-E000",
-            "a share lies between 0 and 1",
+            "a share must be between 0 and 1",
             received=repeat_share,
             expected="for example 0.1",
         )

@@ -1,4 +1,4 @@
-"""The scores as a picture: how often each score was given, by criterion and method."""
+"""Plot of how often each score was given, by criterion and method."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from collections.abc import Mapping
 from ct_keras.files import atomic_file
 from ct_keras.reader_study.criteria import CRITERIA, SCORES
 
-#: From unacceptable to excellent; told apart without red and green.
+#: From unacceptable to excellent; distinguishable without red and green.
 _COLOURS = ("#8c510a", "#d8b365", "#e3e3e3", "#80bdb3", "#01665e")
 _INTERVAL = "#9a9a9a"
 _COLUMNS = 2
-#: Right of the bars of 100 %: where a mean of 1 stands, how far a point is, the text.
+#: Layout right of the bars (100 %): position of mean 1, width of a point, text.
 _MEAN_AT, _POINT, _TEXT_AT, _END = 115, 16, 185, 224
 
 
@@ -60,7 +60,7 @@ def draw_scores(document: Mapping, path: str | os.PathLike) -> None:
     head = f"{document['title']}: {sizes}. {document['notice']}"
     figure.suptitle(
         f"{textwrap.fill(head, 110)}\nHow often each score was given; tick, bar and "
-        "numbers: the mean and its 95 % interval over patients.",
+        "numbers: mean and 95 % interval over patients.",
         x=0.01,
         ha="left",
         fontsize=11,

@@ -1,7 +1,8 @@
-"""The page of one reader: one file, no network, nothing that tells the methods.
+"""The page of one reader: one file, no network, nothing that reveals the methods.
 
-The images of a screen travel as one packed block in the order of its panels, so that
-no size or name of an image can be told apart. The order itself stands in the key only.
+The images of a screen are embedded as one packed block in the order of its panels, so
+that neither size nor name identifies an image. The order of the arms is only in the
+key.
 """
 
 from __future__ import annotations
@@ -20,9 +21,9 @@ from ct_keras.reader_study.criteria import CRITERIA, FINDINGS, SCORES
 from ct_keras.reader_study.design import LETTERS, Showing
 
 ANSWERS_FORMAT = "ct_keras reader study answers"
-#: The windows that the spec of the study fixes; the reader may change them.
+#: The default windows of the study; the reader can change them.
 WINDOWS = (hu.ABDOMEN, hu.LUNG, hu.BRAIN)
-#: Whose templates the page is made of: its own, and what it shares with the report.
+#: Packages with the templates: of the page, and those shared with the report.
 _TEMPLATES = ("ct_keras.reader_study", "ct_keras.report")
 
 
@@ -39,16 +40,16 @@ def render_page(
     """Renders the page of one reader.
 
     Args:
-        title: Of the study; readers see it.
-        study: Identifier that joins page, answers and key.
+        title: Title of the study, visible to readers.
+        study: Identifier that links page, answers and key.
         reader: Such as ``reader-1``.
         showings: From `randomize`.
-        cases: What the showings show.
-        arms: Names of the arms; they order the images and do not reach the page.
+        cases: The cases of the showings.
+        arms: Names of the arms, for the order of the images; not included in the page.
         criteria: Names of `CRITERIA`.
 
     Returns:
-        HTML that needs no other file.
+        Self-contained HTML.
     """
     environment = Environment(
         loader=ChoiceLoader([PackageLoader(room) for room in _TEMPLATES]),
@@ -97,7 +98,7 @@ def pack_panels(images: Sequence[np.ndarray]) -> str:
 
 
 def unpack_panels(data: str, shape: tuple[int, int]) -> list[np.ndarray]:
-    """Reads back what `pack_panels` wrote: int16 images of the given shape."""
+    """Unpacks the text of `pack_panels`: int16 images of the given shape."""
     rows, columns = shape
     whole = unpack_image(data, (-1, columns))
     return list(whole.reshape(-1, rows, columns))

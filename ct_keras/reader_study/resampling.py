@@ -1,4 +1,4 @@
-"""Scores laid out by patient, and what a bootstrap over patients makes of them."""
+"""Scores grouped by patient, and their bootstrap over patients."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from ct_keras.reader_study.criteria import SCORES
 
 
 def by_patient(values: np.ndarray, patients: Sequence[str]) -> np.ndarray:
-    """Gathers the cases of each patient.
+    """Groups the cases by patient.
 
     Args:
         values: (..., cases, arms).
         patients: The patient of every case.
 
     Returns:
-        (..., patients, slices of a patient, arms), NaN where a patient has fewer slices
-        than another.
+        (..., patients, slices of a patient, arms), filled with NaN for patients with
+        fewer slices.
     """
     _, patient = np.unique(patients, return_inverse=True)
     rank = [int((patient[:case] == own).sum()) for case, own in enumerate(patient)]
@@ -35,7 +35,7 @@ def median_interval(
     """Returns the interval of the median of all scores of the drawn patients.
 
     Args:
-        scores: (ratings of a patient, patients), 1 to 5, NaN where there is none.
+        scores: (ratings of a patient, patients), 1 to 5, NaN if missing.
         weights: (resamples, patients), see `metrics.resample_weights`.
     """
     upto = np.cumsum(weights @ score_counts(scores), axis=1)
@@ -65,12 +65,12 @@ def vgc_area(
 ) -> tuple[float, tuple[float, float] | None]:
     """Returns the area under the VGC curve and its bootstrap interval over patients.
 
-    It is the Mann-Whitney area of the pooled scores: the chance that a score of the
-    method is higher than one of the reference, ties counted half. 0.5 means alike.
+    It is the Mann-Whitney area of the pooled scores: the probability that a score of
+    the method is higher than one of the reference, ties counted half. 0.5 means equal.
 
     Args:
-        method: (ratings of a patient, patients), 1 to 5, NaN where there is none.
-        reference: Of the same panels' cases.
+        method: (ratings of a patient, patients), 1 to 5, NaN if missing.
+        reference: Scores of the reference for the same cases.
         weights: (resamples, patients), see `metrics.resample_weights`.
 
     Reference:

@@ -1,4 +1,4 @@
-"""What a scored study leaves: scores.json, ratings.csv, scores.png, and the tables."""
+"""Writes the results of a study: scores.json, ratings.csv, scores.png and tables."""
 
 from __future__ import annotations
 
@@ -29,11 +29,11 @@ def write_results(
     """Writes the folder of a scored study.
 
     Args:
-        document: From `score_study`; becomes ``scores.json``.
-        key: Of the study.
-        ratings: Become ``ratings.csv``, one line per score, for other models.
-        out: The folder; ``scores.png`` lies there too.
-        overwrite: Replace it.
+        document: From `score_study`; written to ``scores.json``.
+        key: Key of the study.
+        ratings: Written to ``ratings.csv``, one line per score, for other statistics.
+        out: The folder, which also gets ``scores.png``.
+        overwrite: Replace a folder with content.
 
     Raises:
         CtKerasError: CTK-E071 or E073 for `out`.
@@ -177,7 +177,7 @@ def _percent(ci95: Sequence[float] | None) -> str:
 
 
 def _csv(key: Mapping, ratings: Ratings) -> str:
-    """One line per score: the table that a mixed model of another tool takes."""
+    """One line per score, as input for mixed models in other tools."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     head = ["reader", "case", "series", "slice_index", "dose_fraction", "repeat"]

@@ -1,4 +1,4 @@
-"""From unblinded answers to medians, intervals, tests and agreement."""
+"""Computes medians, intervals, tests and agreement from unblinded answers."""
 
 from __future__ import annotations
 
@@ -31,23 +31,23 @@ from ct_keras.reader_study.study import design_remarks, primary_of
 
 
 def score_study(key: Mapping, ratings: Ratings, *, seed: int = 0) -> dict:
-    """Computes everything that a study shows.
+    """Computes all results of a study.
 
     A patient's score of a method is the mean over readers, then over slices; tests and
-    intervals go over patients. Repeated showings serve the readers' agreement with
-    themselves only.
+    intervals are over patients. Repeated showings are used for intra-reader agreement
+    only.
 
     Args:
         key: From `read_key`.
         ratings: From `unblind`.
-        seed: Of the bootstrap.
+        seed: Seed of the bootstrap.
 
     Returns:
         ``summary`` (one row per method and criterion), ``friedman`` (one per
         criterion), ``pairs`` (one per two methods and criterion), ``vgc`` (one per
         method and criterion, against the full dose), ``agreement``, ``findings``,
-        ``preference``, ``marks``, ``design``. What does not exist is None; so is
-        ``non_inferior`` where readers or patients are too few to prove anything.
+        ``preference``, ``marks``, ``design``. Undefined values are None; so is
+        ``non_inferior`` with too few readers or patients for a conclusion.
     """
     marks, remarks = ratings.marks, ratings.remarks
     patients = [case["case"] for case in key["cases"]]
@@ -73,7 +73,7 @@ def score_study(key: Mapping, ratings: Ratings, *, seed: int = 0) -> dict:
             "criteria",
             "kappa": "quadratic weights",
             "icc": "ICC(2,1) of a panel's sum of scores over the criteria",
-            "vgc": "Mann-Whitney area of the pooled scores, ties half; 0.5 is alike",
+            "vgc": "Mann-Whitney area of the pooled scores, ties half; 0.5 is equal",
         },
         "primary": primary_of(key),
         "summary": _summary(ratings, weights, roles),
@@ -89,7 +89,7 @@ def score_study(key: Mapping, ratings: Ratings, *, seed: int = 0) -> dict:
 
 
 def patient_means(scores: np.ndarray) -> np.ndarray:
-    """Returns the mean over readers, then over slices; NaN where none read.
+    """Returns the mean over readers, then over slices; NaN without any score.
 
     Args:
         scores: (readers, patients, slices, ...).
@@ -122,7 +122,7 @@ def _summary(ratings: Ratings, weights, roles) -> list[dict]:
 
 
 def _friedman(ratings: Ratings) -> list[dict]:
-    """Whether the methods differ at all: chi-squared and Kendall's W.
+    """Friedman test of any difference between methods: chi-squared and Kendall's W.
 
     Reference:
         Friedman 1937, doi:10.1080/01621459.1937.10503522
@@ -158,7 +158,7 @@ def _pairs(ratings: Ratings, weights, primary: Mapping | None) -> list[dict]:
         means = patient_means(ratings.scores[c])
         within = []
         for one, other in itertools.combinations(range(len(ratings.arms)), 2):
-            # What is hidden as a control comes first in the key: method - control.
+            # Control arms come first in the key, so differences are method - control.
             differences = means[:, other] - means[:, one]
             ci95 = mean_interval(differences, weights)
             known = differences[~np.isnan(differences)]
@@ -225,7 +225,7 @@ def _agreement(ratings: Ratings, weights) -> dict:
 
 
 def _vgc(ratings: Ratings, weights) -> list[dict]:
-    """How the scores of each method lie to those of the full dose."""
+    """VGC area of each method against the full dose."""
     reference = ratings.arms.index(FULL_DOSE)
     rows = []
     for c, criterion in enumerate(ratings.criteria):
@@ -241,7 +241,7 @@ def _vgc(ratings: Ratings, weights) -> list[dict]:
 
 
 def _findings(ratings: Ratings, weights) -> list[dict]:
-    """How often a structure was said to appear or to be lost, by method."""
+    """How often readers reported an added or a lost structure, by method."""
     rows = []
     for a, arm in enumerate(ratings.arms):
         row = {"method": arm}
@@ -254,7 +254,7 @@ def _findings(ratings: Ratings, weights) -> list[dict]:
 
 
 def _preference(ratings: Ratings, weights) -> list[dict]:
-    """How often each method was the one that a reader would rather read."""
+    """How often each method was preferred."""
     rows = []
     for a, arm in enumerate(ratings.arms):
         means = patient_means(ratings.preferred[..., a])
@@ -269,7 +269,7 @@ def _preference(ratings: Ratings, weights) -> list[dict]:
 
 
 def _by_patient(ratings: Ratings, patients: Sequence[str]) -> Ratings:
-    """The same with axes (patients, slices, arms) in the place of (cases, arms)."""
+    """The ratings with axes (patients, slices, arms) instead of (cases, arms)."""
     names = ("scores", "repeated", "findings", "preferred")
     return replace(
         ratings,
@@ -283,9 +283,9 @@ def _of_patients(scores: np.ndarray) -> np.ndarray:
 
 
 def _mean_of_first(values: np.ndarray) -> np.ndarray:
-    """The mean over the first axis; NaN does not count.
+    """The mean over the first axis, ignoring NaN.
 
-    Rounded, so that equal scores give equal means whatever the order of readers.
+    Rounded, so that the mean does not depend on the order of the readers.
     """
     known = ~np.isnan(values)
     count = known.sum(axis=0)

@@ -1,4 +1,4 @@
-"""Makes a study: one blinded page for each reader, and the key that is kept apart."""
+"""Makes a study: one blinded page for each reader, and a separate key."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ from ct_keras.reader_study.design import Showing, randomize
 from ct_keras.reader_study.page import render_page
 
 KEY_FORMAT = "ct_keras reader study key"
-#: Where readers' pages and the key lie in the folder of a study.
+#: Subfolders of a study with the readers' pages and the key.
 PAGES, KEY_FILE = "pages", "sealed/key.json"
 _PRIMARY = {"criterion": PRIMARY, "against": FULL_DOSE, "margin": MARGIN}
 
@@ -59,24 +59,24 @@ def make_study(
 ) -> dict:
     """Writes a blinded reader study.
 
-    ``out/pages`` gets one HTML file for each reader, which cannot unblind itself.
-    ``out/sealed/key.json`` tells which panel shows what; it stays with whoever runs
-    the study until all answers are in. Each case hides the full dose (``reference``)
-    and the low dose (``input``) among the methods.
+    ``out/pages`` gets one HTML file for each reader, which does not contain the names
+    of the methods. ``out/sealed/key.json`` assigns panels to methods; the organiser
+    keeps it until all answers are in. In each case, the full dose (``reference``) and
+    the low dose (``input``) are hidden among the methods.
 
     Args:
         methods: Name -> callable from HU to HU.
         read_pairs: Returns an iterable of `ct_keras.data.SlicePair`; called twice.
-        out: The folder to make.
-        readers: How many pages.
-        limit: The largest number of cases.
-        per_patient: Slices of each patient; statistics take their means.
-        slices: Show these instead of a random draw, see `find_slices`.
+        out: The folder to write.
+        readers: Number of readers (pages).
+        limit: Maximum number of cases.
+        per_patient: Number of slices of each patient; statistics use their means.
+        slices: Slices to show instead of a random draw; see `find_slices`.
         repeat_share: Share of the cases that each reader sees twice.
         criteria: Names of `CRITERIA`.
-        title: Readers see it.
-        seed: Of slices, order and panels; None draws one. It is part of the secret:
-            with it, the methods and the data anyone can make the key again.
+        title: Title of the study, visible to readers.
+        seed: Seed of slices, order and panels; None draws one. Keep it secret: with the
+            seed, the methods and the data, the key can be reproduced.
         command: The command line, for the record.
         overwrite: Replace `out`.
         progress: Show bars.
@@ -85,15 +85,14 @@ def make_study(
         The key.
 
     Raises:
-        CtKerasError: CTK-E000 for an unknown criterion or an impossible design,
-            CTK-E084 without a slice, CTK-E071 and E073 for `out`; else as
-            `run_methods`.
+        CtKerasError: CTK-E000 for an unknown criterion or an invalid design, CTK-E084
+            without a slice, CTK-E071 and E073 for `out`; otherwise as `run_methods`.
     """
     _check_wishes(criteria, readers=readers, limit=limit, per_patient=per_patient)
     methods = {name: as_method(method) for name, method in methods.items()}
     seed = secrets.randbits(53) if seed is None else seed
     arms = list(dict.fromkeys((FULL_DOSE, LOW_DOSE, *methods)))
-    # A wish for too many arms or repeats is refused before anything is denoised.
+    # Too many arms or repeats are refused before anything is denoised.
     randomize(1, len(arms), reader=1, seed=seed, repeat_share=repeat_share)
     if slices is not None:
         chosen = find_slices(read_pairs(), slices, seed=seed)
@@ -150,14 +149,14 @@ def make_study(
 
 
 def primary_of(key: Mapping) -> dict | None:
-    """Returns the primary question, or None where no reader was asked it."""
+    """Returns the primary question, or None if it is not part of the study."""
     primary = key["primary"]
     asked = primary is not None and primary["criterion"] in key["criteria"]
     return primary if asked else None
 
 
 def public_summary(key: Mapping) -> dict:
-    """Returns what may be shown while a study runs: nothing that unblinds it.
+    """Returns what may be shown during a study without unblinding it.
 
     Args:
         key: From `make_study`.
@@ -182,20 +181,20 @@ def public_summary(key: Mapping) -> dict:
 
 
 def read_slices(path: str | os.PathLike) -> list[dict[str, str]]:
-    """Reads a list of slices to show, for `make_study`.
+    """Reads a list of slices for `make_study`.
 
     Args:
-        path: A CSV with the columns ``case``, ``slice_index`` and those that
-            `find_slices` takes besides.
+        path: A CSV with the columns ``case``, ``slice_index`` and the optional ones of
+            `find_slices`.
 
     Raises:
-        CtKerasError: CTK-E000, if it lists no slice; CTK-E005, if it cannot be read.
+        CtKerasError: CTK-E000, if it lists no slices; CTK-E005, if it cannot be read.
     """
     rows = read_table(path)
     if not rows or not {"case", "slice_index"} <= set(rows[0]):
         raise CtKerasError(
             "CTK-E000",
-            "a list of slices without slices",
+            "the list of slices has no slices",
             received=Path(path).name,
             expected="a CSV with the columns case and slice_index",
         )
@@ -203,34 +202,34 @@ def read_slices(path: str | os.PathLike) -> list[dict[str, str]]:
 
 
 def design_remarks(key: Mapping, *, readers: int | None = None) -> list[str]:
-    """Says where a design is smaller than the protocol of a reader study asks for.
+    """Returns remarks if a design is smaller than a reader study requires.
 
     Args:
-        key: Of the study.
-        readers: How many sent answers; None takes all that the study has.
+        key: Key of the study.
+        readers: Number of readers with answers; None for all readers of the study.
     """
     patients = len({case["case"] for case in key["cases"]})
     readers = len(key["readers"]) if readers is None else readers
     remarks = []
     if patients < FEWEST_CASES or readers < FEWEST_READERS:
         remarks.append(
-            f"Readers: {readers}, patients: {patients}. A study meant to prove "
-            f"something needs at least {FEWEST_READERS} and {FEWEST_CASES}; with fewer "
-            "non-inferiority is left open."
+            f"Readers: {readers}, patients: {patients}. A conclusive study "
+            f"needs at least {FEWEST_READERS} and {FEWEST_CASES}; with fewer, "
+            "non-inferiority is not assessed."
         )
     if patients < FEWEST_PATIENTS:
         remarks.append(
-            f"Too few patients: whatever the scores, the smallest p of two methods is "
-            f"{smallest_p(patients):g}, before any correction."
+            f"Too few patients: the smallest possible p of two methods is "
+            f"{smallest_p(patients):g}, before correction."
         )
     if patients < len(key["cases"]):
         remarks.append(
-            "Slices of one patient are not independent: tests and intervals take the "
+            "Slices of one patient are not independent: tests and intervals use the "
             f"{patients} patients, not the {len(key['cases'])} slices."
         )
     if primary_of(key) is None:
         remarks.append(
-            f"The primary question, {PRIMARY}, is not asked: nothing is said about "
+            f"The primary question, {PRIMARY}, is not asked: no statement about "
             "non-inferiority."
         )
     return remarks
@@ -241,7 +240,7 @@ def _check_wishes(criteria, *, readers, limit, per_patient) -> None:
     if unknown or not criteria:
         raise CtKerasError(
             "CTK-E000",
-            "no criterion of that name",
+            "unknown criterion",
             received=", ".join(unknown) or "none",
             expected=", ".join(CRITERIA),
         )
@@ -290,7 +289,7 @@ def _describe_order(order: Sequence[Showing], arms: list[str]) -> list[dict]:
 
 
 def _fingerprint(key: Mapping, cases: Sequence[StudyCase]) -> str:
-    """Twelve digits that stand for what is shown to whom, images included."""
+    """Twelve digits that identify the content of the study, including the images."""
     shown = {name: key[name] for name in ("title", "criteria", "arms", "cases")}
     shown |= {"seed": key["seed"], "orders": key["orders"]}
     digest = hashlib.sha256(json.dumps(shown, sort_keys=True).encode())

@@ -145,7 +145,7 @@ def test_a_whole_study_is_played_and_scored(study, tmp_path):
     with Browser(tmp_path / "one") as browser:  # closed and opened again
         open_page(browser, study, "reader-1")
         assert browser.evaluate("document.querySelector('#begin').textContent") == (
-            "Go on with case 2"
+            "Continue with case 2"
         )
         ready(browser, 2)
         progress = "document.querySelector('#progress-text').textContent"
@@ -444,15 +444,15 @@ def test_an_older_file_is_not_loaded_unasked(study, tmp_path):
         }
         browser.accepts = False
         browser.choose_file("#load", file)
-        browser.wait_for(f"{MESSAGE} === 'The answers of the page are kept.'")
+        browser.wait_for(f"{MESSAGE} === 'The answers on this page were kept.'")
         assert kept_scores(browser) == newer
         assert browser.asked == [
-            "This page holds answers to 2 of 3 cases, the file to 1. "
-            "Replace those of the page?"
+            "This page has answers to 2 of 3 cases, the file to 1. "
+            "Replace the answers on this page?"
         ]
         browser.accepts = True
         browser.choose_file("#load", file)  # the same file once more
-        browser.wait_for(f"{MESSAGE}.includes('are loaded')")
+        browser.wait_for(f"{MESSAGE}.includes('were loaded')")
         assert kept_scores(browser) == {"1": of_panels("graininess", 1)}
         assert browser.errors == []
 
@@ -485,7 +485,7 @@ def test_a_browser_that_keeps_nothing_says_so_until_the_answers_are_saved(
         )
         open_page(browser, study, "reader-1")
         ready(browser, 1)
-        warning = f"{MESSAGE}.includes('does not keep answers')"
+        warning = f"{MESSAGE}.includes('does not store answers')"
         assert browser.evaluate(warning)
         browser.press("4")
         browser.click("#question-lost .heading")

@@ -1,4 +1,4 @@
-/* What the study is, and the answers: kept in the browser after every change */
+/* The study and the answers, which the browser stores after every change */
 const find = (selector, root = document) => root.querySelector(selector);
 const all = (selector, root = document) => [...root.querySelectorAll(selector)];
 const element = (tag, attributes, parent, text) => {
@@ -23,18 +23,18 @@ let current = 0;
 const number = () => screens[current].number;
 const answer = () => (answers[number()] ||= empty());
 
-/* Whether the browser takes answers, and whether any are neither there nor in a file */
+/* Whether the browser stores answers, and whether some are neither stored nor saved */
 let refused = false;
 let unsaved = false;
 let message = "";
-const WARNING = "This browser does not keep answers: save them to a file before you close it.";
+const WARNING = "This browser does not store answers: save them to a file before you close it.";
 const tell = (text) => {
   message = text;
   find("#message").textContent = [refused ? WARNING : "", message].filter(Boolean).join(" ");
 };
 addEventListener("beforeunload", (event) => { if (refused && unsaved) event.preventDefault(); });
 
-/* What another page, a hand or an accident wrote is not taken for answers */
+/* Stored values that are not valid answers are ignored */
 const isObject = (value) => value !== null && typeof value === "object" && !Array.isArray(value);
 const isSound = ([place, given]) => screens.some((screen) => screen.number === Number(place))
   && isObject(given) && isObject(given.scores) && isObject(given.findings)
@@ -48,7 +48,7 @@ const taken = (entries) => Object.fromEntries(entries.map(([place, given]) => {
   return [place, { ...Object.fromEntries(parts), seconds: Number(given.seconds) || 0 }];
 }));
 
-/* Other tabs of the page write to the same place, so it is read before every change */
+/* Other tabs of the page share the storage, so it is read before every change */
 const stored = () => {
   if (refused) return null;
   try {

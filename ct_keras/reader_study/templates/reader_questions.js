@@ -75,7 +75,7 @@ const tick = (id, value, on) => {
     given.marks = given.marks.filter((mark) => mark.finding !== id || ticked.includes(mark.panel));
   });
 };
-addQuestion("preferred", "Which panel would you rather read?", (body) => {
+addQuestion("preferred", "Which panel would you prefer to read?", (body) => {
   const ticks = element("fieldset", { className: "ticks" }, body);
   element("legend", { className: "aloud" }, ticks, "Preferred panel");
   for (const value of [...letters, NONE]) {
@@ -99,7 +99,7 @@ const questionDone = ({ id }) => {
   return criterionDone(given, id);
 };
 
-/* What the form shows of the answers */
+/* Shows the answers in the form */
 const show = () => {
   const given = answer();
   for (const input of all(".scores input")) {

@@ -97,33 +97,33 @@ find("#load").addEventListener("change", async ({ target }) => {
   if (!target.files.length) return;
   const read = await readFile(target.files[0]).catch(() => null);
   target.value = "";
-  if (!read) return tell("That file holds no answers of this reader to this study.");
+  if (!read) return tell("This file has no answers of this reader for this study.");
   stored();
   const [here, there] = [answers, read].map((each) => Object.values(each).filter(isBegun).length);
-  const question = `This page holds answers to ${here} of ${screens.length} cases, the file to ${there}. Replace those of the page?`;
-  if (here && !confirm(question)) return tell("The answers of the page are kept.");
+  const question = `This page has answers to ${here} of ${screens.length} cases, the file to ${there}. Replace the answers on this page?`;
+  if (here && !confirm(question)) return tell("The answers on this page were kept.");
   answers = read;
   unsaved = false;
   passed = 0;
   keep();
   await go(Math.max(0, screens.findIndex((screen) => !isDone(answers[screen.number]))));
-  tell("The answers of the file are loaded.");
+  tell("The answers in the file were loaded.");
 });
 
-/* Time: seconds that a case was in view, and a word after a long sitting */
+/* Time: seconds that a case was in view, and a reminder after a long session */
 let sitting = 0;
 setInterval(() => {
   if (document.hidden || find("#help").open) return;
   passed += 1;
   sitting += 1;
   if (sitting % 10 === 0) note();
-  if (sitting === SITTING_SECONDS) tell("45 minutes: a good moment for a pause. The answers are kept.");
+  if (sitting === SITTING_SECONDS) tell("45 minutes: time for a break. Your answers are kept.");
 }, 1000);
 
 const openHelp = () => find("#help").showModal();
 find("#help-open").addEventListener("click", openHelp);
 find("#begin").addEventListener("click", () => find("#help").close());
 new ResizeObserver(layOut).observe(find("#panels"));
-find("#begin").textContent = restore() ? `Go on with case ${number()}` : "Begin";
+find("#begin").textContent = restore() ? `Continue with case ${number()}` : "Begin";
 openHelp();
 go(current);

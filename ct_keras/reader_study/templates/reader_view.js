@@ -1,4 +1,4 @@
-/* Window, zoom and place: the same in all panels */
+/* Window, zoom and pan: the same in all panels */
 const setWindow = (width, level) => {
   view.width = Math.round(Math.max(1, Math.min(4096, width)));
   view.level = Math.round(Math.max(-1024, Math.min(3071, level)));
@@ -92,7 +92,7 @@ const listen = (panel) => {
 };
 panels.forEach(listen);
 
-/* Marks: where in a panel a finding lies */
+/* Marks: the position of a finding in a panel */
 const setMark = (row, column) => {
   const { rows, columns } = screens[current];
   const place = [Math.floor(row), Math.floor(column)];
@@ -111,7 +111,7 @@ const startMarking = (finding, panel) => {
   if (view.large !== null && view.large !== panel) enlarge(panel);
   find(`[data-letter=${panel}]`).classList.add("marking");
   find(`[data-letter=${panel}] canvas`).focus({ preventScroll: true });
-  tell(`Click the place in panel ${panel}, or move the cross with the arrow keys and press Enter. Esc leaves it out.`);
+  tell(`Click on the finding in panel ${panel}, or move the cross with the arrow keys and press Enter. Esc cancels.`);
   draw();
 };
 const stopMarking = () => {
