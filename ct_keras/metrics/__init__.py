@@ -1,4 +1,4 @@
-"""How far one image is from another: errors, similarity, protocols, statistics."""
+"""Metrics against a reference image: errors, similarity, protocols, statistics."""
 
 from ct_keras.metrics.metric import METRICS, Metric
 from ct_keras.metrics.pixelwise import hu_errors, mse, psnr, rmse

@@ -1,4 +1,4 @@
-"""Every metric of a result, once: what it is called, its unit, digits and direction.
+"""The definition of every metric: name, unit, digits and direction.
 
 Tables, the report page, the command line and `metrics.json` take these from here.
 """
@@ -18,10 +18,10 @@ class Metric:
     Attributes:
         key: Its key in a row of ``metrics.json``.
         label: Its name, without the unit.
-        unit: "" where it has none.
+        unit: Its unit, or "".
         digits: Decimals.
-        higher_is_better: False for an error; None where neither direction is better.
-        signed: Whether it is a bias: best at 0, and shown with its sign.
+        higher_is_better: False for an error; None if neither direction is better.
+        signed: Whether it is a bias: best at 0, shown with its sign.
     """
 
     key: str
@@ -33,7 +33,7 @@ class Metric:
 
     @property
     def head(self) -> str:
-        """The head of its column.
+        """The heading of its column.
 
         Example:
             >>> METRICS["psnr"].head
@@ -42,7 +42,7 @@ class Metric:
         return f"{self.label} ({self.unit})" if self.unit else self.label
 
     def worth(self, value: float) -> float | None:
-        """Returns a number that is higher the better a value is, None if none is."""
+        """Returns a number that increases with the quality of a value, or None."""
         if self.signed:
             return -abs(value)
         if self.higher_is_better is None:
@@ -81,7 +81,7 @@ _ALL = (
 
 #: Key -> metric, for every number that `ct_keras.metrics.evaluate` returns.
 METRICS: dict[str, Metric] = {metric.key: metric for metric in _ALL}
-#: By these methods are tested and compared, in the main protocol.
+#: The metrics for tests and comparisons, in the main protocol.
 MAIN_METRICS = ("psnr", "ssim", "rmse_hu")
-#: What tables of groups show; those of doses hold every metric.
+#: The metrics in tables of groups; tables of doses show all metrics.
 GROUP_METRICS = (*MAIN_METRICS, "vif", "bias_hu")

@@ -1,4 +1,4 @@
-"""PSNR, RMSE, and the errors in Hounsfield units over the body and its tissues."""
+"""PSNR, RMSE, and errors in Hounsfield units over the body and its tissues."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from ct_keras.metrics.tissues import body_mask, tissue_masks
 
 
 def mse(*, reference: np.ndarray, test: np.ndarray) -> float:
-    """Returns the mean squared error of two images of one shape, as float64."""
+    """Returns the mean squared error of two images of the same shape (float64)."""
     difference = np.subtract(test, reference, dtype=np.float64)
     return float(np.mean(np.square(difference)))
 
 
 def rmse(*, reference: np.ndarray, test: np.ndarray) -> float:
-    """Returns the root of the mean squared error, in the images' own unit."""
+    """Returns the root mean squared error, in the unit of the images."""
     return math.sqrt(mse(reference=reference, test=test))
 
 
@@ -29,13 +29,13 @@ def psnr(*, reference: np.ndarray, test: np.ndarray, data_range: float) -> float
         data_range: The span R of possible values in that unit.
 
     Returns:
-        10 log10(R^2 / MSE); inf for an identical pair, NaN where R is 0.
+        10 log10(R^2 / MSE); inf for an identical pair, NaN if R is 0.
     """
     return psnr_of_mse(mse(reference=reference, test=test), data_range=data_range)
 
 
 def psnr_of_mse(error: float, *, data_range: float) -> float:
-    """Returns the PSNR in dB that belongs to a mean squared error."""
+    """Returns the PSNR in dB for a mean squared error."""
     if not data_range > 0:
         return math.nan
     if error == 0:
@@ -44,17 +44,16 @@ def psnr_of_mse(error: float, *, data_range: float) -> float:
 
 
 def hu_errors(*, reference: np.ndarray, test: np.ndarray) -> dict[str, float]:
-    """Measures the errors in HU, without a window.
+    """Measures errors in HU, without a window.
 
     Args:
         reference: (rows, columns), HU.
         test: (rows, columns), HU.
 
     Returns:
-        ``rmse_hu_hu`` and ``mae_hu`` over all pixels; ``rmse_hu_body``,
-        ``mae_hu_body`` and ``bias_hu`` (mean of test - reference) in the body;
-        ``bias_hu_<tissue>`` for every class of `TISSUES`. NaN where a region is
-        empty.
+        ``rmse_hu_hu`` and ``mae_hu`` over all pixels; ``rmse_hu_body``, ``mae_hu_body``
+        and ``bias_hu`` (mean of test - reference) in the body; ``bias_hu_<tissue>`` for
+        every class of `TISSUES`. NaN for an empty region.
     """
     reference = np.asarray(reference, np.float64)
     difference = np.asarray(test, np.float64) - reference

@@ -1,7 +1,7 @@
-"""The metric protocols in circulation, each with its window, range and SSIM.
+"""The metric protocols in common use, each with its window, range and SSIM.
 
-One pair of images scores 21 to 47 dB depending on the protocol, so a number is never
-given without the id of its protocol, and ids are never compared with each other.
+The same pair of images can score 21 to 47 dB, depending on the protocol, so a value is
+never given without its protocol, and protocols are never compared with each other.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ OF_REFERENCE = "reference"
 
 @dataclass(frozen=True)
 class Protocol:
-    """How one community turns an image pair into PSNR, SSIM and RMSE.
+    """How one group of papers computes PSNR, SSIM and RMSE of an image pair.
 
     Both images are clipped to [`low_hu`, `high_hu`] and then mapped to
     ``hu * scale + offset``.
@@ -36,9 +36,9 @@ class Protocol:
         offset: Mapped value of 0 HU.
         data_range: Range R of PSNR and SSIM in mapped units, or `OF_REFERENCE`.
         ssim: One of `ct_keras.metrics.ssim.SSIM_NAMES`.
-        source: Who uses it.
+        source: Its users.
         clamp_ssim: Whether the SSIM map is limited to [0, 1].
-        unit_rmse: Whether its users print RMSE in mapped units.
+        unit_rmse: Whether its users report RMSE in mapped units.
     """
 
     id: str
@@ -54,7 +54,7 @@ class Protocol:
 
     @property
     def range_hu(self) -> float | None:
-        """R in HU, or None where it differs from slice to slice."""
+        """R in HU, or None if it differs between slices."""
         if self.data_range == OF_REFERENCE:
             return None
         return self.data_range / self.scale
@@ -70,7 +70,7 @@ class Protocol:
 
 
 def _window(name: str, center: float, width: float) -> Protocol:
-    """A window by the DICOM formula, whose limits are not center -+ width / 2."""
+    """A window by the DICOM formula; its limits are not center -+ width / 2."""
     low = center - 0.5 - (width - 1) / 2
     high = low + width - 1
     return Protocol(
@@ -79,7 +79,7 @@ def _window(name: str, center: float, width: float) -> Protocol:
     )  # fmt: skip
 
 
-#: The protocol whose keys carry no suffix.
+#: The protocol whose keys have no suffix.
 MAIN = "report"
 
 _ALL = (
@@ -118,7 +118,7 @@ PROTOCOLS: dict[str, Protocol] = {protocol.id: protocol for protocol in _ALL}
 
 
 def evaluate(denoised_hu: np.ndarray, reference_hu: np.ndarray) -> dict[str, float]:
-    """Measures a denoised image or volume by every protocol.
+    """Measures a denoised image or volume with every protocol.
 
     Args:
         denoised_hu: (rows, columns) or (slices, rows, columns), HU.
@@ -126,14 +126,14 @@ def evaluate(denoised_hu: np.ndarray, reference_hu: np.ndarray) -> dict[str, flo
 
     Returns:
         ``psnr`` (dB), ``ssim`` and ``rmse_hu`` by protocol `report`, and
-        ``<metric>_<id>`` for the other protocols; ``vif``, ``vif_swapped``; the
-        errors in HU of `ct_keras.metrics.pixelwise.hu_errors`. A volume gives the
-        mean over its slices, without those where a value is not finite. An identical
-        pair has a PSNR of inf. NaN: not defined for this image.
+        ``<metric>_<id>`` for the other protocols; ``vif``, ``vif_swapped``; the errors
+        in HU of `ct_keras.metrics.pixelwise.hu_errors`. For a volume, the mean over
+        slices with a finite value. An identical pair has a PSNR of inf; a value that is
+        undefined for the image is NaN.
 
     Raises:
         CtKerasError: CTK-E041, if the shapes differ or are not 2-D or 3-D, or the
-            images hold no pixel or a value that is not finite.
+            images have no pixels or values that are not finite.
 
     Example:
         >>> import numpy as np
@@ -152,7 +152,7 @@ def evaluate(denoised_hu: np.ndarray, reference_hu: np.ndarray) -> dict[str, flo
 
 
 def evaluate_slice(*, reference: np.ndarray, test: np.ndarray) -> dict[str, float]:
-    """Measures one slice by every protocol; see `evaluate` for the keys.
+    """Measures one slice with every protocol; see `evaluate` for the keys.
 
     Args:
         reference: (rows, columns), HU, finite.
@@ -168,7 +168,7 @@ def evaluate_slice(*, reference: np.ndarray, test: np.ndarray) -> dict[str, floa
 
 
 def finite_mean(values: list[float]) -> float:
-    """Averages the finite values; inf if there is none but inf, else NaN."""
+    """Averages the finite values; without any, inf if all are inf, otherwise NaN."""
     finite = [value for value in values if math.isfinite(value)]
     if finite:
         return float(np.mean(finite))
@@ -176,7 +176,7 @@ def finite_mean(values: list[float]) -> float:
 
 
 def describe_protocols() -> dict[str, dict]:
-    """Returns every protocol's definition as JSON would hold it."""
+    """Returns the definitions of all protocols, ready for JSON."""
     return {
         id: asdict(protocol) | {"range_hu": protocol.range_hu}
         for id, protocol in PROTOCOLS.items()
@@ -186,7 +186,7 @@ def describe_protocols() -> dict[str, dict]:
 def _measure(
     protocol: Protocol, reference_hu: np.ndarray, test_hu: np.ndarray
 ) -> dict[str, float]:
-    """PSNR, SSIM and RMSE of one slice by one protocol."""
+    """PSNR, SSIM and RMSE of one slice with one protocol."""
     reference, test = protocol.map(reference_hu), protocol.map(test_hu)
     data_range = protocol.data_range
     if data_range == OF_REFERENCE:
@@ -211,7 +211,7 @@ def _measure(
 def _checked(
     denoised_hu: np.ndarray, reference_hu: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Refuses what cannot be compared."""
+    """Checks that two images can be compared."""
     denoised, reference = np.asarray(denoised_hu), np.asarray(reference_hu)
     check_axes(reference.shape)
     if denoised.shape != reference.shape:
@@ -219,14 +219,14 @@ def _checked(
             "CTK-E041",
             "the two images cannot be compared",
             received=f"shapes {denoised.shape} and {reference.shape}",
-            expected="one shape",
+            expected="equal shapes",
         )
     for name, image in (("denoised", denoised), ("reference", reference)):
         bad = int(np.count_nonzero(~np.isfinite(image)))
         if bad:
             raise CtKerasError(
                 "CTK-E044",
-                f"the {name} image holds values that are not finite",
+                f"the {name} image has values that are not finite",
                 received=f"{bad} of {image.size} pixels NaN or infinite",
                 expected="Hounsfield units",
             )

@@ -1,7 +1,7 @@
-"""Structural similarity in the four definitions that papers use, kept apart by name.
+"""Structural similarity in the four definitions that papers use, each with a name.
 
-The same pair of images gives 0.90 or 0.92 depending on the window and on what happens
-at the border, so every SSIM of this package carries one of these names:
+The same pair of images can give 0.90 or 0.92, depending on the window and the border
+handling, so every SSIM of this package has one of these names:
 
 ========================  ===========================  ==================  ==========
 name                      window                       border              variance
@@ -28,7 +28,7 @@ GAUSS_SIGMA = 1.5
 GAUSS_SIZE = 11
 UNIFORM_SIZE = 7
 
-#: Name -> how OpenCV goes on beyond the border.
+#: Name -> border mode of OpenCV.
 _BORDERS = {
     "gauss-zero": cv2.BORDER_CONSTANT,
     "gauss-reflect": cv2.BORDER_REFLECT_101,
@@ -41,7 +41,7 @@ _COVERED = ("gauss-valid", "uniform7")
 
 
 def gaussian_kernel(size: int, *, sigma: float) -> np.ndarray:
-    """Returns `size` samples of a Gaussian that sum to 1 (float64)."""
+    """Returns `size` samples of a Gaussian with sum 1 (float64)."""
     distance = np.arange(size, dtype=np.float64) - (size - 1) / 2
     weights = np.exp(-0.5 * np.square(distance / sigma))
     return weights / weights.sum()
@@ -65,8 +65,8 @@ def ssim(
         clamp: Whether the map is limited to [0, 1] before averaging.
 
     Returns:
-        At most 1; NaN for an image smaller than the window of a definition that
-        wants it covered, or a range that is not above 0.
+        At most 1; NaN for an image smaller than the window (if the window must lie
+        inside the image), or a range that is not positive.
 
     Reference:
         Wang et al. 2004, doi:10.1109/TIP.2003.819861
@@ -84,7 +84,7 @@ def ssim(
 def ssim_map(
     *, reference: np.ndarray, test: np.ndarray, data_range: float, definition: str
 ) -> np.ndarray:
-    """Returns the SSIM of every pixel whose window the definition accepts.
+    """Returns the SSIM of every pixel that the definition includes.
 
     Args:
         reference: (rows, columns).
@@ -93,7 +93,7 @@ def ssim_map(
         definition: One of `SSIM_NAMES`.
 
     Returns:
-        float64, (rows, columns) or smaller by the window's edge less one.
+        float64, (rows, columns), or smaller by the window size minus one.
     """
     x = np.asarray(reference, np.float64)
     y = np.asarray(test, np.float64)
@@ -110,7 +110,7 @@ def ssim_map(
 
 
 def _average(values: np.ndarray, definition: str) -> np.ndarray:
-    """Windowed mean, where the window is covered if the definition says so."""
+    """Windowed mean; only windows inside the image if the definition requires it."""
     border = _BORDERS[definition]
     if definition == "uniform7":
         size = UNIFORM_SIZE

@@ -1,8 +1,8 @@
 """Means over patients, their confidence intervals, and paired tests.
 
-Slices of one patient are not independent, so every mean is taken per patient first and
-then over patients. With few patients no test can reach a small p; the smallest that it
-could reach is always given beside the one that it did.
+Slices of one patient are not independent, so means are taken per patient first, then
+over patients. With few patients, no test can reach a small p, so the smallest possible
+p is always reported with the p of the test.
 """
 
 from __future__ import annotations
@@ -16,15 +16,15 @@ from ct_keras.errors import CtKerasError
 
 RESAMPLES = 10_000
 CONFIDENCE = 0.95
-#: Below this a confidence interval over patients is marked as resting on too few.
+#: With fewer patients, a confidence interval is marked as based on too few.
 FEWEST_PATIENTS = 6
-#: The sign-flip test lists all 2^n flips up to this many patients.
+#: The sign-flip test enumerates all 2^n flips up to this many patients.
 EXACT_PATIENTS = 40
 RANDOM_FLIPS = 100_000
 
 
 def patient_means(values: Sequence[float], patients: Sequence[str]) -> dict[str, float]:
-    """Averages slices per patient, leaving out values that are not finite.
+    """Averages slices per patient, ignoring values that are not finite.
 
     Args:
         values: One per slice.
@@ -46,13 +46,13 @@ def resample_weights(
 ) -> np.ndarray:
     """Draws patients with replacement.
 
-    Slices of one patient are not independent, so a patient comes or goes with all of
-    them. With the same seed all measures rest on the same draws.
+    Slices of one patient are not independent, so all slices of a patient are drawn
+    together. With the same seed, all measures use the same draws.
 
     Args:
-        patients: How many there are.
+        patients: Number of patients.
         seed: The same seed gives the same draws.
-        resamples: How often as many patients are drawn.
+        resamples: Number of resamples.
 
     Returns:
         How often each patient was drawn, float64 (resamples, patients).
@@ -70,8 +70,8 @@ def percentile_interval(
     """Returns the 95 % interval between the percentiles of bootstrap values.
 
     Args:
-        values: One per resample; NaN, where a resample has no value, does not count.
-        patients: How many independent things were resampled.
+        values: One per resample; NaN (no value in a resample) is ignored.
+        patients: Number of independent units that were resampled.
 
     Returns:
         Lower and upper end, or None for fewer than two patients or no value.
@@ -91,7 +91,7 @@ def mean_interval(
     """Returns the bootstrap interval of a mean over patients.
 
     Args:
-        values: One per patient; NaN does not count.
+        values: One per patient; NaN is ignored.
         weights: (resamples, patients), see `resample_weights`.
 
     Returns:
@@ -112,7 +112,7 @@ def bootstrap_interval(
 
     Args:
         values: One per patient.
-        seed: Of the resampling; the same seed gives the same interval.
+        seed: Seed of the resampling; the same seed gives the same interval.
         resamples: How often the patients are drawn with replacement.
 
     Returns:
@@ -131,22 +131,22 @@ def auc(
     present_weights: np.ndarray | None = None,
     absent_weights: np.ndarray | None = None,
 ) -> float | np.ndarray:
-    """Returns the area under the ROC curve, after Mann and Whitney.
+    """Returns the area under the ROC curve (Mann-Whitney statistic).
 
-    It is the share of (present, absent) pairs in which the present one scores higher;
-    ties count half.
+    It is the share of (present, absent) pairs in which the present one has the higher
+    score; ties count half.
 
     Args:
-        present: Scores of what is there, (..., n); higher means present.
-        absent: Scores of what is not there, (..., m).
-        present_weights: How often each counts, (..., n); None for once.
+        present: Scores with the signal, (..., n); higher means present.
+        absent: Scores without the signal, (..., m).
+        present_weights: Weight of each, (..., n); None for 1.
         absent_weights: The same, (..., m).
 
     Returns:
-        A number, or an array of the leading axes; NaN where no pair has a weight.
+        A number, or an array of the leading axes; NaN if no pair has a weight.
 
     Raises:
-        CtKerasError: CTK-E000, if one of the two kinds is missing.
+        CtKerasError: CTK-E000, if one of the two classes is empty.
 
     Reference:
         Hanley and McNeil 1982, doi:10.1148/radiology.143.1.7063747
@@ -186,8 +186,8 @@ def summarize(
     Returns:
         ``mean`` over patients of the patients' means, ``sd`` over patients (n - 1),
         ``ci95``, ``slice_mean`` over all slices, ``excluded``: the number of slices
-        whose value is infinite. What does not exist is None, except that a mean
-        of nothing but identical pairs is inf.
+        with an infinite value. Undefined values are None, except that a mean over
+        identical pairs only is inf.
     """
     means = list(patient_means(values, patients).values())
     finite = [value for value in values if math.isfinite(value)]
@@ -215,12 +215,12 @@ def smallest_p(patients: int) -> float:
 def wilcoxon_p(differences: Sequence[float], *, seed: int = 0) -> float:
     """Returns the two-sided p of the Wilcoxon signed-rank test, exact with ties.
 
-    It is the sign-flip test of the signed ranks, tied differences sharing their mean
-    rank, so it is exact up to 40 patients.
+    It is the sign-flip test of the signed ranks, with mean ranks for ties, so it is
+    exact up to 40 patients.
 
     Args:
-        differences: One per patient; zeros are left out. What differs by less than a
-            billionth of the largest counts as equal, as it differs by rounding alone.
+        differences: One per patient; zeros are left out. Values that differ by less
+            than a billionth of the largest (rounding errors) are treated as ties.
         seed: Of the random flips above 40 patients.
 
     Reference:
@@ -242,15 +242,15 @@ def wilcoxon_p(differences: Sequence[float], *, seed: int = 0) -> float:
 def sign_flip_p(differences: Sequence[float], *, seed: int = 0) -> float:
     """Returns the two-sided p of the sign-flip permutation test of a mean of 0.
 
-    All 2^n flips are counted, by matching the sums of two halves; above 40 patients
-    100,000 random flips stand for them.
+    All 2^n flips are counted, by combining the sums of two halves; above 40 patients,
+    100,000 random flips are used instead.
 
     Args:
         differences: One per patient.
         seed: Of the random flips.
 
     Returns:
-        The share of flips whose sum is at least as far from 0 as the observed one.
+        The share of flips whose absolute sum is at least the observed one.
     """
     differences = np.asarray(differences, np.float64)
     count = differences.size
@@ -270,7 +270,7 @@ def sign_flip_p(differences: Sequence[float], *, seed: int = 0) -> float:
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
-    """Adjusts p values for the number of tests, by the step-down of Holm.
+    """Adjusts p values for multiple tests by Holm's step-down procedure.
 
     Args:
         p_values: One per test of a family.
@@ -297,7 +297,7 @@ def compare(
 
     Args:
         ours: Patient -> mean of the model.
-        theirs: Patient -> mean of what it is compared with.
+        theirs: Patient -> mean of the model it is compared with.
         seed: Of the bootstrap.
 
     Returns:
@@ -309,7 +309,7 @@ def compare(
     """
     both = [patient for patient in ours if patient in theirs]
     if not both:
-        raise CtKerasError("CTK-E084", "no patient has a value of both models")
+        raise CtKerasError("CTK-E084", "no patient has a value for both models")
     differences = np.array([ours[name] - theirs[name] for name in both])
     return {
         "patients": len(both),
@@ -324,11 +324,11 @@ def compare(
 def share_worse(
     ours: Sequence[float], theirs: Sequence[float], *, higher_is_better: bool
 ) -> float | None:
-    """Returns the share of pairs in which ours is worse, or None without a pair.
+    """Returns the share of pairs in which ours is worse, or None without any pair.
 
     Args:
         ours: One value per slice or patient.
-        theirs: The same slices or patients; a pair with NaN does not count.
+        theirs: The same slices or patients; pairs with NaN are ignored.
         higher_is_better: True for PSNR and SSIM, False for RMSE.
     """
     ours, theirs = np.asarray(ours, np.float64), np.asarray(theirs, np.float64)
@@ -340,7 +340,7 @@ def share_worse(
 
 
 def _flip_sums(differences: np.ndarray) -> np.ndarray:
-    """The sums of all 2^n ways to sign the differences."""
+    """The sums of the differences with all 2^n combinations of signs."""
     sums = np.zeros(1)
     for difference in differences:
         sums = np.concatenate([sums + difference, sums - difference])

@@ -1,7 +1,7 @@
-"""The tissues of a patient in Hounsfield units: the one home of their limits.
+"""The limits of tissues in Hounsfield units, defined in this module only.
 
-The limits are a choice of this project, not a standard. Whoever needs another range of
-soft tissue finds it here too, with its reason.
+The limits are a choice of this project, not a standard. Narrower and wider ranges of
+soft tissue for special purposes are also defined here, with their reasons.
 """
 
 from __future__ import annotations
@@ -14,10 +14,10 @@ import numpy as np
 
 from ct_keras.hu import PADDING_HU
 
-#: The body: the largest connected region above this, opened, with its holes filled.
+#: The body: the largest connected region above this, after opening, with holes filled.
 BODY_HU = -500.0
-#: A tissue is eroded by this many pixels in every direction, diagonals included, so
-#: that edges do not count.
+#: A tissue is eroded by this many pixels in every direction, including diagonals, so
+#: that edges are excluded.
 EROSION_PIXELS = 2
 
 
@@ -30,7 +30,7 @@ class Tissue:
     high: float
 
     def holds(self, hu: np.ndarray) -> np.ndarray:
-        """Returns bool of the shape of `hu`: where it is this tissue."""
+        """Returns a bool mask of this tissue with the shape of `hu`."""
         return (hu >= self.low) & (hu <= self.high)
 
 
@@ -43,24 +43,25 @@ TISSUES = (
 )
 FAT, SOFT = TISSUES[2], TISSUES[3]
 
-#: Means of windows in which noise is measured: narrower than soft tissue, as a window
-#: half in fat has a mean below this, one with a vessel full of contrast agent above.
+#: Range of the mean of windows in which noise is measured. It is narrower than soft
+#: tissue: windows half in fat have a lower mean, windows with an enhanced vessel a
+#: higher one.
 NOISE_WINDOW_HU = (0.0, 100.0)
-#: Soft tissue of a smoothed slice in which a series is calibrated: with organs that
-#: contrast agent enhances, as much of every slice as there is.
+#: Soft tissue of a smoothed slice for calibration: includes enhanced organs, to use as
+#: much of every slice as possible.
 ENHANCED_SOFT_HU = (SOFT.low, 160.0)
-#: Fat, soft tissue and their borders under heavy noise: what every body part holds.
+#: Fat, soft tissue and their borders under heavy noise, present in every body part.
 FAT_TO_SOFT_HU = (FAT.low, 150.0)
 
 
 def body_mask(hu: np.ndarray) -> np.ndarray:
-    """Finds the patient: no air around, no table, lungs and bowel gas included.
+    """Segments the patient: without air and table, including lungs and bowel gas.
 
     Args:
         hu: (rows, columns), HU.
 
     Returns:
-        bool (rows, columns); all False where nothing is denser than -500 HU.
+        bool (rows, columns); all False if nothing is denser than -500 HU.
     """
     dense = (np.asarray(hu) > BODY_HU).astype(np.uint8)
     disc = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (5, 5))
@@ -75,7 +76,7 @@ def body_mask(hu: np.ndarray) -> np.ndarray:
 
 
 def tissue_masks(reference_hu: np.ndarray) -> dict[str, np.ndarray]:
-    """Cuts a reference into tissues, each eroded by two pixels.
+    """Segments the tissues of a reference, each eroded by two pixels.
 
     Args:
         reference_hu: (rows, columns), HU.

@@ -9,20 +9,20 @@ import numpy as np
 
 from ct_keras.metrics.ssim import gaussian_kernel
 
-#: Edge of the Gaussian window at the four scales; sigma is a fifth of it.
+#: Size of the Gaussian window at the four scales; sigma is a fifth of it.
 WINDOWS = (17, 9, 5, 3)
 #: Variance of the visual noise, in HU^2.
 NOISE_VARIANCE = 2.0
 #: HU + 1024 is clipped to this before VIF is computed.
 CLIP_LOW_HU = -1024.0
 CLIP_HIGH_HU = 1900.0
-#: Anything smaller has no pixel left at the fourth scale.
+#: Smaller images have no pixel left at the fourth scale.
 SMALLEST_IMAGE = 41
 _TINY = 1e-10
 
 
 def vif(*, reference: np.ndarray, test: np.ndarray) -> float:
-    """Returns the share of the reference's information that the test image keeps.
+    """Returns the share of the reference's information that the test image retains.
 
     Args:
         reference: (rows, columns), HU.
@@ -39,10 +39,10 @@ def vif(*, reference: np.ndarray, test: np.ndarray) -> float:
 
 
 def vif_both_ways(*, reference: np.ndarray, test: np.ndarray) -> tuple[float, float]:
-    """Returns VIF and VIF with the two images exchanged, for little more than one.
+    """Returns VIF and VIF with exchanged images, at little extra cost.
 
-    The exchanged one rewards blur. It stands in one published table, and is here for
-    comparison with that table alone.
+    The variant with exchanged images rewards blur. One published table uses it; it is
+    only for comparison with that table.
     """
     if min(np.shape(reference)) < SMALLEST_IMAGE:
         return math.nan, math.nan
@@ -68,7 +68,7 @@ def vif_both_ways(*, reference: np.ndarray, test: np.ndarray) -> tuple[float, fl
 
 
 def _valid(values: np.ndarray, kernel: np.ndarray) -> np.ndarray:
-    """Filters and keeps the pixels that the window covers fully."""
+    """Filters an image and keeps the pixels whose window lies inside it."""
     margin = len(kernel) // 2
     filtered = cv2.sepFilter2D(values, cv2.CV_64F, kernel, kernel)
     return filtered[margin:-margin, margin:-margin]
@@ -88,7 +88,7 @@ def _variances(
 def _information(
     of_reference: np.ndarray, of_test: np.ndarray, covariance: np.ndarray
 ) -> tuple[float, float]:
-    """Information that the test image keeps, and that the reference holds."""
+    """Information in the test image, and in the reference."""
     gain = covariance / (of_reference + _TINY)
     rest = of_test - gain * covariance
     flat = of_reference < _TINY
