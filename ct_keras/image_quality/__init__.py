@@ -1,4 +1,4 @@
-"""Task-based image quality: noise, sharpness and detectability, each with its unit."""
+"""Task-based image quality: noise, sharpness and detectability."""
 
 from ct_keras.image_quality.channels import (
     CHANNELS,

@@ -1,4 +1,4 @@
-"""Channels through which a channelised observer sees an image.
+"""Channels of a channelised observer.
 
 Every function returns float64 (rows * columns, channels): the inner product of a
 flattened region with a column is the response of that channel.
@@ -21,7 +21,7 @@ from ct_keras.errors import CtKerasError
 #: First width in cycles per pixel, growth, ratio of the two Gaussians, channels.
 DOG = {"dense": (0.005, 1.4, 1.67, 10), "sparse": (0.015, 2.0, 2.0, 3)}
 CHANNELS = ("laguerre-gauss", "dog-dense", "dog-sparse", "gabor")
-#: Width of the Laguerre-Gauss channels over the diameter of the disc.
+#: Width of the Laguerre-Gauss channels relative to the diameter of the disc.
 WIDTH_PER_DIAMETER = 2 / 3
 _FIRST_BAND = 1 / 8
 
@@ -33,24 +33,24 @@ def laguerre_gauss(
     count: int = 5,
     center: tuple[float, float] | None = None,
 ) -> np.ndarray:
-    """Returns Laguerre-Gauss channels, orthonormal and round.
+    """Returns Laguerre-Gauss channels, orthonormal and rotationally symmetric.
 
     ``u_j(r) = (sqrt 2 / h) exp(-pi r^2 / h^2) L_j(2 pi r^2 / h^2)``; they are an
-    efficient set for round signals in noise without a direction.
+    efficient set for round signals in isotropic noise.
 
     Args:
         size: Rows and columns of the region.
         width: h in pixels, about 2/3 of the diameter of a disc; for a Gaussian signal
             of width s, h = s sqrt(2 pi) makes the first channel the signal.
         count: Number of channels.
-        center: (row, column) of the signal; None for the middle of the region.
+        center: (row, column) of the signal; None for the centre of the region.
     """
     if not width > 0 or count < 1:
         raise CtKerasError(
             "CTK-E000",
-            "impossible Laguerre-Gauss channels",
+            "invalid Laguerre-Gauss channels",
             received=(width, count),
-            expected="a width above 0 and at least one channel",
+            expected="a positive width and at least one channel",
         )
     row, column = center or ((size - 1) / 2, (size - 1) / 2)
     places = np.arange(size)
@@ -61,7 +61,7 @@ def laguerre_gauss(
 
 
 def difference_of_gaussians(size: int, kind: str = "dense") -> np.ndarray:
-    """Returns channels that pass octave-like rings of frequency, as the eye does.
+    """Returns difference-of-Gaussians channels: octave-like bands, as of the eye.
 
     Args:
         size: Rows and columns of the region.
@@ -70,7 +70,7 @@ def difference_of_gaussians(size: int, kind: str = "dense") -> np.ndarray:
     first, growth, ratio, count = DOG[kind]
     frequency = np.fft.fftfreq(size)
     squared = frequency[:, None] ** 2 + frequency**2
-    # To the middle of the region, which lies between pixels where their number is even.
+    # The centre of the region is between pixels if their number is even.
     shift = np.exp(-1j * np.pi * frequency * (size - 1))
     phase = shift[:, None] * shift
     channels = []
@@ -83,12 +83,12 @@ def difference_of_gaussians(size: int, kind: str = "dense") -> np.ndarray:
 
 
 def gabor(size: int, *, bands: int = 4, angles: int = 4) -> np.ndarray:
-    """Returns Gabor channels: octave bands below 1/8 cycle per pixel, in directions.
+    """Returns Gabor channels: octave bands below 1/8 cycle per pixel, oriented.
 
     Args:
         size: Rows and columns of the region.
         bands: Number of octaves.
-        angles: Directions over half a turn.
+        angles: Number of directions over 180 degrees.
     """
     places = np.arange(size) - (size - 1) / 2
     y, x = places[:, None], places
@@ -106,15 +106,15 @@ def gabor(size: int, *, bands: int = 4, angles: int = 4) -> np.ndarray:
 
 
 def get_channels(name: str, size: int, *, diameter: float) -> np.ndarray:
-    """Returns channels by name, for a disc in the middle of a region.
+    """Returns channels by name, for a disc in the centre of a region.
 
     Args:
         name: One of `CHANNELS`.
         size: Rows and columns of the region.
-        diameter: Of the disc in pixels; only Laguerre-Gauss channels depend on it.
+        diameter: Diameter of the disc in pixels; only Laguerre-Gauss channels use it.
 
     Raises:
-        CtKerasError: CTK-E000, for another name.
+        CtKerasError: CTK-E000, for an unknown name.
     """
     if name == "laguerre-gauss":
         return laguerre_gauss(size, WIDTH_PER_DIAMETER * diameter)

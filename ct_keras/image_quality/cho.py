@@ -1,8 +1,9 @@
-"""Channelised Hotelling observer: can a signal known exactly be seen in the images?
+"""Channelised Hotelling observer: detection of an exactly known signal in images.
 
-It is trained on one half of the images and judged on the other, over many random
-halves: training and judging on the same images is biased upwards, the more the fewer
-images there are. It needs no linear system, only images with and without the signal.
+It is trained on one half of the images and tested on the other, over many random
+halves: training and testing on the same images overestimates the AUC, especially with
+few images. It does not assume a linear system and needs only images with and without
+the signal.
 
 Reference:
     Barrett et al., Proc Natl Acad Sci 90(21), 9758-9765, 1993,
@@ -19,16 +20,16 @@ from ct_keras.errors import CtKerasError
 from ct_keras.metrics.statistics import auc, percentile_interval
 
 SPLITS, RESAMPLES = 200, 500
-#: Random halves per bootstrap sample: their spread is small beside that of the images.
+#: Random halves per bootstrap sample; the images contribute most of the spread.
 _SPLITS_PER_RESAMPLE = 10
 _CHUNK = 128
-#: Of a kind: a covariance needs two.
+#: Minimum images of each kind: a covariance needs two.
 _FEWEST_TO_TRAIN = 2
 
 
 @dataclass(frozen=True, eq=False)
 class ObserverResult:
-    """How well an observer tells images with a signal from those without.
+    """How well an observer distinguishes images with a signal from images without.
 
     Attributes:
         auc: Area under the ROC curve, the mean over random halves.
@@ -37,8 +38,7 @@ class ObserverResult:
         dprime_interval: Its interval.
         images: Number of images (present, absent).
         replicates: AUC of every bootstrap sample. With the same seed and number of
-            images the samples of two methods are the same, so that their difference
-            can be judged pairwise; see `auc_difference`.
+            images, the samples of two methods are paired; see `auc_difference`.
     """
 
     auc: float
@@ -82,9 +82,9 @@ def cho(
 ) -> ObserverResult:
     """Runs a channelised Hotelling observer.
 
-    The interval is a bootstrap over images, for training and judging alike: copies of
-    an image stay in the same half. A sample holds fewer different images than there
-    are, which lowers its AUC, so its spread is taken around the estimate.
+    The interval is a bootstrap over the images for training and testing: copies of an
+    image stay in the same half. A bootstrap sample has fewer distinct images, which
+    lowers its AUC, so only its spread is used, centred on the estimate.
 
     Args:
         present: (images, rows, columns) HU, with the signal.
@@ -92,8 +92,9 @@ def cho(
         channels: (rows * columns, channels); see `get_channels`.
         splits: Number of random halves.
         resamples: Number of bootstrap samples.
-        subtract_mean: Whether every region loses its mean first, as LCD-CT does.
-        seed: Of the halves and of the bootstrap.
+        subtract_mean: Whether to subtract the mean of every region first, as LCD-CT
+            does.
+        seed: Seed of the halves and of the bootstrap.
 
     Raises:
         CtKerasError: CTK-E041, for shapes that do not match or fewer than four images.
@@ -135,16 +136,16 @@ def cho(
 def auc_difference(
     ours: ObserverResult, theirs: ObserverResult
 ) -> tuple[float, tuple[float, float]]:
-    """Returns the difference of two AUC on the same images and its interval.
+    """Returns the difference of two AUCs on the same images and its interval.
 
     Raises:
-        CtKerasError: CTK-E041, if the observers did not see equally many images.
+        CtKerasError: CTK-E041, if the observers used different numbers of images.
     """
     same = ours.images == theirs.images
     if not same or ours.replicates.shape != theirs.replicates.shape:
         raise CtKerasError(
             "CTK-E041",
-            "two observers saw different numbers of images",
+            "two observers used different numbers of images",
             received=ours.images,
             expected=theirs.images,
         )
@@ -164,7 +165,7 @@ def _check(present, absent, channels) -> None:
         return
     raise CtKerasError(
         "CTK-E041",
-        "an observer needs regions of one size with and without the signal",
+        "an observer needs regions of equal size with and without the signal",
         received=shapes,
         expected="(4 or more, rows, columns) twice and (rows * columns, channels)",
     )
@@ -178,13 +179,13 @@ def _respond(images, channels, subtract_mean: bool) -> np.ndarray:
 
 
 def _random_halves(count: int, runs: int, generator) -> np.ndarray:
-    """Returns bool (runs, count), True for the images to train on."""
+    """Returns bool (runs, count), True for the training images."""
     halves = np.tile(np.arange(count) < count // 2, (runs, 1))
     return generator.permuted(halves, axis=1)
 
 
 def _judge(responses, halves, counts) -> tuple[np.ndarray, np.ndarray]:
-    """Returns the AUC and d' of every run; NaN where a half came out too small."""
+    """Returns the AUC and d' of every run; NaN if a half is too small."""
     found = []
     for start in range(0, len(halves[0]), _CHUNK):
         part = slice(start, start + _CHUNK)
@@ -202,7 +203,7 @@ def _judge(responses, halves, counts) -> tuple[np.ndarray, np.ndarray]:
 def _templates(present, absent, present_counts, absent_counts) -> np.ndarray:
     """Returns (runs, channels) templates; counts (runs, images) are frequencies.
 
-    They are NaN where there are too few images of a kind, or copies of one alone.
+    They are NaN with too few distinct images of a kind.
     """
     means, covariances = [], []
     enough = np.ones(len(present_counts), bool)
@@ -217,7 +218,7 @@ def _templates(present, absent, present_counts, absent_counts) -> np.ndarray:
         enough &= counts.sum(axis=1) >= _FEWEST_TO_TRAIN
         spread |= np.count_nonzero(counts, axis=1) > 1
     pooled = (covariances[0] + covariances[1]) / 2
-    # Few images: the covariance may be singular.
+    # With few images, the covariance may be singular.
     inverse = np.linalg.pinv(
         pooled, rcond=pooled.shape[-1] * np.finfo(float).eps, hermitian=True
     )
@@ -226,7 +227,7 @@ def _templates(present, absent, present_counts, absent_counts) -> np.ndarray:
 
 
 def _weighted_dprime(scores, counts) -> np.ndarray:
-    """Returns (runs,) the d' of the decision variable."""
+    """Returns d' of the decision variable, (runs,)."""
     means, variances = [], []
     for values, weight in zip(scores, counts, strict=True):
         total = weight.sum(axis=1)
@@ -241,7 +242,7 @@ def _weighted_dprime(scores, counts) -> np.ndarray:
 
 
 def _mean(values: np.ndarray) -> np.ndarray:
-    """Returns the mean of every row over what is not NaN; NaN for a row of NaN."""
+    """Returns the mean of every row without NaN; NaN for a row of NaN."""
     known = ~np.isnan(values)
     count = known.sum(axis=1)
     total = np.where(known, values, 0).sum(axis=1)

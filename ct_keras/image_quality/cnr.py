@@ -16,8 +16,8 @@ def mean_and_sd(values: np.ndarray) -> tuple[float, float]:
 def cnr(signal: np.ndarray, background: np.ndarray, *, pooled: bool = False) -> float:
     """Returns the contrast-to-noise ratio of an object, |m_s - m_b| / sd_b.
 
-    AAPM Report 233 holds it inadequate for nonlinear methods on its own: it knows
-    neither texture nor blur.
+    According to AAPM Report 233, CNR alone is inadequate for nonlinear methods: it
+    depends on neither texture nor blur.
 
     Args:
         signal: HU of pixels in the object.
@@ -37,18 +37,18 @@ def cnr(signal: np.ndarray, background: np.ndarray, *, pooled: bool = False) -> 
 def disc_mask(
     shape: tuple[int, int], center: tuple[float, float], radius: float
 ) -> np.ndarray:
-    """Returns bool (rows, columns), True where a pixel's centre lies in a disc.
+    """Returns bool (rows, columns), True for pixels with their centre in a disc.
 
     Args:
         shape: (rows, columns).
         center: (row, column) of the disc in pixels.
-        radius: In pixels.
+        radius: Radius in pixels.
     """
     return radius_map(shape, center) <= radius
 
 
 def radius_map(shape: tuple[int, int], center: tuple[float, float]) -> np.ndarray:
-    """Returns the distance of every pixel from a place, in pixels."""
+    """Returns the distance of every pixel from a point, in pixels."""
     rows, columns = shape
     return np.hypot(
         np.arange(rows)[:, None] - center[0], np.arange(columns) - center[1]

@@ -1,4 +1,4 @@
-"""What is known and measured of a series, without names, ids, dates or paths."""
+"""Description of a series, without names, identifiers, dates or paths."""
 
 from __future__ import annotations
 
@@ -7,18 +7,18 @@ import re
 from ct_keras.dicom.series import Series
 from ct_keras.image_quality.noise import noise_frequency_per_cm, noise_level_hu
 
-#: What a kernel name, which is free text, may not bring to the screen.
+#: Characters that are not shown of a kernel name, which is free text.
 _SAFE = re.compile(r"[^\w+./\\ -]")
 
 
 def describe_series(series: Series) -> dict:
-    """Describes a series: geometry, exposure, noise and findings, as JSON holds it.
+    """Describes a series: geometry, exposure, noise and findings, ready for JSON.
 
     Args:
         series: Any CT series; one slice of it and a few for the noise are read.
 
     Returns:
-        What is not known is None.
+        A dict; unknown values are None.
     """
     slices, rows, columns = series.shape
     slice_mm, row_mm, column_mm = series.spacing_mm
@@ -44,5 +44,5 @@ def describe_series(series: Series) -> dict:
 
 
 def _rounded(value: float | None) -> float | None:
-    """Four decimals; None for what is unknown, since JSON knows no NaN."""
+    """Rounds to four decimals; None for NaN, which JSON does not have."""
     return None if value is None or value != value else round(value, 4)

@@ -1,4 +1,4 @@
-"""Low-contrast discs through every observer."""
+"""Detectability of low-contrast discs by all observers."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from ct_keras.image_quality.nps import NoisePower, squares
 from ct_keras.image_quality.ttf import TaskTransfer
 from ct_keras.phantoms.quality_phantoms import Insert, QualityPhantom
 
-#: Width of the regions over the diameter of the largest disc.
+#: Width of the regions relative to the diameter of the largest disc.
 _REGION_SHARE = 2.4
 _SAMPLES = 2000
 
@@ -31,21 +31,21 @@ def observe(
 ) -> dict[tuple[str, str], ObserverResult]:
     """Runs the channelised Hotelling observer on every disc.
 
-    Discs of one kind in one image count as images of their own: their noise is
-    independent at such a distance.
+    Discs of one kind in one image count as separate images: at their distance, the
+    noise is independent.
 
     Args:
         phantom: The low-contrast phantom.
         present: (repeats, rows, columns) HU, its scans.
-        absent: (repeats, rows, columns) HU, scans of water alone.
+        absent: (repeats, rows, columns) HU, scans of water only.
         names: Sets of channels; see `get_channels`.
-        seed: Of the random halves and the bootstrap.
+        seed: Seed of the random halves and the bootstrap.
 
     Returns:
         (insert, channels) -> result.
 
     Raises:
-        CtKerasError: CTK-E000, if a disc lies in the region of another.
+        CtKerasError: CTK-E000, if a disc is inside the region of another.
     """
     check_regions(phantom)
     size = _region_size(phantom)
@@ -64,26 +64,26 @@ def observe(
 
 
 def check_regions(phantom: QualityPhantom) -> None:
-    """Refuses a phantom whose discs lie so close that regions hold parts of others.
+    """Refuses a phantom whose discs are so close that regions contain parts of others.
 
-    An observer would see the other disc in images with the signal alone, and find a
-    disc that a method has wiped out.
+    The other disc would appear only in images with the signal, so an observer would
+    detect a disc that a method has removed.
 
     Raises:
         CtKerasError: CTK-E000, if so.
     """
     spacing = phantom.spacing_mm
-    # A pixel more: an edge is blurred, and a region lies on whole pixels.
+    # One more pixel: edges are blurred, and regions are aligned to whole pixels.
     reach = (_region_size(phantom) / 2 + 1) * spacing
     for one, other in permutations(phantom.inserts, 2):
         away = np.abs(np.subtract(one.offset_mm, other.offset_mm)).max()
         if away - other.diameter_mm / 2 < reach:
             raise CtKerasError(
                 "CTK-E000",
-                "the low-contrast discs lie too close for an observer",
+                "the low-contrast discs are too close together for an observer",
                 received=f"a field of view of {len(phantom.hu) * spacing:.0f} mm",
                 expected="no part of a disc in the region around another",
-                fix="more pixels or a larger spacing; 170 mm are enough for the usual "
+                fix="use more pixels or a larger spacing; 170 mm suffice for the usual "
                 "discs",
             )
 
@@ -93,13 +93,13 @@ def spectral(
 ) -> list[dict]:
     """Returns d' of the observers in the frequency domain for every disc.
 
-    The transfer function is that of the rod whose contrast is nearest to the disc's;
-    without one there is no d'.
+    The transfer function is that of the rod with the contrast closest to the disc's;
+    without one, there is no d'.
 
     Args:
         phantom: The low-contrast phantom.
         power: Noise power of the method at the dose.
-        transfers: Rod -> its transfer function, of the rods that may be used.
+        transfers: Rod -> its transfer function, for the rods that may be used.
     """
     frequency = np.linspace(0, 0.5 / phantom.spacing_mm, _SAMPLES)
     cell = 2 * np.pi * frequency * (frequency[1] - frequency[0])
@@ -134,7 +134,7 @@ def spectral(
 
 
 def kinds(phantom: QualityPhantom) -> dict[str, list[Insert]]:
-    """Returns the inserts by name: those of one name are alike."""
+    """Returns the inserts by name; inserts with the same name are equal."""
     found: dict[str, list[Insert]] = {}
     for insert in phantom.inserts:
         found.setdefault(insert.name, []).append(insert)

@@ -1,7 +1,7 @@
-"""Detectability against dose, and the dose that a denoised image is worth.
+"""Detectability against dose, and the equivalent dose of a denoised image.
 
-With noise of an unchanged texture d' grows with the square root of the dose. So d' is
-interpolated linearly in that root, which is exact for filtered back-projection.
+With an unchanged noise texture, d' is proportional to the square root of the dose. So
+d' is interpolated linearly in that root, which is exact for filtered back-projection.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ def equivalent_dose(
 
     Args:
         doses: Dose fractions of the reference, at least two.
-        aucs: Its AUC at each.
-        target: The AUC to reach, for instance that of a denoised low dose.
+        aucs: Its AUC at each dose.
+        target: The AUC to reach, for example that of a denoised low dose.
 
     Returns:
-        The lowest dose in their range, or None if the AUC lies outside of the curve.
+        The lowest such dose, or None if the AUC is outside the curve.
 
     Raises:
         CtKerasError: CTK-E041, if there are fewer than two doses.
@@ -42,7 +42,7 @@ def equivalent_dose(
     if len(doses) < 2 or len(doses) != len(aucs):
         raise CtKerasError(
             "CTK-E041",
-            "a dose curve needs two doses and an AUC for each",
+            "a dose curve needs at least two doses and an AUC for each",
             received=(len(doses), len(aucs)),
         )
     order = np.argsort(doses)
@@ -60,16 +60,16 @@ def equivalent_dose(
 def dose_curves(
     results: Mapping[str, Mapping[str, Mapping[float, Mapping]]], reference: str
 ) -> dict:
-    """Gathers AUC against dose, for every insert and method.
+    """Collects AUC against dose, for every insert and method.
 
     Args:
         results: Method -> insert -> dose -> ``auc`` and ``auc_interval``.
-        reference: The method that stands for the scanner's own images.
+        reference: The method that represents the images of the scanner.
 
     Returns:
         Insert -> method -> ``doses``, ``auc``, ``auc_interval`` and
-        ``equivalent_dose``, lists of one length. The last is the dose at which the
-        reference reaches the same AUC, None where it does not within its own doses.
+        ``equivalent_dose``, lists of equal length. The last is the dose at which the
+        reference reaches the same AUC, None if it does not within its range of doses.
     """
     curves: dict[str, dict] = {}
     for method, inserts in results.items():

@@ -1,4 +1,4 @@
-"""quality.json as pictures."""
+"""Plots of quality.json."""
 
 from __future__ import annotations
 
@@ -12,28 +12,29 @@ from pathlib import Path
 
 from ct_keras.files import atomic_folder
 
-#: Colours that also colour-blind readers tell apart (Okabe and Ito, 2008).
+#: Colours that colour-blind readers can distinguish (Okabe and Ito, 2008).
 _COLORS = ("#000000", "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 _DASHES = ("-", (0, (6, 2)), (0, (6, 2, 1.5, 2)), (0, (1.5, 1.5)), (0, (3, 1.5)))
 _MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">")
 _WIDTH, _HEIGHT, _DPI = 4.2, 3.4, 120
 _DOSE, _AUC = "dose in % of full dose", "AUC, Hotelling observer"
-#: What is too noisy to measure reliably is drawn so.
+#: Style of curves that are too noisy to be reliable.
 _FAINT = {"alpha": 0.35, "linewidth": 0.8}
 _BARS = {"capsize": 2.5, "elinewidth": 1.1, "markersize": 4.5}
-#: The intervals of all methods at one place fill so much of the way to the next.
+#: Share of the distance to the next position that the intervals of all methods fill.
 _SPREAD, _WIDEST_STEP = 0.8, 0.1
 
 
 def write_quality(
     document: Mapping, out: str | os.PathLike, *, overwrite: bool = False
 ) -> None:
-    """Writes quality.json and its plots into a folder.
+    """Writes quality.json and its plots to a folder.
 
     Args:
-        document: From `measure_quality`; with "lcd_ct", what `measure_lcd` returned.
+        document: From `measure_quality`; the key "lcd_ct" holds the result of
+            `measure_lcd`.
         out: A new or empty folder; gets quality.json, nnps.png, ttf.png, bias.png,
-            dose_curves.png, and lcd_ct.png if there are such images.
+            dose_curves.png, and lcd_ct.png if LCD-CT was measured.
         overwrite: Whether a folder with content is replaced.
 
     Raises:
@@ -60,9 +61,9 @@ def draw(document: Mapping) -> dict:
 
 
 def method_style(index: int) -> dict:
-    """Returns how the method of a number is drawn in every picture; 0 is the input.
+    """Returns the style of a method in every plot, by its number; 0 is the input.
 
-    No two of the first 31 look alike, and only the input is black.
+    The first 31 styles differ, and only the input is black.
     """
     return {
         "color": _COLORS[1 + (index - 1) % (len(_COLORS) - 1)] if index else _COLORS[0],
@@ -90,7 +91,7 @@ def _panels(title: str, titles: Sequence[str], *, columns: int = 4):
 
 
 def _styles(document: Mapping) -> Iterator[tuple[str, dict, list]]:
-    """Yields (method, how it is drawn, its records)."""
+    """Yields (method, style, its records)."""
     for index, (label, method) in enumerate(document["methods"].items()):
         yield label, method_style(index), method["doses"]
 
@@ -147,7 +148,7 @@ def _draw_bias(document: Mapping):
     for axis in axes:
         axis.axhline(0, color="#808080", linewidth=0.8)
         _dose_ticks(axis, document)
-    _finish(figure, axes, _DOSE, "mean less nominal value in HU")
+    _finish(figure, axes, _DOSE, "mean minus nominal value in HU")
     return figure
 
 
@@ -171,7 +172,7 @@ def _draw_dose_curves(document: Mapping):
 
 
 def _draw_lcd(document: Mapping):
-    """One panel for each dose and set of channels, one place for each insert."""
+    """One panel for each dose and set of channels, one position for each insert."""
     panels: dict[tuple, list] = {}
     for record in document["lcd_ct"]:
         panels.setdefault((record["dose"], record["channels"]), []).append(record)
@@ -202,7 +203,7 @@ def _draw_lcd(document: Mapping):
 
 
 def _placed(document: Mapping) -> Iterator[tuple[list[float], tuple]]:
-    """Yields where the doses of each method lie in %, side by side, and its style."""
+    """Yields the positions of the doses of each method in %, and its style."""
     doses = [100 * dose for dose in document["plan"]["doses"]]
     ratio, methods = _ratio(doses), list(_styles(document))
     for index, method in enumerate(methods):
@@ -211,12 +212,12 @@ def _placed(document: Mapping) -> Iterator[tuple[list[float], tuple]]:
 
 
 def _ratio(doses: Sequence[float]) -> float:
-    """Returns the smallest step from a dose to the next."""
+    """Returns the smallest ratio of neighbouring doses."""
     return min((high / low for low, high in pairwise(doses)), default=2.0)
 
 
 def _aside(index: int, count: int) -> float:
-    """Returns how far from its place one of several methods is drawn."""
+    """Returns the offset of one of several methods from its position."""
     return min(_WIDEST_STEP, _SPREAD / count) * (index - (count - 1) / 2)
 
 
@@ -232,7 +233,7 @@ def _dose_ticks(axis, document: Mapping) -> None:
 def _errorbar(axis, places, values, limits, style: Mapping) -> None:
     values = _numbers(values)
     ends = [_numbers(each) for each in limits]
-    # A bootstrap interval need not hold the estimate.
+    # A bootstrap interval need not contain the estimate.
     reach = [
         [max(0.0, value - low) for value, (low, _) in zip(values, ends, strict=True)],
         [max(0.0, high - value) for value, (_, high) in zip(values, ends, strict=True)],
@@ -241,7 +242,7 @@ def _errorbar(axis, places, values, limits, style: Mapping) -> None:
 
 
 def _same_range(axes) -> None:
-    """Gives all panels of AUC one range, in which every interval is seen."""
+    """Sets the same range in all AUC panels, which shows every interval."""
     low = min(axis.get_ylim()[0] for axis in axes)
     for axis in axes:
         axis.set_ylim(low, 1.03)
@@ -265,7 +266,7 @@ def _finish(figure, axes, across: str, up: str) -> None:
         range(len(labels)), key=lambda index: handles[index] in axes[0].lines
     )
     handles, labels = [handles[i] for i in order], [labels[i] for i in order]
-    # As many in a row as there is room for, in inches.
+    # As many per row as fit, in inches.
     width = 0.75 + 0.075 * max(len(label) for label in labels)
     columns = max(1, min(len(labels), int(figure.get_figwidth() / width)))
     place = {"loc": "outside lower center", "ncols": columns, "fontsize": "small"}

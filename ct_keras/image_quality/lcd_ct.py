@@ -1,13 +1,13 @@
-"""Reads the layout of LCD-CT, the FDA's test of low-contrast detectability.
+"""Reads images of LCD-CT, the FDA's test of low-contrast detectability.
 
     FOLDER/ground_truth.mhd
     FOLDER/dose_010/signal_present/signal_present.mhd   and its .raw files
     FOLDER/dose_010/signal_absent/signal_absent.mhd
     FOLDER/dose_100/...                                 the dose in percent
 
-Values are HU + 1000; in some published images 32768 is added on top, under a header
-that names a signed type. A header may also be wrong about the byte order, so that of
-whole numbers is taken from the data. The third axis of the images is the repeat.
+Values are HU + 1000; in some published images, a further 32768 is added although the
+header declares a signed type. The byte order in a header may be wrong too, so that of
+integers is determined from the data. The third axis of the images is the repeat.
 
 Reference:
     U.S. Food and Drug Administration, LCD-CT (RST24MD08.01), 2023,
@@ -31,7 +31,7 @@ from ct_keras.image_quality.nps import squares
 
 OFFSET = 1000.0
 _TYPES = {"MET_SHORT": "i2", "MET_USHORT": "u2", "MET_FLOAT": "f4", "MET_UCHAR": "u1"}
-#: Whatever stands out of the water by more than this is an insert, HU.
+#: Regions that exceed water by more than this, in HU, are inserts.
 _STANDS_OUT_HU = 0.5
 _MOST_FILES = 100_000
 
@@ -41,8 +41,8 @@ class LcdInsert:
     """A disc of the ground truth.
 
     Attributes:
-        contrast_hu: HU above water.
-        diameter: In pixels, from its area.
+        contrast_hu: Contrast to water in HU.
+        diameter: Diameter in pixels, from its area.
         center: (row, column) in pixels from 0.
     """
 
@@ -58,8 +58,8 @@ class LcdStudy:
     Attributes:
         inserts: The discs, the strongest contrast first.
         present: Dose fraction -> float32 (repeats, rows, columns) HU, with the discs.
-        absent: The same without.
-        spacing_mm: (row, column), None where the headers do not tell.
+        absent: The same without the discs.
+        spacing_mm: (row, column), None if the headers do not have it.
     """
 
     inserts: tuple[LcdInsert, ...]
@@ -69,7 +69,7 @@ class LcdStudy:
 
     @property
     def names(self) -> tuple[str, ...]:
-        """What the inserts are called in results; those alike by their places too."""
+        """Names of the inserts in results; equal inserts also have their position."""
         names = [
             f"{insert.contrast_hu:g} HU {insert.diameter:.1f} pixels"
             for insert in self.inserts
@@ -84,9 +84,9 @@ class LcdStudy:
     def regions(
         self, insert: LcdInsert, present: np.ndarray, absent: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Cuts the surroundings of an insert out of images with and without it.
+        """Cuts the region around an insert from images with and without it.
 
-        As in LCD-CT they are twice as wide as the largest insert.
+        As in LCD-CT, regions are twice as wide as the largest insert.
         """
         size = 2 * math.ceil(max(other.diameter for other in self.inserts))
         stacks = (squares(stack, [insert.center], size) for stack in (present, absent))
@@ -98,8 +98,8 @@ def read_lcd_ct(folder: str | os.PathLike) -> LcdStudy:
     """Reads all doses of one reconstruction in the layout of LCD-CT.
 
     Raises:
-        CtKerasError: CTK-E001, if the folder is not laid out so; CTK-E005, if a file
-            is missing, cut, or of a type that is not read.
+        CtKerasError: CTK-E001, if the folder does not have this layout; CTK-E005, if a
+            file is missing, truncated or of an unsupported type.
     """
     folder = Path(folder)
     found = {
@@ -113,7 +113,7 @@ def read_lcd_ct(folder: str | os.PathLike) -> LcdStudy:
             "CTK-E001",
             "no LCD-CT images in the folder",
             received=folder.name,
-            expected="ground_truth.mhd and dose_010/signal_present and the like",
+            expected="ground_truth.mhd and folders such as dose_010/signal_present",
         )
     parts = {
         kind: {dose: _read_folder(path / kind) for dose, path in found.items()}
@@ -127,13 +127,14 @@ def read_lcd_ct(folder: str | os.PathLike) -> LcdStudy:
 def read_metaimage(path: str | os.PathLike) -> np.ndarray:
     """Reads a MetaImage header (.mhd) and the raw files that it names.
 
-    Single files and numbered ones (``name_%03d.raw 1 10 1``) are read, uncompressed.
+    Supports single files and numbered ones (``name_%03d.raw 1 10 1``), uncompressed.
 
     Returns:
         float32 (slices, rows, columns).
 
     Raises:
-        CtKerasError: CTK-E005, if a file is missing, cut, or of another type.
+        CtKerasError: CTK-E005, if a file is missing, truncated or of an unsupported
+            type.
     """
     path = Path(path)
     header = _header(path)
@@ -142,22 +143,22 @@ def read_metaimage(path: str | os.PathLike) -> np.ndarray:
         kind = np.dtype(_TYPES[header["ElementType"]])
         names = _raw_names(header["ElementDataFile"])
     except (KeyError, TypeError, ValueError) as error:
-        raise _unreadable(path, "the header is not one that can be read") from error
+        raise _unreadable(path, "the header is not supported") from error
     slices = math.prod(rest)
     data = b"".join(_bytes(path, name) for name in names)
     if len(data) != slices * rows * columns * kind.itemsize:
-        raise _unreadable(path, "the raw data have another size than the header says")
+        raise _unreadable(path, "the raw data do not have the size in the header")
     if kind.kind == "f":
         values = np.frombuffer(data, kind.newbyteorder(_claimed_order(header)))
     else:
         orders = [np.frombuffer(data, kind.newbyteorder(order)) for order in "<>"]
-        # Bytes in the wrong order fill the whole range.
+        # Values with the wrong byte order fill the whole range.
         values = min(orders, key=lambda each: np.std(each.astype(np.float64)))
     return values.reshape(slices, rows, columns).astype(np.float32)
 
 
 def find_inserts(truth_hu: np.ndarray) -> tuple[LcdInsert, ...]:
-    """Finds the discs in a noise-free image (rows, columns) whose water is 0 HU."""
+    """Finds the discs in a noise-free image (rows, columns) with water at 0 HU."""
     labels, count = scipy.ndimage.label(truth_hu > _STANDS_OUT_HU)
     inserts = []
     for number in range(1, count + 1):
@@ -205,7 +206,7 @@ def _spacing(path: Path) -> tuple[float, float] | None:
 
 
 def _raw_names(text: str) -> list[str]:
-    """Returns the file names that an ElementDataFile entry stands for."""
+    """Returns the file names of an ElementDataFile entry."""
     name, *numbers = text.split()
     if not numbers:
         return [name]
@@ -217,11 +218,11 @@ def _raw_names(text: str) -> list[str]:
 
 
 def _bytes(header: Path, name: str) -> bytes:
-    # Only files beside their header are read, whatever it says.
+    # Only files next to the header are read, regardless of the path in it.
     try:
         return (header.parent / Path(name).name).read_bytes()
     except OSError as error:
-        raise _unreadable(header, "a raw file that it names cannot be read") from error
+        raise _unreadable(header, "one of its raw files cannot be read") from error
 
 
 def _unreadable(path: Path, problem: str) -> CtKerasError:

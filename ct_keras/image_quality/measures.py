@@ -1,4 +1,4 @@
-"""What is measured in the scans of water and of the rods, as records."""
+"""Measurements in the scans of water and rods, as records."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ from ct_keras.image_quality.nps import (
 from ct_keras.image_quality.ttf import TaskTransfer, task_transfer
 from ct_keras.phantoms.quality_phantoms import QualityPhantom
 
-#: A region for the noise power spectrum, over the field of view.
+#: Size of a region for the noise power spectrum, relative to the field of view.
 _NPS_SHARE = 0.25
-#: The part of an insert that counts as its material.
+#: Share of the radius of an insert in which its material is measured.
 _CORE_SHARE = 0.7
-#: Samples of a transfer function that are kept.
+#: Number of samples of a transfer function.
 _KEPT = 64
 _UPPER = 0.975
 
 
 def noise_power(absent: np.ndarray, spacing_mm: float) -> NoisePower:
-    """Measures five overlapping regions: in the middle and around it."""
+    """Measures five overlapping regions: in the centre and around it."""
     extent = absent.shape[-1]
     size = round(extent * _NPS_SHARE / 2) * 2
     middle, step = (extent - 1) / 2, round(extent * _NPS_SHARE / 2)
@@ -42,12 +42,12 @@ def noise_power(absent: np.ndarray, spacing_mm: float) -> NoisePower:
 
 
 def noise_record(absent: np.ndarray, power: NoisePower, reference: NoisePower) -> dict:
-    """Returns bias and noise of water: how strong, and of which texture.
+    """Returns bias, noise level and noise texture of water.
 
     Args:
         absent: (repeats, rows, columns) HU, scans of water.
         power: Their noise power.
-        reference: That of the images with which the texture is compared.
+        reference: Noise power of the images with which the texture is compared.
     """
     frequency, radial = power.radial()
     half = absent.shape[-1] // 2
@@ -67,7 +67,7 @@ def noise_record(absent: np.ndarray, power: NoisePower, reference: NoisePower) -
 def materials(phantom: QualityPhantom, images: np.ndarray) -> list[dict]:
     """Measures HU, noise and CNR in the rods and in the water between them.
 
-    Bias is given with its 95 % interval over repeats.
+    Bias includes its 95 % interval over repeats.
     """
     shape = phantom.hu.shape
     middle = ((shape[0] - 1) / 2, (shape[1] - 1) / 2)
@@ -97,7 +97,7 @@ def materials(phantom: QualityPhantom, images: np.ndarray) -> list[dict]:
 
 
 def _interval(values: np.ndarray) -> list[float]:
-    """Returns the 95 % interval of a mean of repeats, after Student."""
+    """Returns the 95 % interval of a mean over repeats (Student's t)."""
     error = values.std(ddof=1) / math.sqrt(len(values))
     reach = float(stdtrit(len(values) - 1, _UPPER) * error)
     return [float(values.mean()) - reach, float(values.mean()) + reach]
@@ -108,7 +108,7 @@ def _mean_cnr(inside: np.ndarray, water: np.ndarray) -> float:
 
 
 def transfers(phantom: QualityPhantom, images: np.ndarray) -> dict[str, TaskTransfer]:
-    """Returns the transfer function of every rod, from the mean of its scans."""
+    """Returns the transfer function of every rod, from the mean of the scans."""
     mean = images.mean(axis=0)
     return {
         insert.name: task_transfer(
@@ -122,7 +122,7 @@ def transfers(phantom: QualityPhantom, images: np.ndarray) -> dict[str, TaskTran
 
 
 def transfer_record(name: str, found: TaskTransfer) -> dict:
-    """Returns what a document holds of the transfer function of a rod."""
+    """Returns the transfer function of a rod as a record."""
     every = max(1, found.frequency_mm.size // _KEPT)
     return {
         "name": name,

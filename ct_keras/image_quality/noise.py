@@ -1,16 +1,16 @@
-"""How noisy, how fine: the noise index and the noise frequency of patients' scans.
+"""Noise level and noise texture of patient scans: noise index and noise frequency.
 
-Both are estimated from single scans in soft tissue, for filters, guards and cards. A
-phantom that is scanned repeatedly tells more: see `nps`.
+Both are estimated from single scans in soft tissue, for filters, guards and model
+cards. Repeated scans of a phantom allow more accurate measurements: see `nps`.
 
-How noisy: the standard deviation in a small window around each soft-tissue pixel is
-taken, and the most frequent value is the noise: edges and vessels raise the deviation
-of some windows, but seldom to the same value. Anatomy still adds a little, so the index
-ranks scans rather than measures a true sigma.
+Noise level: the most frequent standard deviation in a small window around each
+soft-tissue pixel. Edges and vessels raise the deviation in some windows, but rarely to
+the same value. Anatomy still contributes a little, so the index ranks scans rather than
+measuring the true sigma.
 
-How fine: the mean frequency of the noise power spectrum. Kernels and iterative
-reconstruction change the texture of noise more than its amount, and a network that was
-trained on one texture may smooth another too little, or too much.
+Noise texture: the mean frequency of the noise power spectrum. Kernels and iterative
+reconstruction change the noise texture more than the noise level, and a network that
+was trained on one texture may smooth another too little or too much.
 """
 
 from __future__ import annotations
@@ -24,17 +24,17 @@ from ct_keras.hu import PADDING_HU
 from ct_keras.metrics.tissues import NOISE_WINDOW_HU
 
 WINDOW_MM = 7.0
-#: Fewer windows than this give no estimate.
+#: Minimum number of windows for an estimate.
 FEWEST_WINDOWS = 500
 _BIN_HU = 0.25
-#: The histogram reaches this far, and further where the noise does.
+#: Minimum upper end of the histogram.
 _LARGEST_HU = 400.0
 _MOST_BINS = 20_000
-#: Pixels of a square piece in which the texture is measured, and their distance.
+#: Size of the square pieces in which the texture is measured, and their distance.
 PIECE, STEP = 24, 12
-#: Pieces with more structure than the quietest quarter of all are left out.
+#: Pieces with more structure than the most uniform quarter are left out.
 _QUIET_SHARE = 0.25
-#: Fewer quiet pieces than this give no estimate.
+#: Minimum number of uniform pieces for an estimate.
 FEWEST_PIECES = 8
 
 
@@ -43,17 +43,17 @@ def noise_level_hu(series: Series, *, slices: int = 5) -> float | None:
 
     Args:
         series: Any CT series.
-        slices: How many slices to look at, spread over the middle half.
+        slices: Number of slices to measure, spread over the middle half.
 
     Returns:
-        The global noise index in HU, None where there is too little soft tissue.
+        The global noise index in HU, None if there is too little soft tissue.
     """
     read = (series.read(index).hu for index in middle_slices(len(series), slices))
     return noise_index_hu(read, series.spacing_mm[1:])
 
 
 def middle_slices(count: int, slices: int = 5) -> list[int]:
-    """Returns which of so many slices are looked at, spread over the middle half."""
+    """Returns the indices of the slices to measure, spread over the middle half."""
     ends = (count - 1) * np.array([0.25, 0.75])
     return np.unique(np.rint(np.linspace(*ends, slices)).astype(int)).tolist()
 
@@ -65,7 +65,7 @@ def noise_index_hu(
 
     Args:
         slices: (rows, columns) in HU.
-        spacing_mm: (row, column) in mm; NaN where it is not known.
+        spacing_mm: (row, column) in mm; NaN if unknown.
     """
     deviations = [soft_tissue_deviations(hu, spacing_mm) for hu in slices]
     return deviation_mode(np.concatenate(deviations))
@@ -81,7 +81,7 @@ def soft_tissue_deviations(
         spacing_mm: (row, column) in mm; windows are 7 mm wide.
 
     Returns:
-        float64 (windows,) in HU, of windows that are soft tissue throughout.
+        float64 (windows,) in HU, for windows that contain only soft tissue.
     """
     size = [
         _window(step, length) for step, length in zip(spacing_mm, hu.shape, strict=True)
@@ -97,13 +97,13 @@ def soft_tissue_deviations(
 
 
 def _window(step_mm: float, length: int) -> int:
-    """Pixels of a window along one axis: odd, at least 3, 9 where nothing tells."""
+    """Pixels of a window along one axis: odd, at least 3; 9 for unknown spacing."""
     size = 9 if not step_mm > 0 else 2 * round((WINDOW_MM / step_mm - 1) / 2) + 1
     return min(max(size, 3), length)
 
 
 def _box_mean(image: np.ndarray, size: list[int]) -> np.ndarray:
-    """Means of all windows that lie inside the image."""
+    """Means of all windows inside the image."""
     sums = np.zeros((image.shape[0] + 1, image.shape[1] + 1))
     sums[1:, 1:] = image.cumsum(0).cumsum(1)
     rows, columns = size
@@ -116,8 +116,9 @@ def deviation_mode(deviations: np.ndarray) -> float | None:
     """Returns the most frequent deviation in HU, None if there are too few.
 
     The histogram is smoothed by a Gaussian of a tenth of the lower quartile, so that
-    the answer does not hang on one bin. It holds all but the largest deviations,
-    however noisy the image is; what has no contrast at all gets the smallest bin.
+    the result does not depend on a single bin. Its range adapts to the noise and
+    includes all but the largest deviations; an image without contrast gets the smallest
+    bin.
     """
     if len(deviations) < FEWEST_WINDOWS:
         return None
@@ -138,20 +139,20 @@ def noise_frequency_per_cm(
 ) -> float | None:
     """Returns the mean frequency of the noise in soft tissue, in 1/cm.
 
-    Quiet pieces of soft tissue lose a fitted plane and get a Hann window; of the mean
-    of their power spectra, ``sum f NPS(u, v) / sum NPS(u, v)`` with ``f = |(u, v)|`` is
-    taken over the whole plane, corners included, but for frequency 0. This is what
-    model cards hold. It must not be compared with `nps.mean_radial_frequency`, the
-    ``mean_frequency_mm`` of quality.json, which is lower (white noise: 3.2 for 4.8 per
-    cm at pixels of 0.8 mm).
+    A fitted plane is subtracted from uniform pieces of soft tissue, which then get a
+    Hann window. The result is ``sum f NPS(u, v) / sum NPS(u, v)`` with ``f = |(u, v)|``
+    of their mean power spectrum, over the whole frequency plane including corners,
+    without frequency 0. Model cards contain this value. It must not be compared with
+    `nps.mean_radial_frequency`, the ``mean_frequency_mm`` of quality.json, which is
+    lower (for white noise, 3.2 instead of 4.8 per cm at pixels of 0.8 mm).
 
     Args:
         slices: (rows, columns) in HU.
         spacing_mm: Row and column spacing in mm.
 
     Returns:
-        Mean frequency in 1/cm; None where there is too little soft tissue or the
-        spacing is not known.
+        Mean frequency in 1/cm; None if there is too little soft tissue or the spacing
+        is unknown.
     """
     if not min(spacing_mm) > 0:
         return None
@@ -164,7 +165,7 @@ def noise_frequency_per_cm(
     quiet = pieces[deviations <= np.quantile(deviations, _QUIET_SHARE)]
     if len(quiet) < FEWEST_PIECES or not quiet.any():
         return None
-    # Without a window smooth noise would leak into high frequencies.
+    # Without a window, smooth noise would leak into high frequencies.
     window = np.hanning(PIECE + 2)[1:-1]
     quiet = quiet * np.outer(window, window)
     power = np.mean(np.abs(np.fft.fft2(quiet)) ** 2, axis=0)
@@ -194,7 +195,7 @@ def _soft_pieces(hu: np.ndarray) -> list[np.ndarray]:
 
 
 def _planes(pieces: np.ndarray) -> np.ndarray:
-    """The plane that fits each piece best."""
+    """The least-squares plane of each piece."""
     rows, columns = np.indices((PIECE, PIECE)).reshape(2, -1)
     basis = np.stack([np.ones(PIECE * PIECE), rows, columns], axis=1)
     flat = pieces.reshape(len(pieces), -1).T

@@ -1,10 +1,10 @@
-"""Noise power spectrum: how strong the noise is at every frequency.
+"""Noise power spectrum: the noise power at every frequency.
 
     NPS(u, v) = (dx dy / (Nx Ny)) <|DFT2(ROI - trend)|^2>   in HU^2 mm^2
 
 Its integral over frequency is the variance. Divided by the variance it is the nNPS in
-mm^2, which tells texture from strength: a denoiser that leaves coarse noise moves the
-nNPS to low frequencies.
+mm^2, which describes texture independently of the noise level: a denoiser that leaves
+coarse noise shifts the nNPS to low frequencies.
 
 Reference:
     ICRU Report 87, 2012; AAPM Report 233 (TG-233), 2019.
@@ -29,7 +29,7 @@ class NoisePower:
 
     Attributes:
         power: (rows, columns), HU^2 mm^2, frequencies in the order of `fftfreq`.
-        spacing_mm: (row, column) distance of the pixels it was measured on.
+        spacing_mm: (row, column) pixel spacing.
         regions: Number of regions averaged.
     """
 
@@ -79,7 +79,7 @@ class NoisePower:
     def normalised(self) -> tuple[np.ndarray, np.ndarray]:
         """Returns (frequency, nNPS): the radial NPS over the variance, in mm^2.
 
-        NaN where there is no noise.
+        NaN without noise.
         """
         frequency, power = self.radial()
         return frequency, power / (self.variance or math.nan)
@@ -95,15 +95,16 @@ def noise_power_spectrum(
 
     Args:
         regions: (count, rows, columns) HU.
-        spacing_mm: (row, column) distance of pixels.
-        trend: What is taken from every region first: its least-squares polynomial of
-            second order, its mean, or nothing. A trend of p parameters also takes the
-            share p / (rows columns) of white noise. "none" is for regions whose mean
-            over repeats is gone already; see `noise_of_repeats`.
+        spacing_mm: (row, column) pixel spacing.
+        trend: What is subtracted from every region first: its second-order
+            least-squares polynomial, its mean, or nothing. A trend with p parameters
+            also removes the share p / (rows columns) of white noise. "none" is for
+            regions whose mean over repeats was subtracted before; see
+            `noise_of_repeats`.
 
     Raises:
-        CtKerasError: CTK-E041, if `regions` is not a stack of images; CTK-E000, for
-            another trend.
+        CtKerasError: CTK-E041, if `regions` is not a stack of images; CTK-E000, for an
+            unknown trend.
     """
     regions = np.asarray(regions, np.float64)
     if regions.ndim != 3 or regions.size == 0:
@@ -122,11 +123,11 @@ def noise_power_spectrum(
 
 
 def noise_of_repeats(images: np.ndarray) -> np.ndarray:
-    """Returns the noise of repeated scans: each less their mean.
+    """Returns the noise of repeated scans: each minus their mean.
 
-    What all repeats share (cupping, edges) is gone. The factor sqrt(n / (n - 1)) gives
-    back the variance that the mean took; for two repeats this is their difference over
-    sqrt(2).
+    This removes what all repeats share (cupping, edges). The factor sqrt(n / (n - 1))
+    restores the variance removed with the mean; for two repeats, the result is their
+    difference over sqrt(2).
 
     Args:
         images: (repeats, ..., rows, columns), at least two repeats.
@@ -144,15 +145,15 @@ def noise_of_repeats(images: np.ndarray) -> np.ndarray:
 
 
 def peak_frequency(frequency: np.ndarray, power: np.ndarray) -> float:
-    """Returns where a radial spectrum is highest, in cycles per mm."""
+    """Returns the frequency of the maximum of a radial spectrum, in cycles per mm."""
     return float(frequency[np.argmax(power)])
 
 
 def mean_radial_frequency(frequency: np.ndarray, power: np.ndarray) -> float:
     """Returns the integral of f NPS over that of NPS, in cycles per mm.
 
-    For a spectrum ``exp(-4 pi^2 s^2 f^2)`` it is ``1 / (2 pi^1.5 s)``; NaN where there
-    is no noise.
+    For a spectrum ``exp(-4 pi^2 s^2 f^2)`` it is ``1 / (2 pi^1.5 s)``; NaN without
+    noise.
     """
     weight = float(np.trapezoid(power, frequency))
     if weight == 0:
@@ -183,19 +184,18 @@ def nnps_difference(ours: NoisePower, reference: NoisePower) -> float:
 def squares(
     images: np.ndarray, centers: Sequence[tuple[float, float]], size: int
 ) -> np.ndarray:
-    """Cuts squares out of images.
+    """Cuts square regions from images.
 
     Args:
         images: (count, rows, columns).
-        centers: (row, column) of each square's middle; the nearest place that whole
-            pixels allow is taken.
+        centers: (row, column) of the centre of each square, rounded to whole pixels.
         size: Rows and columns of a square.
 
     Returns:
         (count, squares, size, size).
 
     Raises:
-        CtKerasError: CTK-E041, if a square leaves the image.
+        CtKerasError: CTK-E041, if a square extends beyond the image.
     """
     cut = []
     for row, column in centers:
@@ -204,7 +204,7 @@ def squares(
         if square.shape[1:] != (size, size):
             raise CtKerasError(
                 "CTK-E041",
-                "a region leaves the image",
+                "a region extends beyond the image",
                 received=(row, column, size),
                 expected=f"inside {images.shape[1:]}",
             )

@@ -8,7 +8,7 @@ and the noise power N (HU^2 mm^2), integrals over both frequencies:
     NPWE  d'^2 = (I W^2 T^2 E^2)^2 / I W^2 T^2 (E^4 N + E^2 N_i)    with a human eye E
 
 Every function takes samples of W, T and N at the same frequencies and `cell`, the area
-du dv that each stands for: one number on a 2-D grid, ``2 pi f df`` on a radial one.
+du dv of each sample: one number on a 2-D grid, ``2 pi f df`` on a radial one.
 
 Reference:
     ICRU Report 54, 1996; AAPM Report 233 (TG-233), 2019; Burgess, J Opt Soc Am A
@@ -22,7 +22,7 @@ import math
 import numpy as np
 from scipy.special import j1, ndtr, ndtri
 
-#: The eye filter f^1.3 exp(-c f^2) with f in cycles per degree peaks at 4 there.
+#: Peak of the eye filter f^1.3 exp(-c f^2), in cycles per degree.
 _EYE_POWER, _EYE_PEAK = 1.3, 4.0
 
 
@@ -52,7 +52,7 @@ def eye_filter(
 
     Args:
         frequency_mm: Cycles per mm of the object.
-        distance_mm: From the eye to the display.
+        distance_mm: Distance from the eye to the display.
         zoom: Millimetres on the display per millimetre of the object.
     """
     per_degree = np.asarray(frequency_mm, np.float64) / zoom * math.radians(distance_mm)
@@ -63,7 +63,7 @@ def eye_filter(
 def npw(
     task: np.ndarray, transfer: np.ndarray, noise: np.ndarray, *, cell: np.ndarray
 ) -> float:
-    """Returns d' of the non-prewhitening observer; see the module for arguments."""
+    """Returns d' of the non-prewhitening observer; arguments as for `npwe`."""
     signal = np.square(task * transfer)
     return _ratio(np.sum(signal * cell), np.sum(signal * noise * cell))
 
@@ -83,7 +83,7 @@ def npwe(
         task: W, HU mm^2.
         transfer: T.
         noise: N, HU^2 mm^2.
-        eye: E, for instance from `eye_filter`.
+        eye: E, for example from `eye_filter`.
         cell: Area of each sample, mm^-2.
         internal_noise: N_i, white noise of the observer in HU^2 mm^2.
     """
@@ -95,10 +95,10 @@ def npwe(
 def pw(
     task: np.ndarray, transfer: np.ndarray, noise: np.ndarray, *, cell: np.ndarray
 ) -> float:
-    """Returns d' of the prewhitening observer; see the module for arguments.
+    """Returns d' of the prewhitening observer; arguments as for `npwe`.
 
-    Frequencies without noise are left out: measured, they are those where a method (or
-    the removal of a trend) has left nothing to measure.
+    Frequencies without noise are left out: in measurements, a method (or the removal of
+    a trend) has left no signal there.
     """
     noise = np.asarray(noise, np.float64)
     heard = noise > 1e-9 * noise.max()
@@ -107,7 +107,7 @@ def pw(
 
 
 def auc_of(dprime: float) -> float:
-    """Returns the area under the ROC curve that belongs to d', Phi(d' / sqrt 2).
+    """Returns the area under the ROC curve for d', Phi(d' / sqrt 2).
 
     Example:
         >>> round(float(auc_of(2.8359)), 4)
@@ -117,7 +117,7 @@ def auc_of(dprime: float) -> float:
 
 
 def dprime_of(auc: float) -> float:
-    """Returns the d' that belongs to an area under the ROC curve."""
+    """Returns d' for an area under the ROC curve."""
     return float(math.sqrt(2) * ndtri(auc))
 
 

@@ -1,4 +1,4 @@
-"""Results as records that JSON can hold."""
+"""Results as records for JSON."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from ct_keras.image_quality.cho import ObserverResult, auc_difference
 
 
 def observer_record(found: ObserverResult, base: ObserverResult) -> dict:
-    """Returns an observer's result and its difference to that of another method."""
+    """Returns the result of an observer and its difference from another method."""
     difference, interval = auc_difference(found, base)
     return {
         "auc": found.auc,
@@ -25,7 +25,7 @@ def observer_record(found: ObserverResult, base: ObserverResult) -> dict:
 
 
 def plain(value: object) -> object:
-    """Returns a value with lists for arrays, and None for what is not finite."""
+    """Converts arrays to lists and values that are not finite to None."""
     if isinstance(value, Mapping):
         return {str(key): plain(inner) for key, inner in value.items()}
     if isinstance(value, np.ndarray | np.generic):

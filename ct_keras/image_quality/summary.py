@@ -1,4 +1,4 @@
-"""quality.json as tables."""
+"""Tables of quality.json."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def lcd_rows(document: Mapping) -> tuple[list[str], list[list[str]]]:
     """
     first = document["lcd_ct"][0]["method"]
     columns = ["method", "dose", "insert", "channels", "AUC", "95 % interval"]
-    columns += [f"AUC less {first}", "95 % interval"]
+    columns += [f"AUC minus {first}", "95 % interval"]
     rows = [
         [
             *(record["method"], f"{record['dose']:g}"),

@@ -1,4 +1,4 @@
-"""Task transfer function: how sharp the edge of a disc of some contrast is.
+"""Task transfer function: sharpness of the edge of a disc of given contrast.
 
 A nonlinear method has no single MTF: its sharpness depends on contrast and noise. The
 TTF is measured on a disc insert of the contrast of interest, at the dose of interest.
@@ -20,12 +20,12 @@ from ct_keras.image_quality.cnr import disc_mask, radius_map
 
 #: Bins of the edge-spread function per pixel.
 _BINS = 10
-#: The edge is followed to this share of the radius inwards and outwards.
+#: The edge profile extends this share of the radius inwards and outwards.
 _REACH = 0.8
-#: The outer half of the reach is tapered: the line-spread function itself is not.
+#: Share of the profile that is tapered: its ends, outside the line-spread function.
 _TAPER = 0.5
 _LENGTH = 4096
-#: Below this contrast-to-noise ratio of the averaged image a TTF is noise.
+#: With a lower contrast-to-noise ratio of the averaged image, the TTF is unreliable.
 LEAST_CNR = 15.0
 
 
@@ -35,7 +35,7 @@ class TaskTransfer:
 
     Attributes:
         frequency_mm: Cycles per mm, from 0 to the Nyquist frequency.
-        transfer: The TTF there, 1 at 0.
+        transfer: The TTF at these frequencies, 1 at 0.
         contrast_hu: Measured contrast of the insert.
         cnr: Contrast over the noise of the image it was measured in.
     """
@@ -47,17 +47,17 @@ class TaskTransfer:
 
     @property
     def f50(self) -> float:
-        """Where the TTF falls to a half, cycles per mm; NaN if it does not."""
+        """Frequency where the TTF falls to 50 %, in cycles per mm; NaN if nowhere."""
         return self.crossing(0.5)
 
     @property
     def f10(self) -> float:
-        """Where the TTF falls to a tenth, cycles per mm; NaN if it does not."""
+        """Frequency where the TTF falls to 10 %, in cycles per mm; NaN if nowhere."""
         return self.crossing(0.1)
 
     @property
     def reliable(self) -> bool:
-        """Whether the contrast is enough of the noise to be measured."""
+        """Whether the contrast is high enough for the noise."""
         return self.cnr >= LEAST_CNR
 
     def crossing(self, level: float) -> float:
@@ -85,15 +85,15 @@ def task_transfer(
 ) -> TaskTransfer:
     """Measures the TTF of a disc in an image, or in the mean of repeats.
 
-    Pixel values against the distance from the centre are the edge-spread function, in
-    bins of a tenth of a pixel; its derivative is tapered and transformed.
+    The edge-spread function is the pixel value against the distance from the centre, in
+    bins of a tenth of a pixel; its derivative is tapered and Fourier transformed.
 
     Args:
         image: (rows, columns) HU; average repeats until `cnr` is above 15.
-        spacing_mm: Distance of pixels, the same in both directions.
-        radius_mm: Radius of the disc; there must be 0.8 radii of background around it.
-        center: (row, column) of its centre in pixels; None to find the disc in the
-            image, if it stands out from a uniform background and is alone.
+        spacing_mm: Pixel spacing, the same in both directions.
+        radius_mm: Radius of the disc, with at least 0.8 radii of background around it.
+        center: (row, column) of its centre in pixels; None to find a single disc on a
+            uniform background.
 
     Raises:
         CtKerasError: CTK-E041, if the disc does not fit into the image.
@@ -119,8 +119,8 @@ def task_transfer(
 def find_disc(image: np.ndarray) -> tuple[float, float]:
     """Returns the (row, column) of the centroid of a disc on a uniform background.
 
-    The background is the median along the image's border; only pixels beyond half of
-    the contrast count, so noise below that has no say.
+    The background is the median along the border of the image. Only pixels beyond half
+    of the contrast are used, so weaker noise has no effect.
     """
     image = np.asarray(image, np.float64)
     border = np.concatenate([image[0], image[-1], image[:, 0], image[:, -1]])
@@ -145,10 +145,10 @@ def _contrast(image, center, radius) -> tuple[float, float]:
 
 
 def _edge_spread(image, center, radius, reach) -> np.ndarray:
-    """Returns the edge-spread function at the middle of every bin.
+    """Returns the edge-spread function at the centre of every bin.
 
-    Few pixels fall into a bin, and not evenly: their mean distance is where their mean
-    value belongs. Between these the function is interpolated.
+    Bins have few, unevenly distributed pixels, so their mean value is assigned to their
+    mean distance. The function is interpolated between these.
     """
     place = (radius_map(image.shape, center) - radius) * _BINS
     half = round(reach * _BINS)
@@ -170,8 +170,8 @@ def _transfer(line_spread, spacing_mm, contrast, ratio) -> TaskTransfer:
     spectrum = np.abs(np.fft.rfft(tapered, length))
     frequency = np.fft.rfftfreq(length, step)
     seen = frequency <= 0.5 / spacing_mm
-    # Averaging in bins and differencing each blur by a bin.
+    # Averaging in bins and differencing both blur by one bin.
     blur = np.sinc(frequency[seen] * step) ** 2
-    # Where the disc is gone there is nothing to divide by.
+    # If the disc is lost, the contrast to divide by is 0.
     transfer = spectrum[seen] / (spectrum[0] or math.nan) / blur
     return TaskTransfer(frequency[seen], transfer, contrast, ratio)
