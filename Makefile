@@ -8,7 +8,7 @@ DEMO ?= demo
 demo: .venv/installed
 	$(BIN)/ct-keras demo --out $(DEMO) --overwrite
 
-# Files of tests go to as many processes as there are cores.
+# Test files are distributed over all cores.
 test: .venv/installed
 	$(BIN)/python -m pytest -n auto --dist loadfile
 

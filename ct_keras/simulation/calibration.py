@@ -82,10 +82,10 @@ def calibrate(
     """Measures the properties of a series that dose simulation needs.
 
     Noise level and noise texture are measured in a few slices; the kernel follows from
-    the texture. A series without measurable noise (below 2 HU, a phantom) gets the
-    whole noise of the lower dose instead of the difference from full dose. Without soft
-    tissue to measure in, the photon count follows from mAs, thickness and voltage if
-    tagged, otherwise from those of a typical scan.
+    the texture. A series without measurable noise (below 2 HU, as in a phantom) gets
+    the whole noise of the lower dose instead of the difference from full dose. Without
+    soft tissue to measure in, the photon count follows from mAs, thickness and voltage
+    if tagged, otherwise from those of a typical scan.
 
     Args:
         series: The series at full dose.

@@ -148,7 +148,7 @@ class DoseSimulator:
             current: Tube current of this slice relative to that of `photons`.
 
         Returns:
-            float32 (rows, columns) each, HU, neither rounded nor clipped.
+            float32 (rows, columns) each, HU, not rounded, clipped only at `floor_hu`.
 
         Raises:
             CtKerasError: CTK-E000, if a dose is not above 0 and at most 1; CTK-E041, if

@@ -87,7 +87,7 @@ class PolarGrid:
         self._polar_shape = (frequencies, views)
 
     def to_polar(self, image: np.ndarray) -> np.ndarray:
-        """Returns the Fourier transform of an image of square pixels of constant value.
+        """Returns the Fourier transform of an image that is constant in each pixel.
 
         Args:
             image: (rows, columns).
