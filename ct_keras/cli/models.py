@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+
 import click
 
 from ct_keras.cli.output import echo_table, emit_json, say
@@ -50,6 +52,7 @@ def command(as_json) -> None:
     say(f"GMAC for one 512x512 slice; in 3-D for a volume of 64x64x64. {NOTICE}")
 
 
+@functools.cache
 def _networks() -> list[dict]:
     from ct_keras.models import (
         build,

@@ -8,8 +8,21 @@ from ct_keras.cli import main
 from ct_keras.tasks.recipes import TaskRecipe
 
 SMALL = {
-    "unet": {"train": (1, 3), "test": (3, 5), "slices": 1, "pixels": 64},
-    "lesion_net": {"train": (1, 3), "test": (3, 5), "slices": 6, "pixels": 128},
+    "unet": {
+        "train": (1, 3),
+        "test": (3, 5),
+        "slices": 1,
+        "pixels": 64,
+        "doses": (1.0,),
+    },
+    "lesion_net": {
+        "train": (1, 3),
+        "test": (3, 5),
+        "slices": 2,
+        "pixels": 128,
+        "draws": 1,
+        "doses": (1.0,),
+    },
 }
 
 

@@ -149,13 +149,16 @@ np.savez(sys.argv[4], **results)
 
 
 @pytest.mark.slow
-def test_keras_file_and_savedmodel_agree_in_a_process_without_ct_keras(tmp_path):
+@pytest.mark.parametrize(("width", "sizes"), [(96, SIZES[:3]), (8, SIZES)])
+def test_keras_file_and_savedmodel_agree_in_a_process_without_ct_keras(
+    tmp_path, width, sizes
+):
     keras.utils.set_random_seed(1)
-    full_width = ct_keras.Denoiser(RedCNN(width=96))
+    denoiser = ct_keras.Denoiser(RedCNN(width=width))
     paths = [tmp_path / name for name in ("m.keras", "sm", "in.npz", "out.npz")]
-    full_width.model.save(paths[0])
-    assert ct_keras.export(full_width, paths[1]) <= 1e-3
-    inputs = {f"{rows}x{columns}": _ct_like((rows, columns)) for rows, columns in SIZES}
+    denoiser.model.save(paths[0])
+    assert ct_keras.export(denoiser, paths[1]) <= 1e-3
+    inputs = {f"{rows}x{columns}": _ct_like((rows, columns)) for rows, columns in sizes}
     np.savez(paths[2], **inputs)
     subprocess.run(
         [sys.executable, "-P", "-c", _WITHOUT_CT_KERAS, *paths],
@@ -164,7 +167,7 @@ def test_keras_file_and_savedmodel_agree_in_a_process_without_ct_keras(tmp_path)
     )
     with np.load(paths[3]) as outputs:
         for name, x in inputs.items():
-            expected = full_width(x)
+            expected = denoiser(x)
             assert np.abs(expected - x).max() > 0.1
             for kind in ("keras", "saved"):
                 assert np.abs(outputs[f"{kind} {name}"] - expected).max() <= 1e-3

@@ -105,16 +105,23 @@ def test_a_setting_that_a_training_does_not_have_is_refused(name, settings):
 
 _UNDER_JAX = """
 import sys
+import jax
 import numpy as np
 import keras
 from ct_keras import models
 assert keras.backend.backend() == "jax"
 assert "tensorflow" not in sys.modules
+# The weights come from the file; drawing them takes JAX ten times as long as the rest.
+add_weight = keras.layers.Layer.add_weight
+keras.layers.Layer.add_weight = lambda layer, *arguments, **options: add_weight(
+    layer, *arguments, **options | {"initializer": "zeros"}
+)
 for name in models.list_models():
     stored = np.load(f"{sys.argv[1]}/{name}.npz")
     network = models.build(name, width=4)
     network.set_weights([stored[f"w{i}"] for i in range(len(network.weights))])
-    stored = dict(stored) | {"jax": np.asarray(network(stored["x"], training=False))}
+    run = jax.jit(lambda x: network(x, training=False))
+    stored = dict(stored) | {"jax": np.asarray(run(stored["x"]))}
     np.savez(f"{sys.argv[1]}/{name}.npz", **stored)
 """
 

@@ -15,8 +15,15 @@ from ct_keras.hu import to_network
 from ct_keras.tasks import judge as module
 from ct_keras.tasks.judge import FULL, LOW, _lost, _measured, _recovered, judge
 
-ORGANS = {"train": (1, 3), "test": (3, 6), "slices": 2, "pixels": 64}
-LESIONS = {"train": (1, 3), "test": (3, 6), "slices": 6, "pixels": 128, "crop": 32}
+ORGANS = {"train": (1, 3), "test": (3, 6), "slices": 2, "pixels": 64, "doses": (1.0,)}
+LESIONS = {
+    "train": (1, 3),
+    "test": (3, 6),
+    "slices": 2,
+    "pixels": 128,
+    "draws": 1,
+    "doses": (1.0,),
+}
 
 
 def blur(hu):
