@@ -203,11 +203,11 @@ def split_phases(stack: Stack) -> list[Stack]:
     if not crowded:
         return [stack]
     for index in range(len(stack[0].stack_key)):
-        tells = all(
+        distinct = all(
             len({source.stack_key[index] for source in place}) == len(place)
             for place in crowded
         )
-        if tells:
+        if distinct:
             return _group(stack, lambda source, index=index: source.stack_key[index])
     largest = max(len(place) for place in crowded)
     raise CtKerasError(

@@ -13,7 +13,7 @@ import os
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
-from ct_keras.files.failures import told_failures, write_errors
+from ct_keras.files.failures import read_write_errors, write_errors
 from ct_keras.files.marker import write_marker
 from ct_keras.files.paths import check_output_folder
 from ct_keras.files.swap import must_stay, swap_in
@@ -40,7 +40,7 @@ def atomic_file(path: str | os.PathLike) -> Iterator[Path]:
         workspace = open_workspace(path, shared=True)
     with contextlib.closing(workspace):
         temporary = workspace.new / f"file{path.suffix}"
-        with told_failures(path, workspace.path):
+        with read_write_errors(path, workspace.path):
             temporary.touch()
             yield temporary
         with write_errors(path):
@@ -117,7 +117,7 @@ def atomic_folder(
         workspace = open_workspace(target, inside=must_stay(target))
     with contextlib.closing(workspace):
         check_output_folder(target, **options)  # checked again, now that it is locked
-        with told_failures(target, workspace.path):
+        with read_write_errors(target, workspace.path):
             yield workspace.new
         with write_errors(target):
             write_marker(workspace.new, kind)

@@ -55,7 +55,7 @@ def cannot_write(target: Path, error: BaseException) -> CtKerasError:
 def write_errors(target: str | os.PathLike) -> Iterator[None]:
     """Turns a failed write into CTK-E073 with the reason.
 
-    Only for code that writes but does not read; see `told_failures`.
+    Only for code that writes but does not read; see `read_write_errors`.
 
     Args:
         target: What was being written; only its name is printed.
@@ -70,7 +70,7 @@ def write_errors(target: str | os.PathLike) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def told_failures(target: Path, temporary: Path) -> Iterator[None]:
+def read_write_errors(target: Path, temporary: Path) -> Iterator[None]:
     """Distinguishes failed writes from failed reads in code that does both.
 
     Args:

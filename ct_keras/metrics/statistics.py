@@ -234,8 +234,8 @@ def wilcoxon_p(differences: Sequence[float], *, seed: int = 0) -> float:
     if largest == 0:
         return 1.0
     sizes = np.round(np.abs(differences) / largest, 9)
-    told = sizes > 0
-    ranks = rankdata(sizes[told]) * np.sign(differences[told])
+    nonzero = sizes > 0
+    ranks = rankdata(sizes[nonzero]) * np.sign(differences[nonzero])
     return sign_flip_p(ranks, seed=seed)
 
 

@@ -120,8 +120,8 @@ def convert(
             return read_manifest(out)
         jobs = JobMaker(recipe, hasher)
         shards = write_shards(out, plan, finished, jobs, workers, progress=progress)
-        told = {"layout": layout, "seed": seed, "hasher": hasher}
-        return _finish(out, plan, shards, findings, **told)
+        known = {"layout": layout, "seed": seed, "hasher": hasher}
+        return _finish(out, plan, shards, findings, **known)
 
 
 def _layout_options(src: Path, values: dict) -> LayoutOptions:
