@@ -1,7 +1,7 @@
 """Groups of results: anatomy, body part, kernel, age, size.
 
-An overall mean hides that a method fails on large patients or sharp kernels. Doses are
-separate rows (`by_dose`); these are the other groups.
+An overall mean can hide that a method fails on large patients or sharp kernels. Doses
+are separate rows (`by_dose`); these are the other groups.
 """
 
 from __future__ import annotations

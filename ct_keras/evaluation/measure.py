@@ -28,7 +28,7 @@ def measure(
     Args:
         methods: Row name -> method, HU to HU.
         source: The slice pairs.
-        tune: Whether to fit filters to other patients; None if there are any.
+        tune: Whether to fit filters to other patients; None does so if there are any.
         baseline: A method to test the others against, in addition to the input; None
             for the Gaussian filter.
         seed: Seed of the bootstrap.
@@ -64,7 +64,7 @@ def tuned(
     Args:
         methods: Label -> method.
         source: The slice pairs to measure and to fit filters to.
-        tune: Whether to fit; None if there is something to fit to.
+        tune: Whether to fit; None does so if there is something to fit to.
 
     Raises:
         CtKerasError: CTK-E000, if `tune` is true and there is nothing to fit to; for a

@@ -61,7 +61,7 @@ def laguerre_gauss(
 
 
 def difference_of_gaussians(size: int, kind: str = "dense") -> np.ndarray:
-    """Returns difference-of-Gaussians channels: octave-like bands, as of the eye.
+    """Returns difference-of-Gaussians channels: octave-like bands, as in vision.
 
     Args:
         size: Rows and columns of the region.

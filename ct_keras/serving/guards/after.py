@@ -25,17 +25,17 @@ BANDS_MM = (0.9, 1.5, 2.6, 4.5)
 FAR_SIGMAS = 5.0
 #: A blob that exceeds the removed noise by more than this factor is structure.
 PEAK_LIMIT = 7.0
-#: Correlation of the magnitude of the removed part with the edges of the output.
+#: Limit of the correlation of the removed part with the edges of the output.
 CORRELATION_LIMIT = 0.2
 #: Limit of the removed power in a frequency band, as a share of the input's power. A
-# filter that only lowers noise stays below 1 in every band.
+#: filter that only lowers noise stays below 1 in every band.
 POWER_LIMIT = 1.1
-#: Mean change of a tissue class in HU.
+#: Limit of the mean change of a tissue class, in HU.
 BIAS_LIMIT_HU = 2.0
 #: Share of pixels that may change by more than five local standard deviations.
 FAR_SHARE_LIMIT = 1e-3
 #: Any filter that depends on the image leaves more than this share of the input's
-# noise.
+#: noise.
 LEAST_NOISE_LEFT = 0.05
 _FLAT_HU_PER_PIXEL = 12.0
 #: Stored values are whole HU, so a lower roughness cannot be distinguished from zero.

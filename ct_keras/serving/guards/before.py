@@ -18,7 +18,7 @@ from ct_keras.image_quality.noise import middle_slices
 #: Estimates and headers this far outside a range still count as inside.
 TOLERANCE = 0.25
 #: A noise index above the range by more than this factor is refused. One far below is
-# accepted: in a scan with little noise, the worst outcome is slight blur.
+#: accepted: in a scan with little noise, the worst outcome is slight blur.
 REFUSED_FACTOR = 2.0
 _KERNEL_LETTERS = 16
 
