@@ -103,7 +103,7 @@ def _agreement(agreement: Mapping) -> tuple[list[str], list[list[str]]]:
         return [row for row in agreement[kind] if row["criterion"] == "all"]
 
     rows = [
-        [f"{row['reader']} with themselves", "weighted kappa", row["kappa"], row]
+        [f"{row['reader']}, repeated", "weighted kappa", row["kappa"], row]
         for row in of_all("intra")
         if row["pairs"]
     ]

@@ -167,7 +167,7 @@ def test_score_prints_tables(capsys, study, tmp_path):
         "Friedman",
         "filter:gaussian",
         "reader-1 and reader-2",
-        "reader-1 with themselves",
+        "reader-1, repeated",
         "Non-inferior",
         "too few",
         "VGC area",
