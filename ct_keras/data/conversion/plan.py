@@ -22,7 +22,7 @@ from ct_keras.errors import CtKerasError, Finding
 from ct_keras.files import sha256_of
 from ct_keras.progress import track
 
-#: The size that every shard stays below.
+#: Target size of a shard in bytes; larger patients are split.
 SHARD_BYTES = 150e6
 
 
@@ -112,7 +112,7 @@ def make_plan(
         recipe: How images are made and stored.
         dataset: Prefix of every file name.
         hasher: Hashes the patients.
-        shard_bytes: The size that shards stay below.
+        shard_bytes: Target size of a shard in bytes.
         progress: Whether to show a bar while the sources are read.
 
     Raises:
@@ -151,7 +151,7 @@ def make_plan(
 
 
 def _parts(series_pairs, recipe, shard_bytes):
-    """Yields the slices of a patient in groups of equal size below the limit."""
+    """Yields the slices of a patient in groups of about equal size."""
     items = [(each, pair) for each in series_pairs for pair in each.pairs]
     sizes = [_record_bytes(each, pair, recipe) for each, pair in items]
     count = max(1, min(len(items), -(-int(sum(sizes)) // int(shard_bytes))))
