@@ -8,7 +8,7 @@
 # It follows the PES University report that compares RED-CNN ([Chen et al. 2017](https://doi.org/10.1109/TMI.2017.2715284)),
 # WGAN-VGG ([Yang et al. 2018](https://doi.org/10.1109/TMI.2018.2827462)) and pix2pix ([Isola et al. 2017](https://doi.org/10.1109/CVPR.2017.632)).
 #
-# Takes about two to three minutes on two CPU cores. Training as in the report takes hours on a GPU.
+# Takes about two minutes on two CPU cores. Training as in the report takes hours on a GPU.
 
 # %% cellView="form"
 # @title Install ct_keras
@@ -355,7 +355,7 @@ key.write_text("any secret of yours")
 convert(WORK / "patients", WORK / "records", layout="single", split="folders", doses=(DOSE,),
         hash_key_file=key, overwrite=True, workers=1)  # fmt: skip
 
-EPOCHS, STEPS = (30, 250) if GPU else (5, 60)
+EPOCHS, STEPS = (30, 250) if GPU else (5, 25)
 NETWORKS = {"RED-CNN": "red_cnn", "WGAN-VGG": "wgan_vgg", "pix2pix": "pix2pix"}
 results = {}
 for title, name in NETWORKS.items():
