@@ -24,7 +24,17 @@ from ct_keras.notice import NOTICE
     help="Published weights, a run, a .keras file, filter:NAME, recon:NAME or input "
     "(an unchanged copy).",
 )
-@click.option("--strength", default=1.0, show_default=True, help="From 0 (input) to 1.")
+@click.option(
+    "--strength",
+    type=float,
+    help="From 0 (input) to 1 (output of the model).  [default: that of the model]",
+)
+@click.option(
+    "--like-dose",
+    type=float,
+    help="Instead of --strength: leave the noise of this many times the dose (1 to "
+    "inf).",
+)
 @click.option("--series", "wanted", help="Only this series: number or UID.")
 @click.option("--device", help="For example CPU, CPU:0 or GPU:0.")
 @click.option("--allow-repeat", is_flag=True, help="Accept a denoised series.")
@@ -44,6 +54,7 @@ def command(
     out,
     model,
     strength,
+    like_dose,
     wanted,
     device,
     allow_repeat,
@@ -79,6 +90,7 @@ def command(
         _parts(qc, "quality control", several, overwrite) as controls,
     ):
         denoiser = get_method(model)
+        applied = denoiser.chosen_strength(strength, like_dose)
         for number, series in enumerate(found, 1):
             echo_findings(series.findings)
             part = f"series-{number}" if several else ""
@@ -88,6 +100,7 @@ def command(
                     parts / part,
                     denoiser,
                     strength=strength,
+                    like_dose=like_dose,
                     overwrite=overwrite,
                     allow_repeat=allow_repeat,
                     override_guards=override_guards,
@@ -106,7 +119,7 @@ def command(
                 _claim(controls, "quality control")
         if refusals and not results:
             raise refusals[0]
-    _report(results, denoiser, strength, as_json)
+    _report(results, denoiser, applied, as_json)
     return ExitCode.PARTIAL if refusals else ExitCode.DONE
 
 

@@ -17,6 +17,7 @@ _NAMES = {
     "list_published": "ct_keras.denoising.loading",
     "load": "ct_keras.denoising.loading",
     "read_card": "ct_keras.denoising.loading",
+    "strength_like_dose": "ct_keras.denoising.method",
 }
 
 __all__ = sorted(_NAMES)

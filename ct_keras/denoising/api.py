@@ -14,7 +14,8 @@ def denoise(
     hu_in: np.ndarray,
     *,
     model: str | Path | Method | None = None,
-    strength: float = 1.0,
+    strength: float | None = None,
+    like_dose: float | None = None,
     spacing_mm: Spacing = None,
 ) -> np.ndarray:
     """Denoises an image or a volume.
@@ -24,7 +25,10 @@ def denoise(
         model: A name, a run, a `.keras` file, "filter:NAME", "recon:NAME" or a
             `Denoiser`; None for the default model. For repeated calls, load a
             `Denoiser` once.
-        strength: 0 (the input) to 1 (the method's output).
+        strength: 0 (the input) to 1 (the method's output); by default 1, unless the
+            model card has another `default_strength`.
+        like_dose: Instead of a strength: leave the noise of this many times the dose,
+            from 1 (the input) to infinity; see `ct_keras.denoising.strength_like_dose`.
         spacing_mm: Row and column spacing; required by "recon:NAME".
 
     Returns:
@@ -37,4 +41,5 @@ def denoise(
         method = get_method(model)
     else:
         method = as_method(model)
+    strength = method.chosen_strength(strength, like_dose)
     return method(hu_in, strength=strength, spacing_mm=spacing_mm)

@@ -50,8 +50,9 @@ class FunctionMethod(Method):
     def _denoise(self, hu: np.ndarray) -> np.ndarray:
         return self._function(hu)
 
-    def denoise_slices(self, slices, shape, spacing_mm, strength=1.0):
+    def denoise_slices(self, slices, shape, spacing_mm, strength=None):
         """Denoises the slices of a volume; see `Method`."""
+        strength = self.chosen_strength(strength)
         if self.dimensions == 2:
             return super().denoise_slices(slices, shape, spacing_mm, strength)
         return iter(self._blended(as_hu(np.stack(list(slices))), strength, 0))

@@ -18,7 +18,7 @@ from ct_keras.denoising.deployable import (
     is_deployable,
     wrap,
 )
-from ct_keras.denoising.method import Identity, Method, check_strength
+from ct_keras.denoising.method import Identity, Method
 from ct_keras.dicom.provenance import Derivation
 from ct_keras.errors import Finding
 from ct_keras.models import SizeRule, count_macs, halo_of, size_rule_of
@@ -106,20 +106,25 @@ class Denoiser(Method):
         return self.identity.name
 
     @property
+    def default_strength(self) -> float:
+        """That of the model card, otherwise 1."""
+        return self.card.get("default_strength", 1.0)
+
+    @property
     def ranges(self) -> dict | None:
         """Ranges of the training data, None if the card has none."""
         return self.card.get("ranges")
 
     def denoise_slices(
-        self, slices, shape, spacing_mm, strength=1.0
+        self, slices, shape, spacing_mm, strength=None
     ) -> Iterator[np.ndarray]:
         """Denoises an iterator of the slices of a volume; see `Method`.
 
         Only the slices of the current blocks are in memory.
         """
+        strength = self.chosen_strength(strength)
         if self.dimensions == 2 or strength == 0:
             return super().denoise_slices(slices, shape, spacing_mm, strength)
-        check_strength(strength)
         cut = self.tiling.cut(shape)
         pairs = denoise_blocks(self._denoise, map(as_hu, slices), cut)
         return (

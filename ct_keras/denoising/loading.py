@@ -13,7 +13,7 @@ from ct_keras.errors import CtKerasError
 from ct_keras.files import sha256_of
 from ct_keras.models import list_models
 
-DEFAULT_MODEL = "red_cnn"
+DEFAULT_MODEL = "quiet_net"
 
 
 def load(model: str | Path | None = None) -> Denoiser:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -54,12 +55,14 @@ class Method(ABC):
         dimensions: 2 if it works slice by slice, 3 if it works on volumes.
         ranges: Ranges of its training data (`ct_keras.data.training_ranges`), or None.
         tunable: Whether `tuned` has an effect.
+        default_strength: The strength that applies if none is given.
     """
 
     identity: Identity
     dimensions: int = 2
     ranges: dict | None = None
     tunable: bool = False
+    default_strength: float = 1.0
 
     @abstractmethod
     def _denoise(self, hu: np.ndarray) -> np.ndarray:
@@ -69,7 +72,7 @@ class Method(ABC):
         self,
         hu: np.ndarray,
         *,
-        strength: float = 1.0,
+        strength: float | None = None,
         spacing_mm: Spacing = None,
         progress: bool = False,
     ) -> np.ndarray:
@@ -106,7 +109,7 @@ class Method(ABC):
         slices: Iterable[np.ndarray],
         shape: tuple[int, int, int],
         spacing_mm: Spacing,
-        strength: float = 1.0,
+        strength: float | None = None,
     ) -> Iterator[np.ndarray]:
         """Denoises an iterator of the slices of a volume.
 
@@ -124,7 +127,7 @@ class Method(ABC):
         Raises:
             CtKerasError: As for a call.
         """
-        check_strength(strength)
+        strength = self.chosen_strength(strength)
         method = self.with_spacing(spacing_mm)
         return (
             method._blended(hu, strength, index)
@@ -152,6 +155,31 @@ class Method(ABC):
         shape = (len(pairs), *np.shape(pairs[0].low_hu))
         slices = (pair.low_hu for pair in pairs)
         return list(self.denoise_slices(slices, shape, pairs[0].spacing_mm))
+
+    def chosen_strength(
+        self, strength: float | None = None, like_dose: float | None = None
+    ) -> float:
+        """Returns the strength to apply: a given one, that of a dose, or the default.
+
+        Args:
+            strength: 0 to 1, or None.
+            like_dose: Instead of a strength; see `strength_like_dose`.
+
+        Raises:
+            CtKerasError: CTK-E000, if one is out of range or both are given.
+        """
+        if like_dose is None:
+            return check_strength(
+                self.default_strength if strength is None else strength
+            )
+        if strength is not None:
+            raise CtKerasError(
+                "CTK-E000",
+                "both a strength and a multiple of the dose are given",
+                received=f"{strength:g} and {like_dose:g}",
+                expected="one of them",
+            )
+        return strength_like_dose(like_dose)
 
     def with_spacing(self, spacing_mm: Spacing) -> Method:
         """Returns the method for this pixel spacing; most methods ignore it."""
@@ -235,9 +263,37 @@ class Method(ABC):
         return hu + np.float32(strength) * (denoised - hu)
 
 
-def check_strength(strength: float) -> None:
-    """Refuses a strength outside 0..1 with CTK-E000."""
+def check_strength(strength: float) -> float:
+    """Returns a strength; refuses one outside 0..1 with CTK-E000."""
     if not 0 <= strength <= 1:
         raise CtKerasError(
             "CTK-E000", "strength is out of range", received=strength, expected="0..1"
         )
+    return strength
+
+
+def strength_like_dose(like_dose: float) -> float:
+    """Returns the strength that leaves the noise of a higher dose.
+
+    If x is the noise-free image and z the scan, x + (z - x) / sqrt(K) has the noise
+    level and texture of K times the dose, because noise variance is proportional to
+    1/dose. So the strength is 1 - 1/sqrt(K), as far as the method's result is x.
+
+    Args:
+        like_dose: K, from 1 (the input) to infinity (the method's output).
+
+    Raises:
+        CtKerasError: CTK-E000, if it is below 1 or not a number.
+
+    Example:
+        >>> strength_like_dose(4)
+        0.5
+    """
+    if not like_dose >= 1:
+        raise CtKerasError(
+            "CTK-E000",
+            "invalid multiple of the dose",
+            received=like_dose,
+            expected="from 1 (no change) to inf (the method's output)",
+        )
+    return 1 - 1 / math.sqrt(like_dose)

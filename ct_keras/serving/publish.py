@@ -88,7 +88,7 @@ def _golden(denoiser: Denoiser) -> tuple[np.ndarray, np.ndarray]:
     low_hu = np.rint(low_hu).astype(np.int16)
     if denoiser.dimensions == 2:
         low_hu = low_hu[0]
-    return low_hu, denoiser(low_hu)
+    return low_hu, denoiser(low_hu, strength=1.0)
 
 
 def _card(

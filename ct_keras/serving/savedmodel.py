@@ -205,7 +205,8 @@ def _largest_difference(denoiser: Denoiser, folder: Path) -> float:
                 received=process.stderr.strip().splitlines()[-1:],
             )
         with np.load(returned) as outputs:
-            return max(
-                float(np.abs(outputs[name][0, ..., 0] - denoiser(x[0, ..., 0])).max())
+            differences = [
+                outputs[name][0, ..., 0] - denoiser(x[0, ..., 0], strength=1.0)
                 for name, x in inputs.items()
-            )
+            ]
+        return max(float(np.abs(difference).max()) for difference in differences)

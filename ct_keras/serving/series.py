@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ct_keras.denoising.method import Method, check_strength
+from ct_keras.denoising.method import Method
 from ct_keras.denoising.methods import as_method
 from ct_keras.dicom import Series, SeriesWriter, require_volume
 from ct_keras.dicom.pixels import SlicePixels
@@ -40,7 +40,8 @@ def denoise_series(
     out: str | Path,
     method: Method,
     *,
-    strength: float = 1.0,
+    strength: float | None = None,
+    like_dose: float | None = None,
     overwrite: bool = False,
     allow_repeat: bool = False,
     override_guards: bool = False,
@@ -57,7 +58,9 @@ def denoise_series(
         series: From `ct_keras.read_series` or `ct_keras.find_series`.
         out: The folder to write; it appears when every slice was written and verified.
         method: A `Method`, or a function from HU to HU.
-        strength: 0 (the input, bit for bit) to 1 (the method's output).
+        strength: 0 (the input, bit for bit) to 1 (the method's output); by default that
+            of the method.
+        like_dose: Instead of a strength: leave the noise of this many times the dose.
         overwrite: Replace a folder with content.
         allow_repeat: Accept a series that ct_keras denoised before.
         override_guards: Denoise what the guards refuse; the derived series says so.
@@ -69,8 +72,8 @@ def denoise_series(
             CTK-E044, CTK-E061 as `ct_keras.serving.guards.check_series`, and for a 3-D
             method CTK-E032, E033, E036 or E037 as `ct_keras.dicom.require_volume`.
     """
-    check_strength(strength)
     method = as_method(method).with_spacing(series.spacing_mm[1:])
+    strength = method.chosen_strength(strength, like_dose)
     if method.dimensions == 3:
         require_volume(series.sources)
     _check_outputs(series, out, quality_control, overwrite=overwrite)
@@ -78,9 +81,9 @@ def denoise_series(
     entrance = check_series(series, ranges, model=name, override=override_guards)
     audit = Audit(series.spacing_mm[1:])
     derivation = method.derivation(strength)
-    if entrance.overridden:
-        parameters = derivation.parameters | {"guards_overridden": True}
-        derivation = replace(derivation, parameters=parameters)
+    extra = {} if like_dose is None else {"like_dose": like_dose}
+    extra |= {"guards_overridden": True} if entrance.overridden else {}
+    derivation = replace(derivation, parameters=derivation.parameters | extra)
     writer = SeriesWriter(
         series,
         out,

@@ -1,5 +1,7 @@
 """One way to call every method, with what it needs to know."""
 
+import json
+
 import numpy as np
 import pydicom
 import pytest
@@ -107,6 +109,43 @@ def test_every_way_to_call_gives_the_same(name):
     np.testing.assert_allclose(half, (volume + expected) / 2, atol=1e-3)
 
 
+@pytest.mark.parametrize("like_dose", [1, 4, 25, np.inf])
+def test_like_dose_leaves_the_noise_of_that_dose(like_dose):
+    truth = body(1, 128)[0]
+    noise = np.random.default_rng(0).normal(0, 20, truth.shape).astype(np.float32)
+    scan = truth + noise
+    result = ct_keras.denoise(scan, model=lambda hu: truth, like_dose=like_dose)
+    left = result - truth
+    assert left.std() == pytest.approx(noise.std() / np.sqrt(like_dose), abs=1e-4)
+    if like_dose < np.inf:  # the texture too
+        assert np.corrcoef(left.ravel(), noise.ravel())[0, 1] == pytest.approx(1)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{"like_dose": 0.5}, {"like_dose": np.nan}, {"like_dose": 4, "strength": 0.5}],
+)
+def test_a_dose_that_makes_no_strength_is_refused(options):
+    with pytest.raises(CtKerasError) as refusal:
+        ct_keras.denoise(body()[0], model="input", **options)
+    assert refusal.value.code == "CTK-E000"
+
+
+def test_the_card_gives_the_strength_if_none_is_given():
+    denoiser, image = ct_keras.load("quiet_net"), body(1, 96)[0]
+    assert denoiser.default_strength == 0.75
+    given = denoiser(image, strength=0.75)
+    assert np.abs(given - denoiser(image, strength=1)).max() > 0.1
+    for found in (
+        denoiser(image),
+        ct_keras.denoise(image),
+        denoiser.denoise_image(image, SPACING_MM),
+        next(denoiser.denoise_slices([image], (1, *image.shape), None)),
+        ct_keras.denoise(image, like_dose=16),
+    ):
+        np.testing.assert_array_equal(found, given)
+
+
 def test_filters_and_functions_are_methods_too():
     image = body()[0]
     chosen = filters.get("median", size=5)
@@ -152,6 +191,17 @@ def _said(dataset):
             dataset.DerivationCodeSequence[-1].CodeMeaning,
         ]
     )
+
+
+def test_the_derived_series_names_strength_and_dose(capsys, tmp_path):
+    options = ("--model", "filter:median", "--like-dose", "4", "--qc", tmp_path / "qc")
+    derived = _denoised(capsys, tmp_path, *map(str, options))
+    assert "like_dose 4.0" in derived[0].DerivationDescription
+    assert "strength 0.5" in derived[0].DerivationDescription
+    assert json.loads((tmp_path / "qc/qc.json").read_text())["strength"] == 0.5
+    image = read_series(tmp_path / "in").hu[0]
+    half = (image + filters.get("median")(image)) / 2
+    assert np.abs(read_series(tmp_path / "out").hu[0] - half).max() <= 0.5
 
 
 @pytest.mark.parametrize(
