@@ -31,13 +31,13 @@ from ct_keras.simulation import (
     kernel_by_name,
 )
 from ct_keras.simulation.dose import DoseSimulator
-from ct_keras.simulation.photons import bowtie
+from ct_keras.simulation.photons import (
+    TUBE_CURRENT_MODULATION,
+    bowtie,
+    electronic_noise,
+)
 
 SIDE = 512
-#: Strength of the angular tube-current modulation, and electronic noise of a slice of
-#: 1 mm in photons (it grows with the square root of the thickness), estimated from real
-#: quarter-dose pairs.
-MODULATION, ELECTRONIC = 0.35, 4.5
 #: Bias of the texture estimate towards soft kernels, and its weight relative to the
 #: kernel's name.
 _TEXTURE_BIAS, _TEXTURE_WEIGHT = 0.15, 0.4
@@ -67,7 +67,12 @@ def main() -> None:
     for split, count in counts.items():
         rows += list(phantom_rows(split, count, arguments.side))
     position_mm = (np.arange(BINS) - BINS // 2) * BIN_MM
-    write_pack(rows, arguments.out, bowtie=bowtie(position_mm), modulation=MODULATION)
+    write_pack(
+        rows,
+        arguments.out,
+        bowtie=bowtie(position_mm),
+        modulation=TUBE_CURRENT_MODULATION,
+    )
 
 
 def scan_rows(folder: Path, split: str, most: int) -> list[dict]:
@@ -99,15 +104,8 @@ def scan_rows(folder: Path, split: str, most: int) -> list[dict]:
 
 
 def _series_rows(series: Series, places: list[int]) -> list[dict]:
-    thickness_mm = series.slice_thickness_mm or 3.0
     kernel, share = choose_kernel(series)
-    electronic = ELECTRONIC * np.sqrt(thickness_mm)
-    found = calibrate(
-        series,
-        kernel=kernel,
-        tube_current_modulation=MODULATION,
-        electronic_noise=electronic,
-    )
+    found = calibrate(series, kernel=kernel)
     logging.info("  %s: %s, %s", series.kernel, kernel.name, found)
     rare = _RARE if series.lossy or share > _SHARP else 1.0
     rows = []
@@ -121,7 +119,7 @@ def _series_rows(series: Series, places: list[int]) -> list[dict]:
                 "spacing_mm": series.spacing_mm[1],
                 "kernel": kernel,
                 "photons": found.photons * found.currents[place],
-                "electronic": electronic,
+                "electronic": dict(found.physics)["electronic_noise"],
                 "noise_free": False,
                 "weight": rare,
             }
@@ -178,7 +176,7 @@ def phantom_rows(split: str, count: int, side: int) -> Iterator[dict]:
             "spacing_mm": pixel_mm,
             "kernel": between(round(float(rng.uniform(-0.35, 1.0)), 2)),
             "photons": _PHOTONS_PER_MM * max(thickness_mm, 2.0) * exposure,
-            "electronic": ELECTRONIC * np.sqrt(thickness_mm),
+            "electronic": electronic_noise(thickness_mm),
             "noise_free": True,
             "weight": 1.0 / count,
             "split": split,

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from ct_keras.cli.options import numbers
+from ct_keras.cli.options import SIMULATION, given, numbers, simulation
 from ct_keras.cli.output import echo_findings, echo_table, emit_json, say
 from ct_keras.cli.paths import InputPath, OutputFolder
 from ct_keras.cli.paths import command as safe_command
@@ -72,6 +72,7 @@ _PLACES = _Places("records", resumable=True)
 @click.option("--resample", "resample_mm", type=float, help="Common pixel size in mm.")
 @click.option("--workers", type=click.IntRange(1), help="Number of processes.")
 @click.option("--hash-key-file", type=InputPath(), help="Key of the patient hashes.")
+@simulation
 @click.option("--force-hu", is_flag=True, help="Accept values that may not be HU.")
 @click.option("--allow-lossy", is_flag=True, help="Accept lossy-compressed images.")
 @click.option("--overwrite", is_flag=True, help="Replace existing RECORDS.")
@@ -86,6 +87,7 @@ def command(paths, doses, split, pixel_spacing, as_json, **options) -> None:
     from ct_keras.data import convert
 
     # Lists of patients may be typed as one option: --split train=A val=B test=C
+    physics = given({name: options.pop(name) for name in SIMULATION})
     places, lists = _PLACES.sort(paths, {"split": split})
     src, records = _source(places, options)
     if split:
@@ -93,13 +95,15 @@ def command(paths, doses, split, pixel_spacing, as_json, **options) -> None:
     if pixel_spacing:
         options["spacing_mm"] = (pixel_spacing, pixel_spacing)
     if options["layout"] == "single":
-        options["doses"] = doses or (0.25,)
-    elif len(doses) > 1:
+        options |= {"doses": doses or (0.25,), "simulation": physics}
+    elif len(doses) > 1 or physics:
+        named = [f"--{name.replace('_', '-')}" for name in physics]
         raise CtKerasError(
             "CTK-E000",
             "this layout comes with its own low-dose images",
-            received=f"{len(doses)} doses",
-            expected="at most one --dose: that of the low-dose images",
+            received=", ".join([f"{len(doses)} doses", *named]),
+            expected="at most one --dose, that of the low-dose images, and no option "
+            "of a simulation",
         )
     elif doses:
         options["dose"] = doses[0]

@@ -31,9 +31,9 @@ from ct_keras.notice import NOTICE
 )
 @click.option(
     "--like-dose",
+    metavar="K",
     type=float,
-    help="Instead of --strength: leave the noise of this many times the dose (1 to "
-    "inf).",
+    help="Instead of --strength: leave the noise of K times the dose, 1 to inf.",
 )
 @click.option("--series", "wanted", help="Only this series: number or UID.")
 @click.option("--device", help="For example CPU, CPU:0 or GPU:0.")

@@ -2,7 +2,58 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
+
 import click
+
+_OPTIONS = (
+    click.option("--kernel", help="auto, b30, d45 or ramp.  [default: auto]"),
+    click.option(
+        "--photons",
+        type=float,
+        help="Incident photons per ray at full dose.  [default: measured]",
+    ),
+    click.option("--bowtie/--no-bowtie", default=None, help="[default: bowtie]"),
+    click.option(
+        "--tube-current-modulation",
+        type=float,
+        help="Angular modulation: 0 for none, 0.5 for the least noise.  "
+        "[default: 0.35]",
+    ),
+    click.option(
+        "--electronic-noise",
+        type=float,
+        help="SD per ray in photons.  [default: 4.5 at 1 mm, by thickness]",
+    ),
+    click.option("--views", type=int, help="Over 180 degrees.  [default: 720]"),
+    click.option(
+        "--longitudinal/--no-longitudinal",
+        default=None,
+        help="Whether the tube current of each slice is used.  [default: longitudinal]",
+    ),
+    click.option(
+        "--noise-free/--noisy",
+        default=None,
+        help="Whether the series has no noise of its own.  [default: measured]",
+    ),
+)
+#: Their names: arguments of `ct_keras.simulation.calibrate`.
+SIMULATION = (
+    *("kernel", "photons", "bowtie", "tube_current_modulation", "electronic_noise"),
+    *("views", "longitudinal", "noise_free"),
+)
+
+
+def simulation(command: Callable) -> Callable:
+    """Adds the options of `ct_keras.simulation.calibrate` to a command."""
+    for option in reversed(_OPTIONS):
+        command = option(command)
+    return command
+
+
+def given(options: Mapping[str, object]) -> dict[str, object]:
+    """Returns the options that have a value."""
+    return {name: value for name, value in options.items() if value is not None}
 
 
 def numbers(_context, _option, text: str) -> tuple[float, ...]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import click
 
+from ct_keras.cli.options import given, simulation
 from ct_keras.cli.output import echo_findings, emit_json, note, say
 from ct_keras.cli.paths import InputPath, OutputFolder
 from ct_keras.cli.paths import command as safe_command
@@ -18,23 +19,7 @@ from ct_keras.notice import NOTICE
 @click.option(
     "--series", "wanted", help="Which series, if IN holds several: number or UID."
 )
-@click.option(
-    "--kernel", default="auto", show_default=True, help="auto, b30, d45 or ramp."
-)
-@click.option(
-    "--photons", type=float, help="Incident photons per ray at full dose. [measured]"
-)
-@click.option("--bowtie/--no-bowtie", default=True, show_default=True)
-@click.option(
-    "--tube-current-modulation",
-    "modulation",
-    default=0.0,
-    show_default=True,
-    help="Angular modulation: 0 for none, 0.5 for the least noise.",
-)
-@click.option(
-    "--electronic-noise", type=float, help="SD per ray in photons.  [default: 0.5]"
-)
+@simulation
 @click.option("--force-hu", is_flag=True, help="Accept values that may not be HU.")
 @click.option("--overwrite", is_flag=True, help="Replace OUT.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
@@ -52,9 +37,7 @@ def command(
     check_dose(dose)
     series = read_series(source, series=wanted, force_hu=force_hu)
     echo_findings(series.findings)
-    options["tube_current_modulation"] = options.pop("modulation")
-    known = {name: value for name, value in options.items() if value is not None}
-    simulator = SeriesSimulator(series, calibrate(series, **known))
+    simulator = SeriesSimulator(series, calibrate(series, **given(options)))
     clipped = _write(series, out, simulator, dose, seed=seed, overwrite=overwrite)
     if clipped:
         note(f"CTK-W072 {clipped} values clipped to the stored range")

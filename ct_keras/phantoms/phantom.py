@@ -17,6 +17,7 @@ from ct_keras.phantoms.tissues import LABELS
 from ct_keras.progress import track
 from ct_keras.simulation.dose import DoseSimulator
 from ct_keras.simulation.kernels import kernel_by_name
+from ct_keras.simulation.photons import electronic_noise
 
 __all__ = [
     "LABELS",
@@ -185,6 +186,7 @@ def phantom_scanner(phantom: Phantom, kernel: str = KERNEL_TAG) -> DoseSimulator
         phantom.spacing_mm[1:],
         kernel=kernel_by_name(kernel),
         photons=_PHOTONS * phantom.spacing_mm[0] / SLICE_MM,
+        electronic_noise=electronic_noise(phantom.spacing_mm[0]),
         noise_free=True,
         floor_hu=FLOOR_HU,
     )

@@ -169,6 +169,7 @@ class PhantomScanner:
             kernel=water.kernel,
             noise_free=True,
             electronic_noise=0.0,
+            tube_current_modulation=0.0,
         )
         rows, columns = water.hu.shape
         found = simulator.noise_sd(water.hu)[rows // 2, columns // 2]

@@ -15,6 +15,7 @@ from ct_keras.errors import CtKerasError
 from ct_keras.simulation.dose import DoseSimulator
 from ct_keras.simulation.estimates import estimate_kernel, estimate_noise
 from ct_keras.simulation.kernels import Kernel, get_kernel, kernel_by_name
+from ct_keras.simulation.photons import electronic_noise
 
 #: A series with a lower SD (HU) than this, which no scanner reaches, is noise-free.
 NOISE_FREE_HU = 2.0
@@ -94,13 +95,18 @@ def calibrate(
         noise_free: Whether the series has no noise of its own; None to measure it.
         longitudinal: Whether the tagged tube current of each slice is used.
         **physics: `bowtie`, `tube_current_modulation`, `electronic_noise` and `views`
-            of `DoseSimulator`.
+            of `DoseSimulator`. The electronic noise follows from the slice thickness by
+            default.
 
     Raises:
         CtKerasError: CTK-E000, if an option is invalid; CTK-E037, if the pixel spacing
             is unknown.
     """
-    simulator = _plain_simulator(series, **physics)
+    _check_spacing(series)
+    if physics.get("electronic_noise") is None:
+        thickness_mm = series.slice_thickness_mm or _TYPICAL_MM
+        physics["electronic_noise"] = electronic_noise(thickness_mm)
+    simulator = DoseSimulator(series.shape[1:], series.spacing_mm[1:], **physics)
     currents = relative_currents(series) if longitudinal else (1.0,) * len(series)
     places = _spread(len(series), _NOISE_SLICES)
     samples = {index: series.read(index) for index in places}
@@ -161,15 +167,13 @@ def _spread(count: int, wanted: int) -> list[int]:
     return [int((index + 0.5) * count / wanted) for index in range(wanted)]
 
 
-def _plain_simulator(series: Series, **physics) -> DoseSimulator:
-    spacing_mm = series.spacing_mm[1:]
-    if not np.isfinite(spacing_mm).all():
+def _check_spacing(series: Series) -> None:
+    if not np.isfinite(series.spacing_mm[1:]).all():
         raise CtKerasError(
             "CTK-E037",
             "the pixel spacing is unknown, and the noise texture depends on it",
             fix="use a series with PixelSpacing",
         )
-    return DoseSimulator(series.shape[1:], spacing_mm, **physics)
 
 
 def _choose_kernel(kernel, simulator, samples, name) -> tuple[Kernel, str]:

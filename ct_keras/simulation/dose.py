@@ -48,9 +48,9 @@ class DoseSimulator:
         bowtie: Whether a bowtie filter attenuates the outer rays.
         tube_current_modulation: Strength of the angular modulation of the tube
             current: 0 for none, 0.5 for the least noise, 1 for equal counts.
-        electronic_noise: SD of the electronic noise per ray in photons. With the low
-            default, variance is proportional to 1/dose within 3 % down to a dose of
-            0.05. Old scanners reach several photons.
+        electronic_noise: SD of the electronic noise per ray in photons; by default that
+            of a 3 mm slice. It adds noise where few photons arrive: at low dose, behind
+            shoulders and hips.
         views: Number of views over 180 degrees; the dose is divided among them.
         floor_hu: HU value at which the scanner clips; the low dose is clipped there
             too. None for no clipping.
@@ -70,19 +70,23 @@ class DoseSimulator:
         photons: float = 4e5,
         noise_free: bool = False,
         bowtie: bool = True,
-        tube_current_modulation: float = 0.0,
-        electronic_noise: float = 0.5,
+        tube_current_modulation: float = physics.TUBE_CURRENT_MODULATION,
+        electronic_noise: float = physics.electronic_noise(3.0),
         views: int = VIEWS,
         floor_hu: float | None = None,
     ):
         self.kernel = get_kernel(kernel)
         self.photons = _positive(photons, "photons")
         self.noise_free = bool(noise_free)
-        self.electronic_noise = float(electronic_noise)
-        self.tube_current_modulation = float(tube_current_modulation)
+        self.electronic_noise = _not_negative(electronic_noise, "electronic noise")
+        self.tube_current_modulation = _not_negative(
+            tube_current_modulation, "tube-current modulation"
+        )
         self.floor_hu = floor_hu
         self.beam = parallel_beam(
-            tuple(map(int, shape)), tuple(map(float, spacing_mm)), views=int(views)
+            tuple(map(int, shape)),
+            tuple(map(float, spacing_mm)),
+            views=int(_positive(views, "number of views")),
         )
         filtered = physics.bowtie(self.beam.position_mm)
         profile = filtered if bowtie else np.ones(self.beam.bins)
@@ -101,6 +105,8 @@ class DoseSimulator:
                 value = get_kernel(value)
             elif name == "photons":
                 value = _positive(value, name)
+            elif name in ("electronic_noise", "tube_current_modulation"):
+                value = _not_negative(value, name.replace("_", " "))
             setattr(other, name, value)
         return other
 
@@ -280,5 +286,13 @@ def _positive(value, name: str) -> float:
     if not (math.isfinite(value) and value > 0):
         raise CtKerasError(
             "CTK-E000", f"invalid {name}", received=value, expected="above 0"
+        )
+    return float(value)
+
+
+def _not_negative(value, name: str) -> float:
+    if not (math.isfinite(value) and value >= 0):
+        raise CtKerasError(
+            "CTK-E000", f"invalid {name}", received=value, expected="0 or above"
         )
     return float(value)

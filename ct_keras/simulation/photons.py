@@ -7,8 +7,16 @@ dose fraction d both grow, to ``1/(dN) + e^2/(dN)^2``.
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
+#: Strength of the angular tube-current modulation, and electronic noise of a slice of
+#: 1 mm in photons. With both, simulated noise agrees with that of real quarter-dose
+#: scans (1 and 3 mm, B30f, 100 kV): SD within 10 %, streaks about as directional.
+#: Without them it is up to 10 % too quiet at a quarter and 25-36 % at 5 % of the dose.
+TUBE_CURRENT_MODULATION = 0.35
+ELECTRONIC_NOISE_1_MM = 4.5
 #: Attenuation of water at 70 keV, per mm (NIST XCOM).
 MU_WATER_MM = 0.0194
 _IMPOSSIBLE_HU = -1500.0
@@ -64,6 +72,15 @@ def modulation(integrals: np.ndarray, strength: float) -> np.ndarray:
     thickest = integrals.max(axis=0).astype(np.float64)
     current = np.exp(strength * (thickest - thickest.max()))
     return current / current.mean()
+
+
+def electronic_noise(thickness_mm: float) -> float:
+    """Returns the SD of the electronic noise of a ray in photons, for a slice.
+
+    A slice is the sum of detector rows with independent noise, so the SD grows with the
+    square root of the thickness.
+    """
+    return ELECTRONIC_NOISE_1_MM * math.sqrt(thickness_mm)
 
 
 def added_variance(

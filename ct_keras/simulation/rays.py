@@ -187,7 +187,11 @@ def _photons(data: bytes, shape: tuple[int, int], pixel_mm: float) -> float:
     """Returns incident photons per ray of a `DoseSimulator`, inf without noise."""
     image = np.frombuffer(data, np.float32).reshape(shape)
     scanner = DoseSimulator(
-        image.shape, (pixel_mm, pixel_mm), noise_free=True, electronic_noise=0.0
+        image.shape,
+        (pixel_mm, pixel_mm),
+        noise_free=True,
+        electronic_noise=0.0,
+        tube_current_modulation=0.0,
     )
     kernel = estimate_kernel(scanner, image)
     if kernel is not None:

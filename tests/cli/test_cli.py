@@ -14,6 +14,7 @@ from real_ct import PATIENTS
 
 import ct_keras
 from ct_keras.cli import main
+from ct_keras.errors import CtKerasError
 from ct_keras.reconstruction.registry import ProjectionFilter
 
 COMMANDS = [
@@ -504,3 +505,27 @@ def test_a_demo_that_is_stopped_in_its_training_leaves_nothing(
     assert (status, text) == (75, "")
     assert "4/5" not in error and error.endswith("stopped\n")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_convert_takes_the_options_of_the_simulator(
+    capsys, monkeypatch, one_patient, tmp_path
+):
+    told = {}
+
+    def convert(*_, **options):
+        told.update(options)
+        raise CtKerasError("CTK-E000", "enough")
+
+    monkeypatch.setattr("ct_keras.data.convert", convert, raising=False)
+    places = (one_patient, tmp_path / "R")
+    options = ("--photons", "1e5", "--no-bowtie", "--electronic-noise", "2")
+    _run(capsys, "convert", "--layout", "single", *places, *options)
+    physics = {"photons": 1e5, "bowtie": False, "electronic_noise": 2.0}
+    assert told["simulation"] == physics
+    _run(capsys, "convert", "--layout", "single", *places)
+    assert told["simulation"] == {}
+    where = ("--low", one_patient, "--full", one_patient)
+    status, _, error = _run(
+        capsys, "convert", "--layout", "pairs", *where, places[1], *options
+    )
+    assert status == 3 and "received: 0 doses, --photons, --bowtie" in error

@@ -117,5 +117,5 @@ def test_windows_without_a_middle_are_refused(size):
     for name in ("mean", "median", "sigma", "wiener"):
         with pytest.raises(CtKerasError, match=r"CTK-E000.*odd"):
             filters.get(name, size=size)(np.zeros((9, 9)))
-    with pytest.raises(CtKerasError, match="middle"):
+    with pytest.raises(CtKerasError, match="centre pixel"):
         lecture.correlate(np.zeros((9, 9)), np.ones((2, 3)))

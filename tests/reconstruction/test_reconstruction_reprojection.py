@@ -30,6 +30,7 @@ def scanner():
         photons=PHOTONS,
         noise_free=True,
         electronic_noise=0.0,
+        tube_current_modulation=0.0,
     )
 
 

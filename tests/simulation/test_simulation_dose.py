@@ -13,13 +13,15 @@ X = (np.arange(116) - 57.5) * 3.0
 RADIUS = np.hypot(X, Y)
 WATER = np.where(RADIUS < 160, 0, -1000).astype(np.float32)
 INSIDE = RADIUS < 150
+#: Hardly any electronic noise, no modulation: variance goes with 1/dose.
+IDEAL = {"electronic_noise": 0.5, "tube_current_modulation": 0.0}
 DOSES = [1.0, 0.5, 0.25, 0.1, 0.05]
 
 
 @pytest.fixture(scope="module")
 def phantom_scan():
     """For images without noise: a dose of 1 gives the noise of full dose."""
-    return DoseSimulator(SHAPE, SPACING_MM, noise_free=True)
+    return DoseSimulator(SHAPE, SPACING_MM, noise_free=True, **IDEAL)
 
 
 @pytest.fixture(scope="module")
@@ -40,7 +42,7 @@ def _variance(images):
 
 
 def test_variance_goes_with_one_over_dose(draws):
-    # With the default electronic noise of half a photon; 1 % is one part in 90,000.
+    # With the electronic noise of IDEAL; 1 % is one part in 90,000.
     scaled = np.array(
         [noise.var() * dose for noise, dose in zip(draws, DOSES, strict=True)]
     )
@@ -96,6 +98,35 @@ def test_half_of_a_half_is_a_quarter(phantom_scan, patient_scan):
     assert ratio == pytest.approx(1, abs=0.03)
 
 
+def test_default_physics_is_that_of_a_3_mm_slice():
+    scan = DoseSimulator(SHAPE, SPACING_MM, noise_free=True)
+    assert scan.tube_current_modulation == 0.35
+    assert scan.electronic_noise == pytest.approx(4.5 * np.sqrt(3))
+    # A cylinder needs no modulation, so only electronic noise raises the variance: by
+    # e^2/N of each ray, N being the counts at that dose.
+    quiet = scan.tuned(electronic_noise=0.0)
+    counts = 0.05 * scan.counts(WATER)[scan.beam.bins // 2].mean()
+    middle = RADIUS < 10
+    raised = (
+        scan.noise_sd(WATER, dose=0.05) ** 2 / quiet.noise_sd(WATER, dose=0.05) ** 2
+    )
+    assert raised[middle].mean() - 1 == pytest.approx(60.75 / counts, rel=0.05)
+
+
+@pytest.mark.parametrize(
+    "physics",
+    [
+        {"electronic_noise": -1.0},
+        {"tube_current_modulation": np.nan},
+        {"views": 0},
+    ],
+)
+def test_invalid_physics_is_refused(phantom_scan, physics):
+    with pytest.raises(CtKerasError) as refusal:
+        DoseSimulator(SHAPE, SPACING_MM, **physics)
+    assert refusal.value.code == "CTK-E000"
+
+
 def test_variances_add_up_with_electronic_noise():
     counts = np.array([5.0, 50.0, 5000.0], np.float32)
     for noise in (0.0, 3.0):
@@ -127,7 +158,7 @@ def test_image_is_unbiased_where_photons_are_starved(phantom_scan):
 
 
 def test_bowtie_moves_noise_outwards(patient_scan):
-    flat = DoseSimulator(SHAPE, SPACING_MM, bowtie=False)
+    flat = DoseSimulator(SHAPE, SPACING_MM, bowtie=False, **IDEAL)
     rim = (RADIUS > 130) & (RADIUS < 150)
     middle = RADIUS < 20
     with_filter, without = patient_scan.noise_sd(WATER), flat.noise_sd(WATER)
@@ -158,7 +189,7 @@ def test_slice_current_scales_the_noise(patient_scan):
 
 
 def test_fewer_views_share_the_same_dose(phantom_scan, draws):
-    coarse = DoseSimulator(SHAPE, SPACING_MM, noise_free=True, views=240)
+    coarse = DoseSimulator(SHAPE, SPACING_MM, noise_free=True, views=240, **IDEAL)
     images = [coarse.low_dose(WATER, 1.0, seed=seed) for seed in range(6)]
     assert _variance(images) == pytest.approx(draws[0].var(), rel=0.05)
 

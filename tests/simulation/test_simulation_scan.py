@@ -27,6 +27,8 @@ RADIUS = np.hypot(*(np.mgrid[:320, :320] - 159.5)) * 0.9
 WATER = np.where(RADIUS < 140, 20, -1000).astype(np.float32)
 INSIDE = RADIUS < 130
 PHOTONS = 3e5
+#: Hardly any electronic noise, no modulation: variance goes with 1/dose.
+IDEAL = {"electronic_noise": 0.5, "tube_current_modulation": 0.0}
 
 
 @pytest.fixture(scope="module")
@@ -92,6 +94,17 @@ def test_series_is_calibrated_by_its_noise(water):
     assert found.floor_hu is None or found.floor_hu <= -1000
 
 
+@pytest.mark.parametrize(("thickness_mm", "photons"), [(1.0, 4.5), (4.0, 9.0)])
+def test_electronic_noise_grows_with_the_thickness(tmp_path, thickness_mm, photons):
+    image = np.where(RADIUS < 140, 20, -1000).astype(np.float32)[None]
+    named = {"patient_id": "W", "series_description": "water"}
+    create_series(image, (thickness_mm, *SPACING_MM), tmp_path / "s", **named)
+    found = calibrate(read_series(tmp_path / "s"), kernel="b30", noise_free=True)
+    scanner = found.simulator(SHAPE, SPACING_MM)
+    assert scanner.electronic_noise == pytest.approx(photons)
+    assert scanner.tube_current_modulation == 0.35
+
+
 def test_a_calibration_that_is_handed_in_is_not_measured_again(water, monkeypatch):
     known = calibrate(water, electronic_noise=3.0)
     measured = simulate_dose(water, 0.25, seed=4, electronic_noise=3.0)
@@ -107,9 +120,9 @@ def test_a_calibration_that_is_handed_in_is_not_measured_again(water, monkeypatc
 
 
 def test_half_of_a_half_is_a_quarter_by_measurement_alone(water):
-    half = simulate_dose(water, 0.5, seed=1)
-    half_of_half = simulate_dose(half, 0.5, seed=2)
-    quarter = simulate_dose(water, 0.25, seed=3)
+    half = simulate_dose(water, 0.5, seed=1, **IDEAL)
+    half_of_half = simulate_dose(half, 0.5, seed=2, **IDEAL)
+    quarter = simulate_dose(water, 0.25, seed=3, **IDEAL)
     variance = [
         np.mean([plane[INSIDE].var() for plane in series.hu])
         for series in (water, half, half_of_half, quarter)
@@ -134,7 +147,7 @@ def test_series_keeps_geometry_and_repeats_by_seed(water):
 
 def test_object_without_noise_gets_all_of_it(tmp_path):
     clean = _write(WATER[None], tmp_path / "mas", exposure_mas=150.0)
-    simulator = SeriesSimulator(clean, calibrate(clean))
+    simulator = SeriesSimulator(clean, calibrate(clean, **IDEAL))
     found = simulator.calibration
     assert found.noise_free and found.origin == "mas" and found.floor_hu is None
     typical = calibrate(_write(WATER[None], tmp_path / "typical"))
@@ -153,7 +166,7 @@ def test_tube_current_of_the_slices_is_followed(water, monkeypatch):
     tagged = Series(sources, water.spacing_mm)
     monkeypatch.setattr(Series, "shape", water.shape)
     monkeypatch.setattr(tagged, "read", water.read)
-    options = {"photons": PHOTONS, "kernel": "b30", "noise_free": True}
+    options = {"photons": PHOTONS, "kernel": "b30", "noise_free": True} | IDEAL
     followed = SeriesSimulator(tagged, calibrate(tagged, **options))
     constant = SeriesSimulator(tagged, calibrate(tagged, longitudinal=False, **options))
     spread = [
@@ -202,7 +215,7 @@ def test_independent_simulation_at_a_tenth_of_the_dose(shared_ct):
         )
 
     full, tenth = images(100), images(10)
-    scan = DoseSimulator((256, 256), (0.645, 0.645))
+    scan = DoseSimulator((256, 256), (0.645, 0.645), **IDEAL)
     scan = scan.tuned(kernel=estimate_kernel(scan, full[0]))
     estimates = [estimate_noise(scan, image) for image in full]
     y, x = np.mgrid[:256, :256] - 127.5
@@ -221,7 +234,7 @@ def test_independent_simulation_at_a_tenth_of_the_dose(shared_ct):
 
 def test_real_series_doubles_its_noise_at_a_quarter(shared_ct):
     series = read_series(shared_ct / "test" / "CRLM-CT-1006")
-    simulator = SeriesSimulator(series, calibrate(series))
+    simulator = SeriesSimulator(series, calibrate(series, **IDEAL))
     assert simulator.calibration.origin == "noise"
     assert 6 < simulator.calibration.noise_hu < 14
     middle = len(series) // 2
