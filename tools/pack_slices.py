@@ -23,14 +23,7 @@ from ct_keras.hu import FLOOR_HU
 from ct_keras.phantoms.anatomy import draw_patient
 from ct_keras.phantoms.lesions import add_lesions
 from ct_keras.phantoms.painter import BLUR_MM, Painter
-from ct_keras.simulation import (
-    Kernel,
-    between,
-    calibrate,
-    estimate_kernel,
-    kernel_by_name,
-)
-from ct_keras.simulation.dose import DoseSimulator
+from ct_keras.simulation import between, calibrate
 from ct_keras.simulation.photons import (
     TUBE_CURRENT_MODULATION,
     bowtie,
@@ -38,9 +31,7 @@ from ct_keras.simulation.photons import (
 )
 
 SIDE = 512
-#: Bias of the texture estimate towards soft kernels, and its weight relative to the
-#: kernel's name.
-_TEXTURE_BIAS, _TEXTURE_WEIGHT = 0.15, 0.4
+#: Weight of lossy scans and of kernels sharper than this share.
 _SHARP, _RARE = 0.6, 0.3
 _PHOTONS_PER_MM = 1.6e5
 _VALIDATION_SLICES = 2
@@ -104,10 +95,10 @@ def scan_rows(folder: Path, split: str, most: int) -> list[dict]:
 
 
 def _series_rows(series: Series, places: list[int]) -> list[dict]:
-    kernel, share = choose_kernel(series)
-    found = calibrate(series, kernel=kernel)
-    logging.info("  %s: %s, %s", series.kernel, kernel.name, found)
-    rare = _RARE if series.lossy or share > _SHARP else 1.0
+    found = calibrate(series)
+    logging.info("  %s: %s", series.kernel, found)
+    sharp = found.kernel.frequencies[0] > between(_SHARP).frequencies[0]
+    rare = _RARE if series.lossy or sharp else 1.0
     rows = []
     for place in places:
         pixels = series.read(place)
@@ -117,7 +108,7 @@ def _series_rows(series: Series, places: list[int]) -> list[dict]:
                 "hu": hu,
                 "step_hu": np.clip(round((found.noise_hu or 4.0) / 4), 1, 8),
                 "spacing_mm": series.spacing_mm[1],
-                "kernel": kernel,
+                "kernel": found.kernel,
                 "photons": found.photons * found.currents[place],
                 "electronic": dict(found.physics)["electronic_noise"],
                 "noise_free": False,
@@ -125,30 +116,6 @@ def _series_rows(series: Series, places: list[int]) -> list[dict]:
             }
         )
     return rows
-
-
-def choose_kernel(series: Series) -> tuple[Kernel, float]:
-    """Returns the kernel of a series and its share between B30 and D45.
-
-    It is a weighted mean of the share by the scanner's name, which counts most, and the
-    share by the noise texture.
-    """
-    named = _share(kernel_by_name(series.kernel))
-    spacing_mm = series.spacing_mm[1:]
-    simulator = DoseSimulator(series.shape[1:], spacing_mm)
-    pixels = series.read(len(series) // 2)
-    seen = estimate_kernel(simulator, pixels.hu, padding=pixels.padding)
-    if seen is not None:
-        corrected = _share(seen) + _TEXTURE_BIAS
-        named += _TEXTURE_WEIGHT * (corrected - named)
-    share = round(float(np.clip(named, -0.4, 1.0)), 2)
-    return between(share), share
-
-
-def _share(kernel: Kernel) -> float:
-    """The share of a kernel between B30 and D45, by its 50 % frequency."""
-    soft, sharp = between(0.0).frequencies[0], between(1.0).frequencies[0]
-    return float(np.log(kernel.frequencies[0] / soft) / np.log(sharp / soft))
 
 
 def phantom_rows(split: str, count: int, side: int) -> Iterator[dict]:

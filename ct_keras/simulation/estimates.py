@@ -27,7 +27,7 @@ _FINE_PIXELS = 0.75
 _QUANTILE = 0.1
 _FEWEST_WINDOWS = 30
 #: Shares for `between` from whose textures the texture of a scan is interpolated.
-_SHARES = (-0.3, 0.0, 0.25, 0.5, 0.75, 1.0)
+_SHARES = (-0.7, -0.35, 0.0, 0.25, 0.5, 0.75, 1.0)
 #: If the textures of the kernels span less than this, they cannot be distinguished.
 _LEAST_RANGE = 0.12
 _REFERENCE_PHOTONS = 1e6
@@ -81,9 +81,9 @@ def estimate_noise(
     )
 
 
-def estimate_kernel(
+def estimate_share(
     simulator: DoseSimulator, hu: np.ndarray, *, padding: np.ndarray | None = None
-) -> Kernel | None:
+) -> float | None:
     """Finds the kernel whose noise texture matches that of a slice.
 
     The ratio of fine noise to all noise, in the tenth of the windows with the least
@@ -95,8 +95,9 @@ def estimate_kernel(
         padding: bool (rows, columns), True outside the reconstruction.
 
     Returns:
-        The kernel, or None if there is too little soft tissue, no noise, or a pixel
-        spacing too coarse (above about 1.1 mm) to distinguish the noise of the kernels.
+        The share for `between`, at most 1, or None if there is too little soft tissue,
+        no noise, or a pixel spacing too coarse (above about 1.1 mm) to distinguish the
+        noise of the kernels.
     """
     spacing_mm = simulator.beam.spacing_mm
     tissue = soft_tissue(hu, spacing_mm, padding=padding)
@@ -115,7 +116,18 @@ def estimate_kernel(
     rising = np.min(np.diff(textures)) > 0
     if not rising or textures[-1] - textures[0] < _LEAST_RANGE:
         return None
-    return between(round(float(np.interp(found, textures, _SHARES)), 2))
+    return round(float(np.interp(found, textures, _SHARES)), 2)
+
+
+def estimate_kernel(
+    simulator: DoseSimulator, hu: np.ndarray, *, padding: np.ndarray | None = None
+) -> Kernel | None:
+    """Returns the kernel whose noise texture matches that of a slice.
+
+    See `estimate_share`.
+    """
+    share = estimate_share(simulator, hu, padding=padding)
+    return None if share is None else between(share)
 
 
 def soft_tissue(

@@ -79,7 +79,7 @@ KERNELS = {
 
 
 def between(share: float) -> Kernel:
-    """Interpolates a kernel between B30 (share 0) and D45 (share 1)."""
+    """Interpolates between B30 (share 0) and D45 (share 1), or extrapolates."""
     pairs = zip(KERNELS["b30"].frequencies, KERNELS["d45"].frequencies, strict=True)
     frequencies = tuple(low ** (1 - share) * high**share for low, high in pairs)
     return Kernel(f"b30-d45:{share:g}", frequencies)
@@ -103,17 +103,16 @@ def get_kernel(kernel: str | Kernel) -> Kernel:
     )
 
 
-#: GE and Philips names and their nearest share for `between`. Measured from the noise
-#: of scans: GE STANDARD 0.17, Philips D 0.38, Siemens B45 0.45.
+#: GE and Philips names and their shares for `between`, by the noise of scans.
 _SHARES = {
     "SOFT": 0.0,
-    "STANDARD": 0.15,
-    "DETAIL": 0.4,
-    "CHEST": 0.4,
-    "LUNG": 1.0,
-    "BONE": 1.0,
-    "BONEPLUS": 1.0,
-    "EDGE": 1.0,
+    "STANDARD": 0.25,
+    "DETAIL": 0.5,
+    "CHEST": 0.5,
+    "LUNG": 0.8,
+    "BONE": 1.1,
+    "BONEPLUS": 1.2,
+    "EDGE": 1.4,
     "A": -0.1,
     "B": 0.1,
     "C": 0.25,
@@ -121,24 +120,35 @@ _SHARES = {
     "E": 1.0,
     "L": 1.0,
 }
+#: Numbers in Siemens names, and their shares: 10 to 60 by the noise of scans.
+_NUMBERS = (10, 20, 30, 45, 50, 60, 80)
+_NUMBER_SHARES = (-0.5, -0.25, 0.0, 0.45, 0.75, 1.2, 2.0)
+#: Letters and a number at the end of the name, as in B30f or 59 .21.B50s.
+_SIEMENS = re.compile(r"(?:^|[ .])([A-Z]{1,2})(\d\d)[A-Z]?(\\\d|\d)?$")
+#: Canon's numbers are not ordered by sharpness; Siemens' AB50 is softer than B50.
+_NOT_ORDERED = ("FC", "AB")
+
+
+def named_share(convolution_kernel: str | None) -> float | None:
+    """Returns the sharpness that a scanner's name tells (DICOM ConvolutionKernel).
+
+    Siemens names contain a number that grows with sharpness: 30 is B30, and D45 is D45;
+    the others are interpolated. GE and Philips names come from a short table.
+
+    Returns:
+        The share for `between`; None for an unknown name, such as all of Canon.
+    """
+    name = (convolution_kernel or "").strip().upper()
+    if name.startswith("D45"):
+        return 1.0
+    siemens = _SIEMENS.search(name)
+    if siemens and siemens[1] not in _NOT_ORDERED:
+        return float(np.interp(int(siemens[2]), _NUMBERS, _NUMBER_SHARES))
+    return _SHARES.get(name)
 
 
 def kernel_by_name(convolution_kernel: str | None) -> Kernel:
-    """Guesses a kernel from a scanner's name for it (DICOM ConvolutionKernel).
-
-    Siemens names contain a number that grows with sharpness: 30 is B30, 70 is D45 and
-    others are interpolated, except that D45 means D45. GE and Philips names come from a
-    short table. Canon's FC numbers are not ordered by sharpness and, like all unknown
-    names, count as B30.
-    """
-    name = (convolution_kernel or "").strip().upper()
-    siemens = re.fullmatch(r"[A-Z]{1,2}(\d\d)[A-Z]?(\\\d|\d)?", name)
-    if name.startswith("D45"):
-        share = 1.0
-    elif siemens and not name.startswith("FC"):
-        share = (int(siemens[1]) - 30) / 40
-    else:
-        share = _SHARES.get(name, 0.0)
-    share = float(np.clip(share, -0.3, 1))
+    """Returns the kernel of a scanner's name, B30 if unknown; see `named_share`."""
+    share = named_share(convolution_kernel) or 0.0
     named = {0.0: KERNELS["b30"], 1.0: KERNELS["d45"]}
     return named.get(share) or between(share)

@@ -11,6 +11,7 @@ from ct_keras.simulation.kernels import (
     between,
     get_kernel,
     kernel_by_name,
+    named_share,
 )
 from ct_keras.simulation.projection import ParallelBeam
 
@@ -76,7 +77,10 @@ def test_between_joins_the_two():
 
 @pytest.mark.parametrize(
     "name, half",
-    [("B30f", 3.6), ("D45f", 5.6), ("FC13", 3.6), (None, 3.6), ("nonsense", 3.6)],
+    [
+        *(("B30f", 3.6), ("D45f", 5.6), ("FC13", 3.6), (None, 3.6), ("nonsense", 3.6)),
+        ("59 .21.B50s", 3.6 * (5.6 / 3.6) ** 0.75),
+    ],
 )
 def test_known_and_unknown_names(name, half):
     assert kernel_by_name(name).frequencies[0] == pytest.approx(half)
@@ -84,12 +88,18 @@ def test_known_and_unknown_names(name, half):
 
 def test_names_in_order_of_sharpness():
     for names in (
-        ["B20f", "B30f", "B45f", "B70f"],
+        ["B10f", "B20f", "B30f", "B45f", "B60f", "B70f"],
+        ["D45f", "B70f"],
         ["STANDARD", "DETAIL", "LUNG"],
         "ABCDE",
     ):
         halves = [kernel_by_name(name).frequencies[0] for name in names]
         assert halves == sorted(halves) and len(set(halves)) == len(halves)
+
+
+@pytest.mark.parametrize("name", ["FC17", "59 .10.AB50", "nonsense", "", None])
+def test_a_name_that_tells_nothing_has_no_share(name):
+    assert named_share(name) is None
 
 
 def test_unknown_kernel_is_refused():

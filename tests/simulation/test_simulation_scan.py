@@ -19,7 +19,8 @@ from ct_keras.simulation import (
     simulate_dose,
 )
 from ct_keras.simulation.dose import DoseSimulator
-from ct_keras.simulation.kernels import KERNELS
+from ct_keras.simulation.estimates import estimate_share
+from ct_keras.simulation.kernels import KERNELS, between
 from ct_keras.simulation.scan import SeriesSimulator
 
 SHAPE, SPACING_MM = (320, 320), (0.9, 0.9)
@@ -269,3 +270,24 @@ def test_command_refuses_before_writing(water, tmp_path):
         assert isinstance(result.exception, CtKerasError)
         assert result.exception.code == "CTK-E000"
         assert not out.exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "share", "origin"),
+    [("B50f", 0.7 * 0.75, "name and texture"), ("FC17", 0.0, "texture")],
+)
+def test_a_known_name_counts_more_than_the_texture(
+    scanner, tmp_path, name, share, origin
+):
+    """The noise is that of B30 in both cases."""
+    noisy = scanner.low_dose(WATER, 1.0, seed=1)[None]
+    found = calibrate(_write(noisy, tmp_path / "scan", kernel=name))
+    assert found.kernel_origin == origin
+    expected = between(share).frequencies[0]
+    assert found.kernel.frequencies[0] == pytest.approx(expected, rel=0.03)
+
+
+def test_a_softer_kernel_than_b20_is_found(scanner):
+    soft = scanner.tuned(kernel=between(-0.55))
+    found = estimate_share(scanner, soft.low_dose(WATER, 1.0, seed=3))
+    assert found == pytest.approx(-0.55, abs=0.1)
