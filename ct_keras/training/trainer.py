@@ -35,6 +35,7 @@ from ct_keras.training.validation import (
     fixed_slices,
     fixed_volumes,
     validate,
+    with_drawn_noise,
 )
 
 logger = logging.getLogger(__name__)
@@ -162,6 +163,8 @@ def _trained(
         pairs = fixed_slices(records, "val", validation_slices)
     else:
         pairs = fixed_volumes(records, "val", validation_slices, chosen.depth)
+    if chosen.noise is not None:
+        pairs = with_drawn_noise(pairs, chosen.noise)
     model = _compiled_model(spec, chosen, seed, deterministic)
     state = {}
     if resume:

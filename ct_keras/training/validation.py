@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from ct_keras import hu
 from ct_keras.data import SlicePair, count_slices, iterate_pairs, read_manifest
+from ct_keras.data.noises import DrawnNoise
 from ct_keras.data.runs import consecutive_runs, read_places
 
 
@@ -92,6 +93,26 @@ def fixed_volumes(records, split: str, count: int, depth: int) -> list[VolumePai
         )
         for index in chosen
     ]
+
+
+def with_drawn_noise(
+    pairs: Sequence[SlicePair | VolumePair], noise: DrawnNoise
+) -> list[SlicePair | VolumePair]:
+    """Replaces the low dose by the noise that a recipe draws, always the same.
+
+    A network that is trained on such noise would otherwise be judged on another task.
+    """
+    import tensorflow as tf
+
+    from ct_keras.data.drawn_noise import noise_drawer
+
+    draw = noise_drawer(noise)
+    noisy = []
+    for number, pair in enumerate(pairs):
+        full = tf.constant(hu.to_network(pair.full_hu)[None, ..., None])
+        low = draw(full, tf.constant([number, 0], tf.int64))
+        noisy.append(replace(pair, low_hu=hu.to_hu(low.numpy()[0, ..., 0])))
+    return noisy
 
 
 def validate(

@@ -16,13 +16,15 @@ import numpy as np
 import pytest
 
 import ct_keras
+from ct_keras import models
+from ct_keras.data.noises import DrawnNoise
 from ct_keras.errors import CtKerasError
 from ct_keras.models import RedCNN, get_spec
 from ct_keras.training import train, trainer
 from ct_keras.training.callbacks import StopOnSignal
 from ct_keras.training.checkpoints import latest_state, restore, save_checkpoint
 from ct_keras.training.trainer import _configuration
-from ct_keras.training.validation import fixed_slices, validate
+from ct_keras.training.validation import fixed_slices, validate, with_drawn_noise
 
 SMALL = {"recipe": "quick", "options": {"width": 4}, "validation_slices": 2}
 
@@ -269,6 +271,27 @@ def test_sigterm_ends_with_75_and_resumes(phantom_records, tmp_path, undisturbed
     assert process.wait(60) == 75
     _, state, _ = latest_state(run / "checkpoints")
     assert 1 <= state["epoch"] < 50
+
+
+def test_a_recipe_that_draws_noise_is_validated_on_it(
+    phantom_records, tmp_path, monkeypatch
+):
+    spec = get_spec("red_cnn")
+    noise = DrawnNoise("gaussian", sigma=0.01)
+    recipe = replace(spec.recipe("quick"), noise=noise, epochs=1, steps_per_epoch=2)
+    monkeypatch.setitem(models._SPECS, "red_cnn", replace(spec, recipes=(recipe,)))
+    options = {"recipe": "quick", "options": {"width": 4}, "validation_slices": 2}
+    result = train("red_cnn", phantom_records, out=tmp_path / "run", **options)
+    # 0.01 network units; the records' low dose differs from its reference by more.
+    assert result.untreated.rmse_hu == pytest.approx(40.96, rel=0.02)
+    low = validate(lambda hu: hu, fixed_slices(phantom_records, "val", 2))
+    assert abs(low.rmse_hu - 40.96) > 5
+    pairs = fixed_slices(phantom_records, "val", 2)
+    again = with_drawn_noise(pairs, noise)
+    for one, other in zip(with_drawn_noise(pairs, noise), again, strict=True):
+        np.testing.assert_array_equal(one.low_hu, other.low_hu)
+    added = [pair.low_hu - pair.full_hu for pair in again]
+    assert abs(np.corrcoef(added[0].ravel(), added[1].ravel())[0, 1]) < 0.05
 
 
 @pytest.mark.parametrize("name", ["SIGTERM", "SIGINT", "SIGHUP"])
