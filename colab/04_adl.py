@@ -277,7 +277,7 @@ from ct_keras.models import adl
 
 LENGTH = (60, 100) if GPU else (10, 45)
 recipe = adl.SPEC.recipe("quick").with_length(*LENGTH)
-recipe = replace(recipe, options={"width": 48 if GPU else 12, "initializer": "identity"})
+recipe = replace(recipe, options={"width": 48 if GPU else 8, "initializer": "identity"})
 system = adl.make_system(recipe)
 pairs = [
     (body(seed, region), seed)

@@ -17,6 +17,13 @@ if "PYTEST_XDIST_WORKER" in os.environ:
     for variable in THREADS:
         os.environ.setdefault(variable, "1")
 
+
+def pytest_xdist_auto_num_workers(config) -> int:
+    """One process more than cores: tests often wait for a process that they start."""
+    known = hasattr(os, "sched_getaffinity")  # not on every system
+    return 1 + (len(os.sched_getaffinity(0)) if known else os.cpu_count() or 1)
+
+
 SHARED_CT = Path(__file__).resolve().parents[2] / "shared" / "ct"
 
 

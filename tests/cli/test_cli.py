@@ -477,7 +477,7 @@ def test_a_kill_leaves_nothing_that_looks_complete(
     else:
         arguments = [phantom_patients / "test", out, "--model", run]
     line = [sys.executable, "-m", "ct_keras.cli.main", command, *map(str, arguments)]
-    for delay in (0.5, 2, 4):
+    for delay in (1, 3):
         process = subprocess.Popen(line, stderr=subprocess.DEVNULL)
         time.sleep(delay)
         process.send_signal(signal.SIGKILL)
