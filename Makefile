@@ -8,7 +8,7 @@ DEMO ?= demo
 demo: .venv/installed
 	$(BIN)/ct-keras demo --out $(DEMO) --overwrite
 
-# Test files are distributed over all cores.
+# One process more than cores (tests/conftest.py), each with whole files of tests.
 test: .venv/installed
 	$(BIN)/python -m pytest -n auto --dist loadfile
 
