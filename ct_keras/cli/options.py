@@ -6,47 +6,47 @@ from collections.abc import Callable, Mapping
 
 import click
 
-_OPTIONS = (
-    click.option("--kernel", help="auto, b30, d45 or ramp.  [default: auto]"),
-    click.option(
+#: The arguments of `ct_keras.simulation.calibrate`, as options.
+SIMULATION = {
+    "kernel": click.option("--kernel", help="auto, b30, d45 or ramp.  [default: auto]"),
+    "photons": click.option(
         "--photons",
         type=float,
         help="Incident photons per ray at full dose.  [default: measured]",
     ),
-    click.option("--bowtie/--no-bowtie", default=None, help="[default: bowtie]"),
-    click.option(
+    "bowtie": click.option(
+        "--bowtie/--no-bowtie", default=None, help="[default: bowtie]"
+    ),
+    "tube_current_modulation": click.option(
         "--tube-current-modulation",
         type=float,
         help="Angular modulation: 0 for none, 0.5 for the least noise.  "
         "[default: 0.35]",
     ),
-    click.option(
+    "electronic_noise": click.option(
         "--electronic-noise",
         type=float,
         help="SD per ray in photons.  [default: 4.5 at 1 mm, by thickness]",
     ),
-    click.option("--views", type=int, help="Over 180 degrees.  [default: 720]"),
-    click.option(
+    "views": click.option(
+        "--views", type=int, help="Over 180 degrees.  [default: 720]"
+    ),
+    "longitudinal": click.option(
         "--longitudinal/--no-longitudinal",
         default=None,
         help="Whether the tube current of each slice is used.  [default: longitudinal]",
     ),
-    click.option(
+    "noise_free": click.option(
         "--noise-free/--noisy",
         default=None,
         help="Whether the series has no noise of its own.  [default: measured]",
     ),
-)
-#: Their names: arguments of `ct_keras.simulation.calibrate`.
-SIMULATION = (
-    *("kernel", "photons", "bowtie", "tube_current_modulation", "electronic_noise"),
-    *("views", "longitudinal", "noise_free"),
-)
+}
 
 
 def simulation(command: Callable) -> Callable:
     """Adds the options of `ct_keras.simulation.calibrate` to a command."""
-    for option in reversed(_OPTIONS):
+    for option in reversed(SIMULATION.values()):
         command = option(command)
     return command
 

@@ -52,9 +52,9 @@ class FunctionMethod(Method):
 
     def denoise_slices(self, slices, shape, spacing_mm, strength=None):
         """Denoises the slices of a volume; see `Method`."""
-        strength = self.chosen_strength(strength)
         if self.dimensions == 2:
             return super().denoise_slices(slices, shape, spacing_mm, strength)
+        strength = self.chosen_strength(strength)
         return iter(self._blended(as_hu(np.stack(list(slices))), strength, 0))
 
     def neighbours(self, slices: int) -> int:

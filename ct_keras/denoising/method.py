@@ -44,8 +44,8 @@ class Method(ABC):
     """Maps HU to HU: a network, a filter, a reconstruction, or the unchanged input.
 
     Contract: float32 Hounsfield units in and out, any size >= 1, the same shape. A 2-D
-        method works slice by slice: the output of a slice does not depend on other
-        slices. A 3-D method takes an image as a volume of one slice.
+    method works slice by slice: the output of a slice does not depend on other slices.
+    A 3-D method takes an image as a volume of one slice.
 
     A subclass implements `_denoise` for one image. A 3-D method, or one that needs more
     than the pixels, overrides `denoise_slices` or `denoise_pairs`.

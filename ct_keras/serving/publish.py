@@ -37,7 +37,8 @@ def publish(
         metrics: The document of `ct_keras.evaluation.evaluate_models` on test patients;
             the row with the name of the network is quoted.
         notes: Texts for the card: description, licence, attribution, data,
-            intended_use, contraindications and training_command.
+            intended_use, contraindications and training_command; and default_strength
+            for a model whose output is to be blended with its input.
         out: The folder to write or replace, named after the model.
         version: Incremented when the weights change.
 

@@ -3,27 +3,10 @@
 import json
 
 import pytest
+from small_judges import LESIONS, ORGANS
 
 from ct_keras.cli import main
 from ct_keras.tasks.recipes import TaskRecipe
-
-SMALL = {
-    "unet": {
-        "train": (1, 3),
-        "test": (3, 5),
-        "slices": 1,
-        "pixels": 64,
-        "doses": (1.0,),
-    },
-    "lesion_net": {
-        "train": (1, 3),
-        "test": (3, 5),
-        "slices": 2,
-        "pixels": 128,
-        "draws": 1,
-        "doses": (1.0,),
-    },
-}
 
 
 @pytest.fixture
@@ -32,8 +15,8 @@ def small_recipes(monkeypatch):
     changed = TaskRecipe.changed
 
     def smaller(recipe, **values):
-        name = "unet" if "window_hu" in recipe.options else "lesion_net"
-        values |= {"epochs": 1, "data": SMALL[name]}
+        data = ORGANS if "window_hu" in recipe.options else LESIONS
+        values |= {"epochs": 1, "data": data}
         return changed(recipe, **values)
 
     monkeypatch.setattr(TaskRecipe, "changed", smaller)

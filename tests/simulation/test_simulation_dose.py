@@ -121,7 +121,7 @@ def test_default_physics_is_that_of_a_3_mm_slice():
         {"views": 0},
     ],
 )
-def test_invalid_physics_is_refused(phantom_scan, physics):
+def test_invalid_physics_is_refused(physics):
     with pytest.raises(CtKerasError) as refusal:
         DoseSimulator(SHAPE, SPACING_MM, **physics)
     assert refusal.value.code == "CTK-E000"

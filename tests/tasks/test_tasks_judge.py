@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from scipy import ndimage
+from small_judges import LESIONS, ORGANS
 
 import ct_keras
 from ct_keras import tasks
@@ -14,16 +15,6 @@ from ct_keras.errors import CtKerasError
 from ct_keras.hu import to_network
 from ct_keras.tasks import judge as module
 from ct_keras.tasks.judge import FULL, LOW, _lost, _measured, _recovered, judge
-
-ORGANS = {"train": (1, 3), "test": (3, 6), "slices": 2, "pixels": 64, "doses": (1.0,)}
-LESIONS = {
-    "train": (1, 3),
-    "test": (3, 6),
-    "slices": 2,
-    "pixels": 128,
-    "draws": 1,
-    "doses": (1.0,),
-}
 
 
 def blur(hu):
