@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -18,6 +17,7 @@ from ct_keras.errors import Finding
 from ct_keras.files import check_apart, check_output_folder
 from ct_keras.progress import track
 from ct_keras.serving.guards import Audit, check_series, write_quality_control
+from ct_keras.serving.pipeline import read_ahead, write_behind
 
 
 @dataclass(frozen=True)
@@ -50,8 +50,9 @@ def denoise_series(
 ) -> DenoisedSeries:
     """Writes the denoised series as a derived DICOM series.
 
-    The next slice is read while the current one is denoised. Only the slices that the
-    guards read and, for a 3-D network, those of a block are kept in memory. Padding
+    Slices are read, denoised and written at the same time, at most `pipeline.WAITING`
+    apart. Only these, the slices that the guards read and, for a 3-D network, those of
+    a block are kept in memory. Padding
     outside the reconstruction circle keeps its stored values.
 
     Args:
@@ -92,12 +93,20 @@ def denoise_series(
         allow_repeat=allow_repeat,
         neighbours=method.neighbours(len(series)),
     )
-    with writer:
-        slices = _denoised(method, series, strength)
-        bar = track(slices, "Denoising", total=len(series), enabled=progress)
+
+    def write(index: int, pixels: SlicePixels, hu: np.ndarray) -> None:
+        writer.write(index, hu, pixels)
+        audit.look(index, pixels.hu, hu)
+
+    with (
+        writer,
+        read_ahead(series.read, len(series)) as slices,
+        write_behind(write) as put,
+    ):
+        results = _denoised(method, series, slices, strength)
+        bar = track(results, "Denoising", total=len(series), enabled=progress)
         for index, (pixels, hu) in enumerate(bar):
-            writer.write(index, hu, pixels)
-            audit.look(index, pixels.hu, hu)
+            put(index, pixels, hu)
     if quality_control is not None:
         write_quality_control(
             quality_control,
@@ -125,25 +134,14 @@ def _check_outputs(
     check_apart(outputs, [("series", folder) for folder in folders])
 
 
-def _slices(series: Series) -> Iterator[SlicePixels]:
-    """Yields the slices in order while the next one is being read."""
-    with ThreadPoolExecutor(1) as pool:
-        coming = pool.submit(series.read, 0)
-        for index in range(1, len(series)):
-            pixels = coming.result()
-            coming = pool.submit(series.read, index)
-            yield pixels
-        yield coming.result()
-
-
 def _denoised(
-    method: Method, series: Series, strength: float
+    method: Method, series: Series, read: Iterator[SlicePixels], strength: float
 ) -> Iterator[tuple[SlicePixels, np.ndarray]]:
     """Yields each slice and its result; a slice is kept until its result is ready."""
     under_way: deque[SlicePixels] = deque()
 
     def slices() -> Iterator[np.ndarray]:
-        for pixels in _slices(series):
+        for pixels in read:
             under_way.append(pixels)
             yield pixels.hu
 
