@@ -87,10 +87,13 @@ class FilterMethod(Method):
     def _denoise(self, hu: np.ndarray) -> np.ndarray:
         return self.filter(hu)
 
-    def denoise_pairs(self, pairs: Sequence) -> list[np.ndarray]:
+    def denoise_pairs(
+        self, pairs: Sequence, strength: float | None = None
+    ) -> list[np.ndarray]:
         """Filters the low dose of slice pairs; see `Method`."""
+        strength = self.chosen_strength(strength)
         return [
-            self._mixed(as_hu(pair.low_hu), self.filter.on_pair(pair), 1.0, index)
+            self._mixed(as_hu(pair.low_hu), self.filter.on_pair(pair), strength, index)
             for index, pair in enumerate(pairs)
         ]
 

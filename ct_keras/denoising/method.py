@@ -138,13 +138,16 @@ class Method(ABC):
         """Denoises a single image; see `denoise_slices`."""
         return next(self.denoise_slices([hu], (1, *np.shape(hu)), spacing_mm))
 
-    def denoise_pairs(self, pairs: Sequence) -> list[np.ndarray]:
+    def denoise_pairs(
+        self, pairs: Sequence, strength: float | None = None
+    ) -> list[np.ndarray]:
         """Denoises the low dose of slice pairs, using any of their attributes.
 
         Args:
             pairs: `ct_keras.data.SlicePair` records, or objects with the same
                 attributes: consecutive slices of one series at one dose. A 2-D method
                 gives the same result for one pair at a time.
+            strength: As for a call.
 
         Returns:
             For each pair, float32 (rows, columns), HU.
@@ -154,7 +157,7 @@ class Method(ABC):
         """
         shape = (len(pairs), *np.shape(pairs[0].low_hu))
         slices = (pair.low_hu for pair in pairs)
-        return list(self.denoise_slices(slices, shape, pairs[0].spacing_mm))
+        return list(self.denoise_slices(slices, shape, pairs[0].spacing_mm, strength))
 
     def chosen_strength(
         self, strength: float | None = None, like_dose: float | None = None
@@ -258,9 +261,18 @@ class Method(ABC):
             )
         if not np.isfinite(denoised).all():
             raise CtKerasError("CTK-E070", f"{where}: output is not finite")
-        if strength == 1:
-            return denoised
-        return hu + np.float32(strength) * (denoised - hu)
+        return blend(hu, denoised, strength)
+
+
+def blend(hu: np.ndarray, denoised: np.ndarray, strength: float) -> np.ndarray:
+    """Returns input + strength (result - input); strength 1 is the result itself.
+
+    Args:
+        hu: float32, any shape, the input.
+        denoised: float32, the same shape, the result.
+        strength: 0 to 1.
+    """
+    return denoised if strength == 1 else hu + np.float32(strength) * (denoised - hu)
 
 
 def check_strength(strength: float) -> float:

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import math
+import operator
 import platform
 from collections.abc import Mapping, Sequence
+from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 
 import numpy as np
 
 from ct_keras import hu
+from ct_keras.evaluation import ceiling
 from ct_keras.evaluation.groups import GROUP_KEYS, split_by_group
+from ct_keras.evaluation.strengths import STRENGTHS, StrengthTable
 from ct_keras.metrics import statistics, tissues
 from ct_keras.metrics.metric import GROUP_METRICS, MAIN_METRICS, METRICS
 from ct_keras.metrics.pixelwise import psnr_of_mse
@@ -23,6 +27,7 @@ INPUT = "input"
 SLICE_KEYS = (
     *("model", "case", "series", "slice_index", "dose_fraction"),
     *GROUP_KEYS,
+    *ceiling.KEYS,
 )
 _LIBRARIES = ("ct_keras", "keras", "tensorflow", "numpy", "opencv-python", "scipy")
 
@@ -40,6 +45,7 @@ def build_document(
     split: str | None = None,
     command: str | None = None,
     seed: int = 0,
+    strengths: StrengthTable | None = None,
 ) -> dict:
     """Builds the content of ``metrics.json``.
 
@@ -50,6 +56,8 @@ def build_document(
         split: The split of the slices.
         command: The command line that was run.
         seed: Seed of the bootstrap.
+        strengths: The errors of the same slices at every strength; None if they were
+            not measured.
 
     Returns:
         ``protocol``, ``rows`` (all doses together), ``by_dose``, ``groups`` with their
@@ -64,15 +72,18 @@ def build_document(
         key=lambda dose: math.inf if dose is None else dose,
     )
     rows, by_dose = [], []
+    strengths = strengths or StrengthTable({})
     for model, found in by_model.items():
         extra = dict((facts or {}).get(model, {}))
-        rows.append(_row(found, by_model[INPUT], seed=seed) | extra)
+        row = _row(found, by_model[INPUT], seed=seed)
+        rows.append(row | strengths.entries(model) | _ceiling(found) | extra)
         for dose in doses:
             chosen = _of_dose(found, dose)
             if chosen:
                 inputs = _of_dose(by_model[INPUT], dose)
-                head = {"dose_fraction": dose}
-                by_dose.append(head | _row(chosen, inputs, seed=seed))
+                row = {"dose_fraction": dose} | _row(chosen, inputs, seed=seed)
+                best = strengths.entries(model, partial(operator.eq, dose))
+                by_dose.append(row | best | _ceiling(chosen))
     groups, by_group = _groups(records, seed=seed)
     return to_json(
         {
@@ -127,6 +138,14 @@ def describe(*, seed: int = 0) -> dict:
         "windows": {
             str(window): [window.low, window.high] for window in hu.WINDOWS.values()
         },
+        "best_strength": {
+            "tried": list(STRENGTHS),
+            "chosen": "least mean squared error in the main protocol, mean over "
+            "patients, for each dose; best_strength_from says on which slices",
+        },
+        "ceiling": "PSNR of an image that differs from the reference only by the "
+        "reference's own noise, as far as the low dose does not reveal it: "
+        "10 log10(R^2 / ((1 - dose) var)); null for references without noise",
         "aggregation": "per slice, mean per patient, mean and SD over patients",
         "not_finite": '"inf" for an identical pair, left out of means and counted '
         "in <metric>_excluded; null for undefined values",
@@ -154,6 +173,21 @@ def _versions() -> dict[str, str | None]:
 
 def _of_dose(records: Sequence[Mapping], dose: float | None) -> list[Mapping]:
     return [record for record in records if record["dose_fraction"] == dose]
+
+
+def _ceiling(records: Sequence[Mapping]) -> dict[str, float | None]:
+    """The noise of the references and the PSNR that it allows, means over patients.
+
+    None if they are known for less than half of the slices.
+    """
+    known = [record for record in records if record.get(ceiling.KEYS[0]) is not None]
+    if 2 * len(known) < len(records) or not known:
+        return dict.fromkeys(ceiling.KEYS)
+    patients = [record["case"] for record in known]
+    return {
+        key: statistics.summarize([record[key] for record in known], patients)["mean"]
+        for key in ceiling.KEYS
+    }
 
 
 def _groups(records: Sequence[Mapping], *, seed: int) -> tuple[list[dict], list[dict]]:

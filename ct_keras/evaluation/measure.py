@@ -1,14 +1,21 @@
-"""Tunes the filters among the methods, measures and describes all methods."""
+"""Tunes the methods on other patients, measures and describes all methods."""
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
+from dataclasses import replace
+from functools import cache
 
 from ct_keras.denoising.method import Method
 from ct_keras.denoising.methods import as_method
 from ct_keras.errors import CtKerasError
-from ct_keras.evaluation.runner import BASELINE, Evaluation, evaluate_models
+from ct_keras.evaluation.runner import (
+    BASELINE,
+    Evaluation,
+    evaluate_models,
+    measure_strengths,
+)
 from ct_keras.evaluation.sources import Source
 
 logger = logging.getLogger(__name__)
@@ -28,7 +35,9 @@ def measure(
     Args:
         methods: Row name -> method, HU to HU.
         source: The slice pairs.
-        tune: Whether to fit filters to other patients; None does so if there are any.
+        tune: Whether to fit filters and the best strength of every method to other
+            patients; None does so if there are any. Otherwise the best strengths are
+            those of the measured slices.
         baseline: A method to test the others against, in addition to the input; None
             for the Gaussian filter.
         seed: Seed of the bootstrap.
@@ -40,7 +49,12 @@ def measure(
     Raises:
         CtKerasError: As `tuned` and `evaluate_models`.
     """
+    if source.fitting is not None:
+        source = replace(source, fitting=cache(source.fitting))
     fitted = tuned(methods, source, tune)
+    strengths = None
+    if tune is not False and source.fitting is not None:
+        strengths = measure_strengths(fitted, source.fitting(), progress=True)
     return evaluate_models(
         fitted,
         source.pairs(),
@@ -53,6 +67,7 @@ def measure(
         seed=seed,
         total=source.total,
         progress=True,
+        fitted=strengths,
     )
 
 

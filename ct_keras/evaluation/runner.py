@@ -13,12 +13,14 @@ import numpy as np
 
 from ct_keras.data.runs import consecutive_runs
 from ct_keras.data.slice_facts import place_of
-from ct_keras.denoising.method import Method
+from ct_keras.denoising.method import Method, blend
 from ct_keras.denoising.methods import as_method
 from ct_keras.errors import CtKerasError
+from ct_keras.evaluation.ceiling import reference_ceiling
 from ct_keras.evaluation.document import INPUT, build_document
 from ct_keras.evaluation.groups import describe_slice
 from ct_keras.evaluation.pictures import PICTURES, Picture, PictureChooser, dose_of
+from ct_keras.evaluation.strengths import StrengthTable, errors_by_strength
 from ct_keras.metrics.pixelwise import psnr
 from ct_keras.metrics.protocols import MAIN, PROTOCOLS, evaluate_slice
 from ct_keras.progress import track
@@ -55,8 +57,12 @@ def evaluate_models(
     seed: int = 0,
     total: int | None = None,
     progress: bool = False,
+    fitted: StrengthTable | None = None,
 ) -> Evaluation:
     """Measures models on the same slices with every protocol.
+
+    Each model is measured at its default strength with every protocol, and at its best
+    strength with PSNR and RMSE of the main protocol.
 
     The pairs are read once: one at a time, or all slices of a series if a model needs
     neighbouring slices. The unchanged low-dose image is always measured too, as
@@ -77,6 +83,8 @@ def evaluate_models(
         seed: Seed of the bootstrap.
         total: Number of pairs, for the progress bar.
         progress: Whether to show a bar on standard error.
+        fitted: From `measure_strengths` on slices of other patients, where the best
+            strengths are chosen; None to choose them on the measured slices.
 
     Returns:
         The tables, the records behind them, and slices to show.
@@ -87,8 +95,9 @@ def evaluate_models(
     """
     chooser = PictureChooser(pictures)
     models = {name: as_method(model) for name, model in models.items()}
+    strengths = StrengthTable(_defaults(models), fitted)
     records, milliseconds = _measure_all(
-        models, pairs, chooser, total=total, progress=progress
+        models, pairs, chooser, strengths, total=total, progress=progress
     )
     facts = {
         name: {"ms_per_slice": milliseconds.get(name)}
@@ -97,7 +106,13 @@ def evaluate_models(
     }
     chosen = chooser.chosen()
     document = build_document(
-        records, facts=facts, baseline=baseline, split=split, command=command, seed=seed
+        records,
+        facts=facts,
+        baseline=baseline,
+        split=split,
+        command=command,
+        seed=seed,
+        strengths=strengths,
     )
     document["pictures"] = [
         {
@@ -111,10 +126,46 @@ def evaluate_models(
     return Evaluation(document, records, chosen)
 
 
+def measure_strengths(
+    models: Mapping[str, Method], pairs: Iterable, *, progress: bool = False
+) -> StrengthTable:
+    """Measures 2-D methods at every strength, to choose the best for other slices.
+
+    A 3-D method is left out: the slices that methods are fitted to are no volume.
+
+    Args:
+        models: Name -> method.
+        pairs: Slice pairs of other patients.
+        progress: Whether to show a bar on standard error.
+
+    Raises:
+        CtKerasError: As `evaluate_models`.
+    """
+    flat = {name: model for name, model in models.items() if model.dimensions == 2}
+    table = StrengthTable(_defaults(flat))
+    pairs = track(pairs, "Choosing strengths", enabled=progress)
+    for pair, outputs in _denoise_all(flat, pairs, {}):
+        for name in flat.keys() & outputs.keys() - {INPUT}:
+            errors = _errors_by_strength(pair, outputs[name])
+            table.add(name, str(pair.case), dose_of(pair), errors)
+    return table
+
+
+def _defaults(models: Mapping[str, Method]) -> dict[str, float]:
+    return {name: model.default_strength for name, model in models.items()}
+
+
+def _errors_by_strength(pair, denoised_hu: np.ndarray) -> np.ndarray:
+    return errors_by_strength(
+        low_hu=pair.low_hu, denoised_hu=denoised_hu, reference_hu=pair.full_hu
+    )
+
+
 def _measure_all(
     models: Mapping[str, Method],
     pairs: Iterable,
     chooser: PictureChooser,
+    strengths: StrengthTable,
     *,
     total: int | None,
     progress: bool,
@@ -126,12 +177,15 @@ def _measure_all(
 
     def finish() -> None:
         for head, measured in waiting.popleft():
-            records.append(head | measured.result())
+            found, errors = measured.result()
+            records.append(head | found)
+            strengths.add(head["model"], head["case"], head["dose_fraction"], errors)
 
     pairs = track(pairs, "Evaluating", total=total, enabled=progress)
     with ThreadPoolExecutor(max_workers=2) as pool:
-        for pair, outputs in _denoise_all(models, pairs, seconds):
-            waiting.append(_submit(pool, pair, outputs))
+        for pair, denoised in _denoise_all(models, pairs, seconds):
+            outputs = _at_default(models, denoised)
+            waiting.append(_submit(pool, pair, denoised, outputs))
             chooser.offer(pair, outputs, _input_psnr(pair))
             if len(waiting) > _WAITING:
                 finish()
@@ -151,7 +205,7 @@ def _measure_all(
 def _denoise_all(
     models: Mapping[str, Method], pairs: Iterable, seconds: dict[str, list[float]]
 ) -> Iterator[tuple[object, dict[str, np.ndarray]]]:
-    """Yields every pair with the outputs of the models, the input first."""
+    """Yields every pair with the outputs at strength 1, the input first."""
     models = {name: model for name, model in models.items() if name != INPUT}
     volumes = {name for name, model in models.items() if model.dimensions == 3}
     if volumes:
@@ -194,9 +248,9 @@ def _denoise_series(
 
 
 def _denoise(model: Method, pairs: list, seconds: list[float]) -> list[np.ndarray]:
-    """Runs a model on consecutive slices and records the time per slice."""
+    """Runs a model at strength 1 on consecutive slices, records the time per slice."""
     begin = time.perf_counter()
-    denoised = model.denoise_pairs(pairs)
+    denoised = model.denoise_pairs(pairs, 1.0)
     seconds.append((time.perf_counter() - begin) / len(pairs))
     return denoised
 
@@ -219,24 +273,45 @@ def _check(name: str, hu: np.ndarray, pair) -> None:
         )
 
 
+def _at_default(
+    models: Mapping[str, Method], denoised: Mapping[str, np.ndarray]
+) -> dict[str, np.ndarray]:
+    """Blends the outputs at strength 1 with the input, each at its default strength."""
+    low = denoised[INPUT]
+    return {
+        name: hu if name == INPUT else blend(low, hu, models[name].default_strength)
+        for name, hu in denoised.items()
+    }
+
+
 def _submit(
-    pool: ThreadPoolExecutor, pair, outputs: Mapping[str, np.ndarray]
+    pool: ThreadPoolExecutor,
+    pair,
+    denoised: Mapping[str, np.ndarray],
+    outputs: Mapping[str, np.ndarray],
 ) -> list[tuple[dict, Future]]:
     """Starts the measurement of one slice."""
+    dose = dose_of(pair)
     where = {
         "case": str(pair.case),
         "series": str(pair.series),
         "slice_index": int(pair.slice_index),
-        "dose_fraction": dose_of(pair),
+        "dose_fraction": dose,
         **describe_slice(pair),
+        **reference_ceiling(pair, dose),
     }
     return [
-        (
-            {"model": name} | where,
-            pool.submit(evaluate_slice, reference=pair.full_hu, test=hu),
-        )
+        ({"model": name} | where, pool.submit(_measured, pair, denoised[name], hu))
         for name, hu in outputs.items()
     ]
+
+
+def _measured(
+    pair, denoised_hu: np.ndarray, output_hu: np.ndarray
+) -> tuple[dict[str, float], np.ndarray]:
+    """Every metric of an output, and the errors at every strength."""
+    found = evaluate_slice(reference=pair.full_hu, test=output_hu)
+    return found, _errors_by_strength(pair, denoised_hu)
 
 
 def _input_psnr(pair) -> float:

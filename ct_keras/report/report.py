@@ -81,6 +81,8 @@ def render_report(
         "dose_label": tables.dose_label,
         "best_models": tables.best_models,
         "gain": tables.gain,
+        "ceiling_text": tables.ceiling_text,
+        "strength_text": tables.strength_text,
         "series_class": plots.series_class,
     }
     return environment.get_template("report.html.j2").render(

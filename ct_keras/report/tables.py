@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from ct_keras.evaluation.document import INPUT
+from ct_keras.evaluation.strengths import OTHERS, THESE
 from ct_keras.metrics.metric import MAIN_METRICS, METRICS, Metric
 from ct_keras.metrics.protocols import MAIN, PROTOCOLS, Protocol
 from ct_keras.metrics.tissues import TISSUES
@@ -13,6 +14,8 @@ from ct_keras.metrics.tissues import TISSUES
 #: The columns of the table in the terminal.
 SUMMARY_METRICS = (*MAIN_METRICS, "bias_hu")
 MISSING = "–"
+#: The label of the row with the highest PSNR that noisy references allow.
+CEILING = "ceiling"
 _MINUS = "−"
 
 
@@ -110,21 +113,31 @@ def summary_rows(document: Mapping) -> tuple[list[str], list[list[str]]]:
 
     Returns:
         Column heads, and one row per model, followed by one per model and dose if there
-        is more than one dose. Values are those of the main protocol.
+        is more than one dose. Values are those of the main protocol. Below the models,
+        a row holds the ceiling that the noise of the references sets, if any.
     """
     several = len(document["doses"]) > 1
     psnr, *others = (METRICS[key].head for key in SUMMARY_METRICS)
-    heads = ["Model", "Slices", psnr, "95 % CI", *others, "ms/slice"]
-    rows = [_summary(row, "all" if several else None) for row in document["rows"]]
+    heads = ["Model", "Slices", "Strength", psnr, "95 % CI", *others]
+    heads += ["Best strength", f"{psnr} there", "ms/slice"]
+    rows = _summaries(document["rows"], "all" if several else None)
     if several:
         heads.insert(1, "Dose")
-        rows += [
-            _summary(row, dose_label(dose).removesuffix(" dose"))
-            for dose in document["doses"]
-            for row in document["by_dose"]
-            if row["dose_fraction"] == dose
-        ]
+        for dose in document["doses"]:
+            own = [row for row in document["by_dose"] if row["dose_fraction"] == dose]
+            rows += _summaries(own, dose_label(dose).removesuffix(" dose"))
     return heads, rows
+
+
+def _summaries(rows: Sequence[Mapping], dose: str | None) -> list[list[str]]:
+    """The rows of one dose, and the ceiling of its references if they hold noise."""
+    found = [_summary(row, dose) for row in rows]
+    ceiling = rows[0]["psnr_ceiling"]
+    if ceiling is not None:
+        label = number(ceiling, METRICS["psnr"].digits)
+        head = [CEILING, *([] if dose is None else [dose]), "", "", label]
+        found.append(head + [""] * (len(found[0]) - len(head)))
+    return found
 
 
 def _summary(row: Mapping, dose: str | None) -> list[str]:
@@ -135,9 +148,12 @@ def _summary(row: Mapping, dose: str | None) -> list[str]:
         row["model"],
         *([] if dose is None else [dose]),
         str(row["slices"]),
+        number(row["strength"], 2),
         psnr,
         f"{limits} ({few})" if limits and few else limits or few,
         *others,
+        number(row["best_strength"], 2),
+        number(row["psnr_best_strength"], METRICS["psnr"].digits),
         number(row.get("ms_per_slice"), 1),
     ]
 
@@ -163,6 +179,35 @@ def describe_method(row: Mapping) -> str:
     if row.get("sinogram"):
         parts.append(f"Sinogram: {row['sinogram']}.")
     return " ".join(parts)
+
+
+def ceiling_text(row: Mapping) -> str:
+    """Returns a sentence about the noise of the references of a row, or ""."""
+    if row["psnr_ceiling"] is None:
+        return ""
+    noise = number(row["reference_noise_hu"], 1)
+    limit = number(row["psnr_ceiling"], METRICS["psnr"].digits)
+    return (
+        f"The references hold noise of their own (about {noise} HU in soft tissue), "
+        f"so no method, not even a perfect one, exceeds about {limit} dB."
+    )
+
+
+def strength_text(rows: Sequence[Mapping]) -> str:
+    """Returns what the best strength is and where it was chosen."""
+    text = (
+        "Strength s blends the input with a method's result: input + s (result − "
+        "input). The best strength is the one in steps of 0.05 with the least mean "
+        "squared error, for each dose"
+    )
+    chosen = {row["best_strength_from"] for row in rows} - {None}
+    if chosen == {OTHERS}:
+        return text + ", chosen on other patients."
+    these = "the very slices of this table, which favours every method a little"
+    if chosen == {THESE}:
+        return text + f", chosen on {these}."
+    own = ", ".join(row["model"] for row in rows if row["best_strength_from"] == THESE)
+    return text + f", chosen on other patients; for {own}, on {these}."
 
 
 def describe_protocol(protocol: Protocol) -> dict[str, str]:
