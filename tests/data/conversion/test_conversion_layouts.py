@@ -58,6 +58,45 @@ def test_mayo(write_ct, tmp_path, tree):
     assert [each.facts.kernel for each in chosen] == ["B30f", "B30f"]
 
 
+SHARP_TREES = (
+    "{patient}/{dose}_1mm_sharps",
+    "{patient}/sharps/{dose}_1mm",
+    "sharps/{dose}_1mm/{patient}",
+    "{patient}/{dose}_1mm/sharps",
+    "1mm sharp/{dose}_1mm/{patient}/{dose}_1mm",
+)
+
+
+@pytest.mark.parametrize("tree", SHARP_TREES)
+def test_mayo_folder_of_sharp_images_is_another_variant(write_ct, tmp_path, tree):
+    for dose in ("full", "quarter"):
+        for place, kernel in (("{patient}/{dose}_1mm", "B30f"), (tree, "D45f")):
+            folder = tmp_path / place.format(patient="L067", dose=dose)
+            write_ct(folder, slices=2, description=dose + kernel, kernel=kernel)
+    found = find(tmp_path, "mayo")
+    assert [each.patient for each in found] == ["L067", "L067"]
+    assert [each.facts.kernel for each in found] == ["B30f", "D45f"]
+    (sharp,) = find(tmp_path, "mayo", variants=("1mm_sharp",))
+    assert sharp.facts.kernel == "D45f"
+
+
+def test_mayo_refuses_two_folders_of_one_variant(write_ct, tmp_path):
+    for folder in ("full_3mm", "quarter_3mm", "again/quarter-3mm"):
+        write_ct(tmp_path / "L067" / folder, slices=2, description=folder)
+    with pytest.raises(CtKerasError, match=r"CTK-E030") as raised:
+        find(tmp_path, "mayo")
+    assert "L067/quarter_3mm" in str(raised.value)
+    assert "L067/again/quarter-3mm" in str(raised.value)
+
+
+def test_mayo_ignores_other_files_beside_the_images(write_ct, tmp_path):
+    for dose in ("full", "quarter"):
+        write_ct(tmp_path / "L067" / f"{dose}_3mm" / "DICOM", description=dose)
+        (tmp_path / "L067" / f"{dose}_3mm" / "notes.txt").write_text("of a person")
+    (series_pair,) = find(tmp_path, "mayo")
+    assert series_pair.facts.dose_fraction == 0.25
+
+
 def test_mayo_needs_both_doses(write_ct, tmp_path):
     write_ct(tmp_path / "L067" / "full_3mm")
     with pytest.raises(CtKerasError, match=r"CTK-E001.*one dose only"):

@@ -2,6 +2,8 @@
 
 ``L067/full_3mm``, ``L067/quarter_3mm`` and the same for 1 mm and the sharp kernel; some
 copies are nested the other way round, ``full_3mm/L067`` or ``full_3mm/L067/full_3mm``.
+The sharp kernel is named there (``full_3mm_sharp``) or has a folder of its own
+(``sharps``) above or below it.
 
 Reference:
     McCollough et al., Med Phys 44(10), e339-e352, 2017, doi:10.1002/mp.12345.
@@ -23,7 +25,8 @@ from ct_keras.data.conversion.layouts.series_pair import (
 from ct_keras.errors import CtKerasError
 from ct_keras.files import MARKER
 
-_NAME = re.compile(r"(full|quarter)[ _-]?([13])mm(?:[ _-]?(sharp))?", re.IGNORECASE)
+_NAME = re.compile(r"(full|quarter)[ _-]?([13])mm(?:[ _-]?(sharps?))?", re.IGNORECASE)
+_SHARP = re.compile(r"(?:[13]mm[ _-]?)?sharps?(?:[ _-]?kernels?)?", re.IGNORECASE)
 _PATIENT = re.compile(r"[A-Z]\d{3}", re.IGNORECASE)
 QUARTER = 0.25
 
@@ -36,14 +39,14 @@ def mayo(root: Path, options: LayoutOptions) -> list[SeriesPair]:
         options: `variants` selects from 3mm, 1mm, 3mm_sharp and 1mm_sharp.
 
     Raises:
-        CtKerasError: CTK-E001, if a reconstruction has only one of the two doses; the
-            errors of the reader and of pairing.
+        CtKerasError: CTK-E001, if a reconstruction has only one of the two doses;
+            CTK-E030, if two folders are the same reconstruction; the errors of the
+            reader and of pairing.
     """
+    places = _places(root)
     found: dict[tuple[str, str], dict[str, Path]] = defaultdict(dict)
-    for folder in _leaves(root):
-        place = _place(folder.relative_to(root).parts, root.name)
-        if place and (not options.variants or place[1] in options.variants):
-            patient, variant, dose = place
+    for (patient, variant, dose), folder in places.items():
+        if not options.variants or variant in options.variants:
             found[patient, variant][dose] = folder
     series_pairs = []
     for (patient, variant), folders in sorted(found.items()):
@@ -55,7 +58,8 @@ def mayo(root: Path, options: LayoutOptions) -> list[SeriesPair]:
                 expected="full and quarter",
             )
         low, full = (
-            only_series(folders[dose], options) for dose in ("quarter", "full")
+            only_series(folders[dose], options, without=places.values())
+            for dose in ("quarter", "full")
         )
         options_of = {
             "patient": patient,
@@ -64,6 +68,26 @@ def mayo(root: Path, options: LayoutOptions) -> list[SeriesPair]:
         }
         series_pairs.append(make_series_pair(full, low, **options_of))
     return series_pairs
+
+
+def _places(root: Path) -> dict[tuple[str, str, str], Path]:
+    """Patient, variant and dose -> the one folder that holds these images."""
+    found: dict[tuple[str, str, str], Path] = {}
+    for folder in _leaves(root):
+        place = _place(folder.relative_to(root).parts, root.name)
+        if place is None:
+            continue
+        first = found.setdefault(place, folder)
+        if first not in (folder, *folder.parents):
+            names = (each.relative_to(root).as_posix() for each in (first, folder))
+            raise CtKerasError(
+                "CTK-E030",
+                f"two folders hold the {place[2]} dose, {place[1]} images of a patient",
+                received=" and ".join(names),
+                expected="one folder for each patient, dose and reconstruction",
+                fix="convert them separately, or remove one of them",
+            )
+    return found
 
 
 def _leaves(root: Path) -> list[Path]:
@@ -82,9 +106,11 @@ def _place(parts: tuple[str, ...], root_name: str) -> tuple[str, str, str] | Non
     if last is None:
         return None
     dose, thickness, sharp = matches[last].groups()
-    variant = f"{thickness}mm" + ("_sharp" if sharp else "")
-    below = list(parts[last + 1 :])
-    above = [parts[i] for i in range(last) if not matches[i]]
+    named = [_SHARP.fullmatch(part) for part in parts]
+    variant = f"{thickness}mm" + ("_sharp" if sharp or any(named) else "")
+    others = [i for i, part in enumerate(parts) if not (matches[i] or named[i])]
+    below = [parts[i] for i in others if i > last]
+    above = [parts[i] for i in others if i < last]
     numbered = [p.upper() for p in (*parts, root_name) if _PATIENT.fullmatch(p)]
     patient = (numbered or below or above[-1:] or [root_name])[0]
     return patient, variant, dose.lower()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -162,17 +162,29 @@ def make_series_pair(
     )
 
 
-def only_series(folder: Path, options: LayoutOptions) -> Series:
+def only_series(
+    folder: Path, options: LayoutOptions, *, without: Collection[Path] = ()
+) -> Series:
     """Returns the one CT series in a folder.
+
+    Args:
+        folder: The folder, searched with the folders below it.
+        options: `force_hu`.
+        without: Folders whose series are ignored if they lie below `folder`.
 
     Raises:
         CtKerasError: CTK-E030, if there are several; errors of `find_series`.
     """
-    found = find_series(folder, force_hu=options.force_hu)
-    if len(found) > 1:
+    below = {each for each in without if folder in each.parents}
+    found = [
+        series
+        for series in find_series(folder, force_hu=options.force_hu)
+        if below.isdisjoint((series.folder, *series.folder.parents))
+    ]
+    if len(found) != 1:
         raise CtKerasError(
             "CTK-E030",
-            "a sub-folder holds several CT series",
+            "a sub-folder does not hold exactly one CT series",
             received=f"{len(found)} series",
             expected="one",
             fix="put each series into a separate sub-folder",

@@ -65,8 +65,15 @@ def tcia(root: Path, options: LayoutOptions) -> list[SeriesPair]:
                 fix="download both, or leave the patient out",
             )
         dose = _DOSES.get(patient[:1].upper()) if options.dose is None else options.dose
-        for full in doses[_FULL]:
-            low = _partner(full, doses[_LOW])
+        partners = [_partner(full, doses[_LOW]) for full in doses[_FULL]]
+        if len({id(low) for low in partners}) != len(partners):
+            raise CtKerasError(
+                "CTK-E030",
+                "two full dose series of a patient have the same low dose partner",
+                received=f"{len(partners)} full dose series",
+                expected="one for each study, kernel and thickness",
+            )
+        for full, low in zip(doses[_FULL], partners, strict=True):
             series_pairs.append(make_series_pair(full, low, patient=patient, dose=dose))
     return series_pairs
 
