@@ -66,7 +66,7 @@ def training_patches(
             epoch, for ``fit(steps_per_epoch=steps, initial_epoch=first_epoch)``.
         patches_per_slice: Patches cut from a slice each time it is drawn.
         augment: Whether patches are flipped and rotated by multiples of 90 degrees.
-        reject: Whether to avoid patches with a mean below -614 HU (air).
+        reject: Whether to avoid patches of which less than 40 % is body.
         noise: None for the low dose of the records; otherwise a
             `ct_keras.data.noises.DrawnNoise`, applied to the full dose instead.
             The positions of the patches do not depend on it.

@@ -1,4 +1,4 @@
-"""Selects and cuts the patches of an epoch, entirely in the TensorFlow graph."""
+"""Selects and cuts the patches of an epoch in the TensorFlow graph."""
 
 from __future__ import annotations
 
@@ -7,13 +7,15 @@ from enum import IntEnum
 import numpy as np
 import tensorflow as tf
 
+from ct_keras.data.body import body, box_means
 from ct_keras.data.manifest import Manifest, shard_paths
 from ct_keras.data.records import network_units, parse
 from ct_keras.errors import CtKerasError
 
-#: A patch pair is informative if the mean of both patches is at least this, in
-#: network units (-614.4 HU); the rule of the RED-CNN loaders in circulation.
-INFORMATIVE = 0.1
+#: A patch pair is informative if at least this share of both patches is body. The
+#: RED-CNN loaders in circulation require a mean of -614 HU instead: for soft tissue
+#: beside air the same share, but it rejects most of the lung.
+BODY_SHARE = 0.4
 #: Candidate positions for every patch.
 _TRIES = 4
 
@@ -159,7 +161,7 @@ def cut_patches(
 
 
 def _informative(pair: tf.Tensor, corners: tf.Tensor, patch_size: int) -> tf.Tensor:
-    """Returns for each corner whether both patches have a mean >= `INFORMATIVE`.
+    """Returns for each corner whether enough of both patches is body.
 
     Args:
         pair: float32 (2, rows, columns), network units.
@@ -169,17 +171,8 @@ def _informative(pair: tf.Tensor, corners: tf.Tensor, patch_size: int) -> tf.Ten
     Returns:
         bool (tries,).
     """
-    shape = tf.shape(pair)[1:]
-
-    def inside(axis: int) -> tf.Tensor:
-        distance = tf.range(shape[axis])[tf.newaxis] - corners[:, axis : axis + 1]
-        return tf.cast((distance >= 0) & (distance < patch_size), tf.float32)
-
-    # The sum over a box is a product with two indicator matrices: exact, and much
-    # faster than cutting all candidates.
-    rows = tf.matmul(inside(0), pair)
-    means = tf.reduce_sum(rows * inside(1), axis=2) / patch_size**2
-    return tf.reduce_all(means >= INFORMATIVE, axis=0)
+    shares = box_means(body(pair), corners, patch_size)
+    return tf.reduce_all(shares >= BODY_SHARE, axis=0)
 
 
 def turn(pairs: tf.Tensor, seeds: tf.Tensor) -> tf.Tensor:

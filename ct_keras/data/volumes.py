@@ -14,11 +14,12 @@ from collections.abc import Callable, Mapping
 import numpy as np
 import tensorflow as tf
 
+from ct_keras.data.body import body, box_means
 from ct_keras.data.datasets import epochs, ordered
 from ct_keras.data.drawn_noise import noise_drawer
 from ct_keras.data.manifest import Manifest, read_manifest
 from ct_keras.data.noises import DrawnNoise
-from ct_keras.data.patches import INFORMATIVE, RecordTable, Stream, fold
+from ct_keras.data.patches import BODY_SHARE, RecordTable, Stream, fold
 from ct_keras.data.records import network_units, parse
 from ct_keras.data.runs import consecutive_runs, read_places
 from ct_keras.errors import CtKerasError
@@ -119,7 +120,7 @@ def training_volumes(
             epoch, for ``fit(steps_per_epoch=steps, initial_epoch=first_epoch)``.
         augment: Whether sub-volumes are flipped along each axis and rotated in the
             plane by multiples of 90 degrees.
-        reject: Whether to avoid sub-volumes with a mean below -614 HU (air).
+        reject: Whether to avoid sub-volumes of which less than 40 % is body.
         noise: None for the low dose of the records; otherwise a
             `ct_keras.data.noises.DrawnNoise`, applied to the full dose instead.
 
@@ -175,13 +176,14 @@ def _check_depth(runs: list[list[int]], depth: int) -> None:
 
 def _cut(
     serialized: tf.Tensor, seeds: tf.Tensor, *, patch_size: int, tries: int
-) -> tf.Tensor:
+) -> tuple[tf.Tensor, tf.Tensor]:
     """Crops one slice of a sub-volume at `tries` positions.
 
     The seeds are those of the sub-volume, so all its slices are cropped alike.
 
     Returns:
-        float32 (tries, 2, patch_size, patch_size), network units.
+        float32 (tries, 2, patch_size, patch_size), network units, and the share of
+        body in each, float32 (tries, 2).
     """
     pair, rescale = parse(serialized)
     room = tf.cast(tf.shape(pair)[1:] - patch_size + 1, tf.float32)
@@ -191,20 +193,25 @@ def _cut(
     patches = [
         tf.slice(pair, [0, corners[i, 0], corners[i, 1]], size) for i in range(tries)
     ]
-    return network_units(tf.stack(patches), rescale)
+    if tries == 1:
+        shares = tf.ones([1, 2])
+    else:
+        masks = body(network_units(pair, rescale))
+        shares = tf.transpose(box_means(masks, corners, patch_size))
+    return network_units(tf.stack(patches), rescale), shares
 
 
-def _informative(volumes: tf.Tensor) -> tf.Tensor:
-    """Takes the first candidate in which both images have a mean >= `INFORMATIVE`.
+def _informative(volumes: tf.Tensor, shares: tf.Tensor) -> tf.Tensor:
+    """Takes the first candidate of which enough is body in both images.
 
     Args:
         volumes: float32 (depth, tries, 2, rows, columns).
+        shares: float32 (depth, tries, 2), the share of body.
 
     Returns:
         float32 (depth, 2, rows, columns); the first candidate, if none is informative.
     """
-    means = tf.reduce_mean(volumes, axis=(0, 3, 4))
-    good = tf.reduce_all(means >= INFORMATIVE, axis=1)
+    good = tf.reduce_all(tf.reduce_mean(shares, axis=0) >= BODY_SHARE, axis=1)
     return volumes[:, tf.argmax(tf.cast(good, tf.int32))]
 
 

@@ -5,6 +5,8 @@ import pytest
 
 from ct_keras.data import steps_per_pass, training_patches
 from ct_keras.errors import CtKerasError
+from ct_keras.metrics.tissues import body_mask
+from ct_keras.phantoms import make_phantom
 
 
 def coded(case: int, slice_index: int, shape=(64, 64)) -> np.ndarray:
@@ -151,6 +153,38 @@ def test_air_is_rejected(write_records, which):
     free = [b for b in arrays(training_patches(folder, reject=False, **options))]
     means = np.concatenate([np.minimum(*batch).mean(axis=(1, 2, 3)) for batch in free])
     assert 0.2 < np.mean(means < 0.1) < 0.6
+
+
+def thorax(seed=1) -> tuple[np.ndarray, np.ndarray]:
+    """Stored values of a thorax phantom at low and full dose, on a table."""
+    phantom = make_phantom(
+        seed, region="thorax", shape=(1, 160, 160), spacing_mm=(5, 2.4, 2.4)
+    )
+    full = np.asarray(phantom.hu[0])
+    full[146:148] = np.maximum(full[146:148], 100)  # the shell of a table
+    noise = np.random.default_rng(seed).normal(0, 60, full.shape)
+    return tuple(np.rint(hu + 1024).astype("i2") for hu in (full + noise, full))
+
+
+def test_lung_is_not_rejected_and_air_is(write_records):
+    """The centre of a patch lies anywhere in the body, as often in the lung."""
+    low, full = thorax()
+    folder = write_records({"train": {"a": [(low, full)]}})
+    options = {"patch_size": 16, "batch_size": 50, "steps": 20, "augment": False}
+    inside = body_mask(full - 1024.0)
+    share = np.lib.stride_tricks.sliding_window_view(inside, (16, 16)).mean((2, 3))
+    means = np.lib.stride_tricks.sliding_window_view(full - 1024.0, (16, 16))
+    means = means.mean((2, 3))
+    deep_lung = (share == 1) & (means < -614)
+    accepted = share >= 0.4
+    batches = arrays(training_patches(folder, **options))
+    patches = np.concatenate([hu(patch)[..., 0] for _, patch in batches])
+    of_lung = np.mean(patches.mean((1, 2)) < -614)
+    expected = np.mean(means[accepted] < -614)
+    assert deep_lung.sum() > 200
+    assert of_lung == pytest.approx(expected, abs=0.05)
+    # Slices of air around the body remain at the borders of accepted patches only.
+    assert np.mean([np.mean(patch < -950) > 0.7 for patch in patches]) < 0.02
 
 
 def test_slices_of_air_fall_through(write_records):
