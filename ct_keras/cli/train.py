@@ -66,7 +66,7 @@ def command(
     document = {
         "run": out.name,
         "best": result.best,
-        "input": {"val_psnr": result.untreated.psnr},
+        "input": {f"val_{key}": each for key, each in vars(result.untreated).items()},
         "better_than_input": result.better_than_input,
     }
     if as_json:
@@ -74,7 +74,7 @@ def command(
     else:
         gain = result.best["val_psnr"] - result.untreated.psnr
         say(
-            f"best epoch {result.best['epoch']}: validation PSNR "
+            f"best epoch over all tissues, {result.best['epoch']}: validation PSNR "
             f"{result.best['val_psnr']:.2f} dB, {gain:+.2f} dB against the input, RMSE "
             f"{result.best['val_rmse_hu']:.1f} HU\n{NOTICE}"
         )

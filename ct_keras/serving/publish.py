@@ -202,12 +202,19 @@ def _training(card: dict) -> str:
     training = card["training"]
     recipe, best = training["recipe"], training["best"]
     values = recipe["options"] | recipe["training"]
+    # Cards of runs before the criterion covered all tissues keep their words.
+    error = best.get("val_tissue_rmse_hu")
+    criterion = (
+        "best validation PSNR"
+        if error is None
+        else f"least validation error over all tissues, {error:.1f} HU, and PSNR"
+    )
     changed = ", ".join(f"{name} {value}" for name, value in values.items())
     return (
         f"`{card['training_command']}`. Recipe {recipe['name']}: "
         f"{recipe['description']} Settings: {changed}; epochs {recipe['epochs']}, "
         f"steps per epoch {recipe['steps_per_epoch']}, seed {training['seed']}. The "
-        f"weights are those of epoch {best['epoch']}, with the best validation PSNR "
+        f"weights are those of epoch {best['epoch']}, with the {criterion} "
         f"({best['val_psnr']:.2f} dB on {training['validation_slices']} whole slices)."
     )
 

@@ -121,22 +121,25 @@ class EpochRecorder(keras.callbacks.Callback):
         result = validate(self.denoiser, self.pairs)
         row = {"epoch": epoch + 1}
         row |= {name: float(value) for name, value in (logs or {}).items()}
-        row |= {"val_psnr": result.psnr, "val_rmse_hu": result.rmse_hu}
+        row |= {f"val_{name}": value for name, value in vars(result).items()}
         row |= {"learning_rate": _learning_rate(self.model), "seconds": seconds}
         self.history.append(row)
-        if self.best is None or result.psnr > self.best["val_psnr"]:
-            self.best = {key: row[key] for key in ("epoch", "val_psnr", "val_rmse_hu")}
+        if self.best is None or _error(row) < _error(self.best):
+            self.best = {"epoch": row["epoch"]}
+            self.best |= {f"val_{name}": value for name, value in vars(result).items()}
             self._save_best()
         state = {"epoch": epoch + 1, "history": self.history, "best": self.best}
         save_checkpoint(self.run / "checkpoints", self.model, state)
         write_history(self.run, self.history)
         self._board.write(row, self.denoiser, self.pairs[:PICTURES])
         logger.info(
-            "epoch %d: loss %.3e, validation PSNR %.2f dB, RMSE %.1f HU, %.0f s",
+            "epoch %d: loss %.3e, validation PSNR %.2f dB, RMSE %.1f HU, "
+            "of all tissues %.1f HU, %.0f s",
             epoch + 1,
             row.get("loss", math.nan),
             result.psnr,
             result.rmse_hu,
+            result.tissue_rmse_hu,
             seconds,
         )
 
@@ -149,6 +152,11 @@ class EpochRecorder(keras.callbacks.Callback):
             self.denoiser.model.save(temporary)
         best = self.best | {"sha256": sha256_of(self.run / "best.keras")}
         write_text(self.run / "best.json", json.dumps(best, indent=1))
+
+
+def _error(row: dict) -> float:
+    """What the best epoch has least of; infinite if an older version wrote the row."""
+    return row.get("val_tissue_rmse_hu", math.inf)
 
 
 class ProgressBar(keras.callbacks.Callback):
@@ -229,7 +237,8 @@ def _middle_slice(hu: np.ndarray) -> np.ndarray:
 def write_history(run: Path, history: list[dict]) -> None:
     """Writes RUN/history.csv, one row per finished epoch."""
     text = io.StringIO()
-    columns = list(history[0]) if history else ["epoch"]
+    # A row of a run that an older version began can lack a column.
+    columns = list(dict.fromkeys(key for row in history for key in row)) or ["epoch"]
     writer = csv.DictWriter(text, columns, lineterminator="\n")
     writer.writeheader()
     writer.writerows(history)

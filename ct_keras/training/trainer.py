@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -51,7 +52,9 @@ class TrainingResult:
 
     Attributes:
         run: The folder of the run; `ct_keras.load(run)` loads its best weights.
-        best: Epoch, validation PSNR (dB) and RMSE (HU) of the best weights.
+        best: Epoch and validation measures (``val_psnr``, ``val_rmse_hu``,
+            ``val_tissue_rmse_hu``) of the best weights, those with the least error over
+            all tissues.
         untreated: The same measures of the noisy input.
         finished: False if a signal stopped it before the last epoch.
     """
@@ -64,7 +67,8 @@ class TrainingResult:
     @property
     def better_than_input(self) -> bool:
         """Whether the best weights improve on the noisy input."""
-        return bool(self.best) and self.best["val_psnr"] > self.untreated.psnr
+        error = self.best.get("val_tissue_rmse_hu", math.inf)
+        return error < self.untreated.tissue_rmse_hu
 
 
 def train(

@@ -15,6 +15,7 @@ from ct_keras import hu
 from ct_keras.data import SlicePair, count_slices, iterate_pairs, read_manifest
 from ct_keras.data.noises import DrawnNoise
 from ct_keras.data.runs import consecutive_runs, read_places
+from ct_keras.metrics.tissues import TISSUES, body_mask
 
 
 @dataclass(frozen=True)
@@ -37,10 +38,14 @@ class ValidationResult:
     Attributes:
         psnr: Peak signal-to-noise ratio in dB, in the abdomen window (range 400 HU).
         rmse_hu: Root mean square error in HU, no window.
+        tissue_rmse_hu: Geometric mean of the root mean square errors of the tissues in
+            HU, no window: each tissue counts alike, however much of the slices it
+            fills. The best weights are those with the least.
     """
 
     psnr: float
     rmse_hu: float
+    tissue_rmse_hu: float
 
 
 def fixed_slices(records, split: str, count: int) -> list[SlicePair]:
@@ -121,6 +126,7 @@ def validate(
 ) -> ValidationResult:
     """Measures a denoiser (HU to HU) on slices, or on volumes slice by slice."""
     psnr, rmse = [], []
+    squares: dict[str, list[np.ndarray]] = {}
     for pair in pairs:
         denoised = np.asarray(denoise(pair.low_hu))
         shape = -1, *denoised.shape[-2:]
@@ -128,8 +134,27 @@ def validate(
         for test, reference in slices:
             test, reference = test.astype(np.float64), reference.astype(np.float64)
             psnr.append(_window_psnr(reference=reference, test=test))
-            rmse.append(np.sqrt(np.mean((test - reference) ** 2)))
-    return ValidationResult(float(np.mean(psnr)), float(np.mean(rmse)))
+            square = (test - reference) ** 2
+            rmse.append(np.sqrt(np.mean(square)))
+            for name, mask in _tissues(reference).items():
+                squares.setdefault(name, []).append(square[mask])
+    of_tissues = [np.mean(np.concatenate(each)) for each in squares.values()]
+    # As below, at least 0.001 HU.
+    tissue_rmse = math.exp(np.mean(np.log(np.maximum(of_tissues, 1e-6))) / 2)
+    return ValidationResult(float(np.mean(psnr)), float(np.mean(rmse)), tissue_rmse)
+
+
+def _tissues(reference: np.ndarray) -> dict[str, np.ndarray]:
+    """The pixels of each tissue in the body, edges included, and of the rest of it.
+
+    A slice without a body is a single tissue.
+    """
+    body = body_mask(reference)
+    if not body.any():
+        return {"rest": np.ones(reference.shape, bool)}
+    masks = {tissue.name: tissue.holds(reference) & body for tissue in TISSUES}
+    masks["rest"] = body & ~np.logical_or.reduce(list(masks.values()))
+    return {name: mask for name, mask in masks.items() if mask.any()}
 
 
 def _window_psnr(

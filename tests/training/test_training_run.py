@@ -17,11 +17,16 @@ import pytest
 
 import ct_keras
 from ct_keras import models
+from ct_keras.data import SlicePair
 from ct_keras.data.noises import DrawnNoise
 from ct_keras.errors import CtKerasError
 from ct_keras.models import RedCNN, get_spec
 from ct_keras.training import train, trainer
-from ct_keras.training.callbacks import StopOnSignal
+from ct_keras.training.callbacks import (
+    EpochRecorder,
+    StopOnSignal,
+    write_history,
+)
 from ct_keras.training.checkpoints import latest_state, restore, save_checkpoint
 from ct_keras.training.trainer import _configuration
 from ct_keras.training.validation import fixed_slices, validate, with_drawn_noise
@@ -74,7 +79,7 @@ def test_a_run_holds_what_it_should(undisturbed):
     assert str(run) not in (run / "config.json").read_text()
     rows = list(csv.DictReader((run / "history.csv").open()))
     assert [row["epoch"] for row in rows] == ["1", "2", "3"]
-    best = max(rows, key=lambda row: float(row["val_psnr"]))
+    best = min(rows, key=lambda row: float(row["val_tissue_rmse_hu"]))
     assert undisturbed.best["epoch"] == int(best["epoch"])
     assert undisturbed.finished
     assert list((run / "tensorboard").glob("events*"))
@@ -84,7 +89,79 @@ def test_best_weights_give_the_best_validation_value(undisturbed, phantom_record
     pairs = fixed_slices(phantom_records, "val", 2)
     again = validate(ct_keras.load(undisturbed.run), pairs)
     assert again.psnr == pytest.approx(undisturbed.best["val_psnr"], abs=1e-6)
-    assert undisturbed.better_than_input == (again.psnr > undisturbed.untreated.psnr)
+    untreated = undisturbed.untreated.tissue_rmse_hu
+    assert undisturbed.better_than_input == (again.tissue_rmse_hu < untreated)
+
+
+def _slices_of_three_tissues():
+    """A lung, soft tissue around it, and bone; the best value lies in one window."""
+    rows, columns = np.mgrid[:96, :96]
+    radius = np.hypot(rows - 48, columns - 48)
+    full = np.full(radius.shape, -1000, np.float32)
+    full[radius < 44] = 40
+    full[radius < 24] = -850
+    full[(radius > 34) & (radius < 38)] = 700
+    noise = np.random.default_rng(0).normal(0, 40, full.shape).astype(np.float32)
+    return full, [SlicePair(low_hu=full + noise, full_hu=full)]
+
+
+def test_validation_counts_every_tissue(tmp_path):
+    full, pairs = _slices_of_three_tissues()
+    noise = pairs[0].low_hu - full
+    window = (full > -160) & (full < 240)
+
+    def narrow(hu):  # better in the abdomen window, worse everywhere else
+        return full + noise * np.where(window, 0.4, 3)
+
+    def even(hu):
+        return full + noise * 0.5
+
+    found = {method: validate(method, pairs) for method in (narrow, even)}
+    assert found[narrow].psnr > found[even].psnr
+    assert found[narrow].tissue_rmse_hu > 2 * found[even].tissue_rmse_hu
+    # Lung, soft tissue and bone, each with noise of 20 HU.
+    assert found[even].tissue_rmse_hu == pytest.approx(20, rel=0.05)
+    ratio = (0.4 * 3 * 3) ** (1 / 3) / 0.5
+    tissues = found[narrow].tissue_rmse_hu / found[even].tissue_rmse_hu
+    assert tissues == pytest.approx(ratio, rel=0.05)
+
+
+def test_the_best_epoch_is_the_best_over_all_tissues(tmp_path):
+    full, pairs = _slices_of_three_tissues()
+    noise = pairs[0].low_hu - full
+    window = (full > -160) & (full < 240)
+    model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)])
+    model.compile("adam", "mse")
+
+    class Methods:
+        """Epoch 1 is even over tissues, epoch 2 better in one window only."""
+
+        scales = 0.5, np.where(window, 0.4, 3)
+
+        def __init__(self):
+            self.model = model
+
+        def __call__(self, hu):
+            return full + noise * self.scales[min(recorder.model.epoch, 1)]
+
+    recorder = EpochRecorder(tmp_path, Methods(), pairs, {}, StopOnSignal())
+    recorder.set_model(model)
+    recorder._board.write = lambda *nothing: None
+    for epoch in range(2):
+        model.epoch = epoch
+        recorder.on_epoch_begin(epoch)
+        recorder.on_epoch_end(epoch, {"loss": 1.0})
+    assert recorder.history[1]["val_psnr"] > recorder.history[0]["val_psnr"]
+    assert recorder.best["epoch"] == 1
+    assert json.loads((tmp_path / "best.json").read_text())["epoch"] == 1
+
+
+def test_history_of_a_run_that_an_older_version_began(tmp_path):
+    write_history(tmp_path, [{"epoch": 1, "loss": 2.0}, {"epoch": 2, "new": 3.0}])
+    with open(tmp_path / "history.csv", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert rows[0] == {"epoch": "1", "loss": "2.0", "new": ""}
+    assert rows[1]["new"] == "3.0"
 
 
 def test_validation_is_the_protocol_of_the_report(phantom_records):
