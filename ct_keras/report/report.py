@@ -7,7 +7,7 @@ window and level can be changed in the page.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
@@ -99,6 +99,7 @@ def render_report(
         entries=list(enumerate(models)),
         curve_groups=curve_groups(document, models, curves or {}),
         lead=lead(document),
+        best_column=replace(METRICS["psnr"], key="psnr_best_strength"),
         metrics=METRICS,
         main_metrics=MAIN_METRICS,
         browser={
@@ -133,7 +134,21 @@ def lead(document: Mapping) -> str:
     if worse is not None:
         share = "No slice" if worse == 0 else f"{100 * worse:.3g} % of the slices"
         text += f" {share} came out worse than the input."
-    return text
+    return text + _at_best_strength(rows)
+
+
+def _at_best_strength(rows: Sequence[Mapping]) -> str:
+    """A sentence on the method with the highest PSNR at its best strength."""
+    known = [row for row in rows if isinstance(row["psnr_best_strength"], float)]
+    if not known:
+        return ""
+    best = max(known, key=lambda row: row["psnr_best_strength"])
+    psnr = tables.number(best["psnr_best_strength"], METRICS["psnr"].digits)
+    strength = tables.number(best["best_strength"], 2)
+    return (
+        f" With every method at its best strength, {best['model']} leads with {psnr} "
+        f"dB at strength {strength}."
+    )
 
 
 def best_method(document: Mapping) -> str | None:
