@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from dataclasses import asdict
 from pathlib import Path
 
 import click
@@ -36,6 +37,14 @@ from ct_keras.notice import NOTICE
     help="Instead of --strength: leave the noise of K times the dose, 1 to inf.",
 )
 @click.option("--series", "wanted", help="Only this series: number or UID.")
+@click.option(
+    "--precision",
+    type=click.Choice(["auto", "float32", "bfloat16"]),
+    default="auto",
+    show_default=True,
+    help="auto: bfloat16 where this processor is faster with it and the result differs "
+    "from float32 by at most 0.3 HU (root mean square).",
+)
 @click.option("--device", help="For example CPU, CPU:0 or GPU:0.")
 @click.option("--allow-repeat", is_flag=True, help="Accept a denoised series.")
 @click.option(
@@ -56,6 +65,7 @@ def command(
     strength,
     like_dose,
     wanted,
+    precision,
     device,
     allow_repeat,
     qc,
@@ -101,6 +111,7 @@ def command(
                     denoiser,
                     strength=strength,
                     like_dose=like_dose,
+                    precision=precision,
                     overwrite=overwrite,
                     allow_repeat=allow_repeat,
                     override_guards=override_guards,
@@ -162,12 +173,15 @@ def _row(number: int, series, result) -> dict:
     if result.clipped_pixels:
         note(f"CTK-W072 {result.clipped_pixels} values clipped to the stored range")
     echo_findings(result.findings)
+    if result.computation.samples:
+        note(f"computed in {result.computation}")
     return {
         "series": number,
         "slices": result.slices,
         "rows": series.shape[1],
         "columns": series.shape[2],
         "clipped_pixels": result.clipped_pixels,
+        "computation": asdict(result.computation),
         "findings": [str(finding) for finding in result.findings],
     }
 

@@ -6,8 +6,10 @@ from pathlib import Path
 
 import numpy as np
 
+from ct_keras.arrays import as_hu
 from ct_keras.denoising.method import Method, Spacing
 from ct_keras.denoising.methods import as_method, get_method
+from ct_keras.denoising.precision import choose_precision, sample_places
 
 
 def denoise(
@@ -17,6 +19,7 @@ def denoise(
     strength: float | None = None,
     like_dose: float | None = None,
     spacing_mm: Spacing = None,
+    precision: str = "float32",
 ) -> np.ndarray:
     """Denoises an image or a volume.
 
@@ -30,16 +33,25 @@ def denoise(
         like_dose: Instead of a strength: leave the noise of this many times the dose,
             from 1 (the input) to infinity; see `ct_keras.denoising.strength_like_dose`.
         spacing_mm: Row and column spacing; required by "recon:NAME".
+        precision: "float32", "bfloat16" or "auto": bfloat16 where the processor is
+            faster with it and the result of this network and image nearly the same;
+            see `ct_keras.denoising.precision`.
 
     Returns:
         float32 of the same shape, HU.
 
     Raises:
-        CtKerasError: As `load` and `Denoiser`.
+        CtKerasError: As `load`, `Denoiser` and `choose_precision`.
     """
     if model is None or isinstance(model, str | Path):
         method = get_method(model)
     else:
         method = as_method(model)
     strength = method.chosen_strength(strength, like_dose)
+    if precision != "float32":
+        volume = as_hu(hu_in)
+        volume = volume.reshape(-1, *volume.shape[-2:])
+        places = sample_places(volume.shape, method.dimensions)
+        samples = [volume[place] for place in places]
+        method, _ = choose_precision(method, precision, samples, strength=strength)
     return method(hu_in, strength=strength, spacing_mm=spacing_mm)

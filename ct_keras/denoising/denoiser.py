@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import logging
 from collections.abc import Callable, Iterator
@@ -18,6 +19,7 @@ from ct_keras.denoising.deployable import (
     is_deployable,
     wrap,
 )
+from ct_keras.denoising.half_network import in_bfloat16
 from ct_keras.denoising.method import Identity, Method
 from ct_keras.dicom.provenance import Derivation
 from ct_keras.errors import Finding
@@ -82,6 +84,7 @@ class Denoiser(Method):
         ready = is_deployable(model)
         network = model.get_layer(model.name) if ready else model
         rule = size_rule or size_rule_of(network)
+        self._size_rule = rule
         self.model = model if ready else wrap(model, rule)
         self.network = self.model.get_layer(self.model.name)
         self.dimensions = dimensions_of(self.model)
@@ -144,6 +147,24 @@ class Denoiser(Method):
             "parameters": self.network.count_params(),
             "gmac": count_macs(self.network) / 1e9,
         }
+
+    def in_bfloat16(self) -> Denoiser:
+        """Returns the network in half precision; see `Method`."""
+        return self._half
+
+    @functools.cached_property
+    def _half(self) -> Denoiser:
+        parameters = self.identity.parameters | {"precision": "bfloat16"}
+        tiling = self.tiling
+        return Denoiser(
+            in_bfloat16(self.network),
+            size_rule=self._size_rule,
+            halo=tiling and tiling.halo,
+            block_voxels=tiling and tiling.voxels,
+            self_ensemble=self.self_ensemble,
+            identity=replace(self.identity, parameters=parameters),
+            card=self.card,
+        )
 
     def as_denoiser(self) -> Denoiser:
         """Returns itself; for a self-ensemble the network alone, with a warning."""

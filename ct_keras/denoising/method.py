@@ -192,6 +192,10 @@ class Method(ABC):
         """Returns the method fitted to slice pairs of other patients."""
         return self
 
+    def in_bfloat16(self) -> Method | None:
+        """Returns the method in half precision; None if it is not a network."""
+        return None
+
     def neighbours(self, slices: int) -> int:
         """Returns how many slices on either side affect the result of a slice."""
         return 0

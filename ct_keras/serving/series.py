@@ -4,15 +4,21 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
 
 from ct_keras.denoising.method import Method
 from ct_keras.denoising.methods import as_method
+from ct_keras.denoising.precision import (
+    Computation,
+    choose_precision,
+    sample_places,
+)
 from ct_keras.dicom import Series, SeriesWriter, require_volume
 from ct_keras.dicom.pixels import SlicePixels
+from ct_keras.dicom.provenance import Derivation
 from ct_keras.errors import Finding
 from ct_keras.files import check_apart, check_output_folder
 from ct_keras.progress import track
@@ -28,11 +34,13 @@ class DenoisedSeries:
         slices: Number of slices written.
         clipped_pixels: Number of values outside the stored range, which were clipped.
         findings: Findings of the guards, before and after denoising.
+        computation: The precision, and what it changes.
     """
 
     slices: int
     clipped_pixels: int
     findings: tuple[Finding, ...] = ()
+    computation: Computation = field(default_factory=Computation)
 
 
 def denoise_series(
@@ -42,6 +50,7 @@ def denoise_series(
     *,
     strength: float | None = None,
     like_dose: float | None = None,
+    precision: str = "float32",
     overwrite: bool = False,
     allow_repeat: bool = False,
     override_guards: bool = False,
@@ -52,8 +61,8 @@ def denoise_series(
 
     Slices are read, denoised and written at the same time, at most `pipeline.WAITING`
     apart. Only these, the slices that the guards read and, for a 3-D network, those of
-    a block are kept in memory. Padding
-    outside the reconstruction circle keeps its stored values.
+    a block are kept in memory. Padding outside the reconstruction circle keeps its
+    stored values.
 
     Args:
         series: From `ct_keras.read_series` or `ct_keras.find_series`.
@@ -62,6 +71,9 @@ def denoise_series(
         strength: 0 (the input, bit for bit) to 1 (the method's output); by default that
             of the method.
         like_dose: Instead of a strength: leave the noise of this many times the dose.
+        precision: "float32", "bfloat16" or "auto": bfloat16 where the processor is
+            faster with it and the result of this network and series nearly the same;
+            see `ct_keras.denoising.precision`.
         overwrite: Replace a folder with content.
         allow_repeat: Accept a series that ct_keras denoised before.
         override_guards: Denoise what the guards refuse; the derived series says so.
@@ -80,19 +92,54 @@ def denoise_series(
     _check_outputs(series, out, quality_control, overwrite=overwrite)
     name, ranges = method.identity.name, method.ranges
     entrance = check_series(series, ranges, model=name, override=override_guards)
+    method, computation = choose_precision(
+        method, precision, _samples(series, method.dimensions), strength=strength
+    )
     audit = Audit(series.spacing_mm[1:])
-    derivation = method.derivation(strength)
     extra = {} if like_dose is None else {"like_dose": like_dose}
     extra |= {"guards_overridden": True} if entrance.overridden else {}
-    derivation = replace(derivation, parameters=derivation.parameters | extra)
     writer = SeriesWriter(
         series,
         out,
-        derivation,
+        _derivation(method, strength, extra),
         overwrite=overwrite,
         allow_repeat=allow_repeat,
         neighbours=method.neighbours(len(series)),
     )
+    _write(method, series, strength, writer, audit, progress)
+    if quality_control is not None:
+        write_quality_control(
+            quality_control,
+            entrance,
+            audit,
+            computation,
+            model=name,
+            ranges=ranges,
+            strength=strength,
+            overwrite=overwrite,
+        )
+    findings = (
+        *(*entrance.findings, *computation.findings),
+        *audit.result().findings,
+    )
+    return DenoisedSeries(len(series), writer.clipped, findings, computation)
+
+
+def _derivation(method: Method, strength: float, extra: dict) -> Derivation:
+    """How the series is made, with what the caller chose besides the method."""
+    derivation = method.derivation(strength)
+    return replace(derivation, parameters=derivation.parameters | extra)
+
+
+def _write(
+    method: Method,
+    series: Series,
+    strength: float,
+    writer: SeriesWriter,
+    audit: Audit,
+    progress: bool,
+) -> None:
+    """Denoises the slices while the next are read and the last are written."""
 
     def write(index: int, pixels: SlicePixels, hu: np.ndarray) -> None:
         writer.write(index, hu, pixels)
@@ -107,18 +154,6 @@ def denoise_series(
         bar = track(results, "Denoising", total=len(series), enabled=progress)
         for index, (pixels, hu) in enumerate(bar):
             put(index, pixels, hu)
-    if quality_control is not None:
-        write_quality_control(
-            quality_control,
-            entrance,
-            audit,
-            model=name,
-            ranges=ranges,
-            strength=strength,
-            overwrite=overwrite,
-        )
-    findings = (*entrance.findings, *audit.result().findings)
-    return DenoisedSeries(len(series), writer.clipped, findings)
 
 
 def _check_outputs(
@@ -132,6 +167,19 @@ def _check_outputs(
         check_output_folder(quality_control, overwrite=overwrite, kind=kind)
     folders = {source.path.parent for source in series.sources}
     check_apart(outputs, [("series", folder) for folder in folders])
+
+
+def _samples(series: Series, dimensions: int) -> list[np.ndarray]:
+    """The parts to compute in two precisions, of slices that then stay in memory."""
+    return [
+        np.stack(
+            [
+                series.read_ahead(index).hu[rows, columns]
+                for index in range(len(series))[slices]
+            ]
+        )
+        for slices, rows, columns in sample_places(series.shape, dimensions)
+    ]
 
 
 def _denoised(

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from ct_keras import hu as scale
+from ct_keras.denoising.precision import Computation
 from ct_keras.files import atomic_folder
 from ct_keras.notice import NOTICE
 from ct_keras.serving.guards.after import PEAK_LIMIT, Audit
@@ -21,6 +22,7 @@ def write_quality_control(
     out: str | Path,
     entrance: Entrance,
     audit: Audit,
+    computation: Computation,
     *,
     model: str,
     ranges: dict | None,
@@ -33,6 +35,7 @@ def write_quality_control(
         out: The folder to write.
         entrance: The measures before denoising.
         audit: The audit of the denoised slices.
+        computation: The precision, and what it changes.
         model: Name of the model.
         ranges: The training ranges in its card.
         strength: The strength of the denoising, 0 to 1.
@@ -50,6 +53,7 @@ def write_quality_control(
         "notice": NOTICE,
         "model": model,
         "strength": strength,
+        "computation": asdict(computation),
         "trained_on": ranges,
         "before": {
             "noise_index_hu": entrance.noise_index_hu,
@@ -62,7 +66,10 @@ def write_quality_control(
         "limits": {"peak": PEAK_LIMIT},
         "findings": [
             {"code": finding.code, "text": finding.text}
-            for finding in (*entrance.findings, *result.findings)
+            for finding in (
+                *(*entrance.findings, *computation.findings),
+                *result.findings,
+            )
         ],
     }
     making = atomic_folder(out, overwrite=overwrite, kind="quality control")
