@@ -636,13 +636,14 @@ SPEC = ModelSpec(
         Recipe(
             name="report",
             description="The blog post: whole 512x512 slices, batch 1, Adam 1e-3, 100 "
-            "epochs of pairs, by the public code; its phases as equal thirds and 1,000 "
-            "steps an epoch are choices made here.",
+            "epochs of pairs, by the public code; its phases as equal thirds are a "
+            "choice made here. An epoch is a pass over all slices.",
             patch_size=512,
             patches_per_slice=1,
             batch_size=1,
             epochs=100,
             steps_per_epoch=1000,
+            whole_passes=True,
             learning_rate=1e-3,
             augment=False,
             training={"mode": "code", "phases": (1, 1, 1)},
@@ -692,14 +693,16 @@ SPEC_3D = ModelSpec(
         replace(
             SPEC.recipe("report"),
             description="The blog post trains on images; here with its values on "
-            "sub-volumes of 40x64x64, a choice made here.",
+            "sub-volumes of 40x64x64 and 1,000 steps an epoch, choices made here.",
             patch_size=64,
             depth=40,
+            whole_passes=False,
         ),
         replace(
             SPEC.recipe("paper"),
             description="The public configuration of images on sub-volumes of "
-            "40x64x64, batch 1; the published run in three dimensions is not known.",
+            "40x64x64, batch 1, 1,000 steps an epoch; the published run in three "
+            "dimensions is not known.",
             patch_size=64,
             depth=40,
             batch_size=1,

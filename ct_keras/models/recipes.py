@@ -27,6 +27,8 @@ class Recipe(Settings):
         batch_size: Patches a step.
         epochs: An epoch ends with a validation and a checkpoint.
         steps_per_epoch: Steps between validations.
+        whole_passes: Whether `train` replaces `steps_per_epoch` by the number of steps
+            that see every training slice once, as in the source. Not for volumes.
         learning_rate: Of Adam, at the start.
         final_learning_rate: Reached at the last step; None keeps it constant.
         schedule: How it is reached: "exponential" (geometrically) or "cosine".
@@ -69,6 +71,7 @@ class Recipe(Settings):
     augment: bool = True
     noise: DrawnNoise | None = None
     depth: int | None = None
+    whole_passes: bool = False
     mixed_precision: str = "float32"
     jit_compile: bool = False
 
@@ -78,6 +81,7 @@ class Recipe(Settings):
             self,
             epochs=epochs or self.epochs,
             steps_per_epoch=steps or self.steps_per_epoch,
+            whole_passes=self.whole_passes and not steps,
         )
 
 

@@ -447,8 +447,9 @@ SPEC = ModelSpec(
         Recipe(
             name="report",
             description="The comparison report: 80x80 patches, batch 32, Adam 1e-5 "
-            "(0.5, 0.9) for both networks, 9,000 updates of the generator and four "
-            "times as many of the critic. Needs the ImageNet weights of VGG-19.",
+            "(0.5, 0.9) for both networks, 9,000 updates of the generator (here 90 "
+            "epochs of 100 steps) and four times as many of the critic. Needs the "
+            "ImageNet weights of VGG-19.",
             patch_size=80,
             batch_size=32,
             epochs=90,
@@ -466,8 +467,8 @@ SPEC = ModelSpec(
             name="paper",
             description="Yang et al. 2018: 80x80 patches, losses on the 64x64 in the "
             "middle, no biases, batch 128, the same Adam, VGG sees [-300, 300] HU. 100 "
-            "epochs of 100,096 patches, 640 in a step. Needs the ImageNet weights of "
-            "VGG-19.",
+            "epochs of 100,096 patches: 156 steps of 640. Needs the ImageNet "
+            "weights of VGG-19.",
             options={"use_bias": False},
             patch_size=80,
             batch_size=128,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
 import keras
@@ -31,6 +31,7 @@ from ct_keras.training.callbacks import (
     write_history,
 )
 from ct_keras.training.checkpoints import latest_state, restore
+from ct_keras.training.passes import describe_length, with_passes
 from ct_keras.training.validation import (
     ValidationResult,
     fixed_slices,
@@ -126,7 +127,7 @@ def train(
             CTK-E089 if training diverges.
     """
     spec = get_spec(name)
-    chosen = spec.recipe(recipe).with_length(epochs, steps)
+    chosen = with_passes(spec.recipe(recipe).with_length(epochs, steps), records)
     chosen = _with_values(spec, chosen, options or {}, training or {})
     run = Path(out)
     manifest = read_manifest(records)
@@ -177,6 +178,7 @@ def _trained(
         ranges = json.dumps(training_ranges(records), indent=1)
         write_text(run / "ranges.json", ranges + "\n")
         write_text(run / "config.json", json.dumps(config, indent=1) + "\n")
+    logger.info("%s", describe_length(chosen, records))
     untreated = validate(lambda low_hu: low_hu, pairs)
     logger.info("noisy input: validation PSNR %.2f dB", untreated.psnr)
 
@@ -309,7 +311,11 @@ def _can_resume(run: Path, config: dict) -> bool:
         return False
     before = _settings(json.loads(path.read_text()))
     config = _settings(json.loads(json.dumps(config)))
-    different = [key for key in config if config[key] != before.get(key)]
+    # A run that an older version began lacks the settings that came later.
+    defaults = {f"recipe.{each.name}": each.default for each in fields(Recipe)}
+    different = [
+        key for key in config if config[key] != before.get(key, defaults.get(key))
+    ]
     if different:
         raise CtKerasError(
             "CTK-E087",

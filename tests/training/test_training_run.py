@@ -4,6 +4,7 @@ import csv
 import json
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -17,7 +18,7 @@ import pytest
 
 import ct_keras
 from ct_keras import models
-from ct_keras.data import SlicePair
+from ct_keras.data import SlicePair, count_slices, read_manifest
 from ct_keras.data.noises import DrawnNoise
 from ct_keras.errors import CtKerasError
 from ct_keras.models import RedCNN, get_spec
@@ -28,6 +29,7 @@ from ct_keras.training.callbacks import (
     write_history,
 )
 from ct_keras.training.checkpoints import latest_state, restore, save_checkpoint
+from ct_keras.training.passes import describe_length, with_passes
 from ct_keras.training.trainer import _configuration
 from ct_keras.training.validation import fixed_slices, validate, with_drawn_noise
 
@@ -253,6 +255,45 @@ def test_resume_with_other_settings_is_refused(undisturbed, phantom_records):
         _train(phantom_records, undisturbed.run, resume=True, seed=9, epochs=7)
     assert refusal.value.code == "CTK-E087"
     assert "received: seed, recipe.epochs;" in str(refusal.value)
+
+
+def test_a_run_of_a_version_without_a_setting_is_resumed(
+    undisturbed, phantom_records, tmp_path
+):
+    run = tmp_path / "older"
+    shutil.copytree(undisturbed.run, run)
+    config = json.loads((run / "config.json").read_text())
+    del config["recipe"]["whole_passes"]
+    (run / "config.json").write_text(json.dumps(config))
+    assert _train(phantom_records, run, resume=True).finished
+
+
+def test_an_epoch_of_a_report_is_a_pass_over_the_slices(phantom_records, caplog):
+    slices = count_slices(read_manifest(phantom_records), "train")
+    report = get_spec("pix2pix").recipe("report")
+    assert with_passes(report, phantom_records).steps_per_epoch == slices
+    of_four = replace(report, batch_size=4)
+    assert with_passes(of_four, phantom_records).steps_per_epoch == slices // 4
+    given = with_passes(report.with_length(2, 7), phantom_records)
+    assert (given.epochs, given.steps_per_epoch) == (2, 7)
+    words = describe_length(with_passes(report, phantom_records), phantom_records)
+    assert f"30 epochs of {slices} steps, batch size 1" in words
+    assert f"1 passes over {slices} training slices" in words
+
+
+@pytest.mark.parametrize("recipe", ["report", "paper"])
+@pytest.mark.parametrize("name", models.list_models())
+def test_a_recipe_says_what_an_epoch_is(name, recipe):
+    spec = get_spec(name)
+    if recipe not in {each.name for each in spec.recipes}:
+        pytest.skip("no such recipe")
+    chosen = spec.recipe(recipe)
+    steps = chosen.steps_per_epoch, chosen.epochs * chosen.steps_per_epoch
+    says = [f"{number:,} steps" in chosen.description for number in steps]
+    if spec.name == "seo_resnet" and recipe == "paper":
+        assert "The same as report" in chosen.description
+    else:
+        assert any(says) != chosen.whole_passes
 
 
 def test_a_run_is_not_overwritten(undisturbed, phantom_records):
