@@ -155,8 +155,8 @@ SPEC = ModelSpec(
             name="paper",
             description="As an accelerator trains the published weights, but on the "
             "pairs of the records: 128x128 patches, batch 64, 100 epochs of 1,000 "
-            "steps, Adam with a warm-up to 1e-3 and a cosine to 1e-5, gradients clipped "
-            "to 1.",
+            "steps, Adam with a warm-up to 1e-3 and a cosine to 1e-5, gradients "
+            "clipped to 1.",
             patch_size=128,
             batch_size=64,
             epochs=100,

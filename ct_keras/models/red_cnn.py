@@ -127,8 +127,8 @@ SPEC = ModelSpec(
             name="paper",
             description="Chen et al. 2017: 55x55 patches, batch 128, Adam 1e-4 falling "
             "geometrically to 1e-5, 100 epochs of 1,000 steps, weights from N(0, "
-            "0.01^2). Flips and quarter turns replace its rotations by 45 degrees and its "
-            "scaling.",
+            "0.01^2). Flips and quarter turns replace its rotations by 45 degrees and "
+            "its scaling.",
             options={"initializer": "gaussian"},
             patch_size=55,
             batch_size=128,
