@@ -6,6 +6,7 @@ import json
 
 import click
 
+from ct_keras.cli.options import numbers
 from ct_keras.cli.output import emit_json, note, say
 from ct_keras.cli.paths import InputPath, OutputFolder
 from ct_keras.cli.paths import command as safe_command
@@ -33,11 +34,36 @@ from ct_keras.notice import NOTICE
     help="A setting of the network's own training algorithm, such as "
     "lambda_l1=1 or feature_extractor=vgg19.h5; can be repeated.",
 )
+@click.option(
+    "--doses",
+    callback=numbers,
+    default="",
+    metavar="LOW,HIGH",
+    help="Simulate a new dose from this range for every patch (records of "
+    "--layout single).",
+)
+@click.option(
+    "--loss",
+    type=click.Choice(["mse", "mae", "noise_free"]),
+    help="Instead of the recipe's; noise_free learns the image without noise.",
+)
 @click.option("--seed", default=0, show_default=True, help="Seed of the run.")
 @click.option("--resume", is_flag=True, help="Continue the run in --out.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 def command(
-    model, records, out, recipe, epochs, steps, width, settings, seed, resume, as_json
+    model,
+    records,
+    out,
+    recipe,
+    epochs,
+    steps,
+    width,
+    settings,
+    doses,
+    loss,
+    seed,
+    resume,
+    as_json,
 ) -> int:
     """Trains MODEL on RECORDS and keeps its best weights.
 
@@ -56,6 +82,8 @@ def command(
         steps=steps,
         options={"width": width} if width else None,
         training=dict(_setting(text) for text in settings),
+        doses=_range(doses),
+        loss=loss,
         seed=seed,
         resume=resume,
         progress=True,
@@ -82,6 +110,18 @@ def command(
         note("CTK-W088 the best weights are not better than the noisy input")
         return ExitCode.GUARD
     return ExitCode.DONE
+
+
+def _range(doses: tuple[float, ...]) -> tuple[float, float] | None:
+    """The two ends of --doses; None if it was not given."""
+    if len(doses) not in (0, 2):
+        raise CtKerasError(
+            "CTK-E000",
+            "invalid range of doses",
+            received=", ".join(map(str, doses)),
+            expected="--doses LOW,HIGH, such as 0.05,0.5",
+        )
+    return doses or None
 
 
 def _setting(text: str) -> tuple[str, object]:

@@ -16,11 +16,13 @@ from collections.abc import Callable, Iterator, Mapping
 import numpy as np
 import tensorflow as tf
 
+from ct_keras.data.drawn_dose import check_doses
 from ct_keras.data.drawn_noise import noise_drawer
-from ct_keras.data.manifest import count_slices, read_manifest, shard_paths
+from ct_keras.data.manifest import Manifest, count_slices, read_manifest, shard_paths
 from ct_keras.data.noises import DrawnNoise
 from ct_keras.data.patches import RecordTable, Stream, cut_patches, fold, turn
 from ct_keras.data.records import network_units, parse
+from ct_keras.errors import CtKerasError
 
 #: Patches are shuffled over this many slices.
 _MIXED_SLICES = 32
@@ -51,6 +53,8 @@ def training_patches(
     augment: bool = True,
     reject: bool = True,
     noise: DrawnNoise | Mapping[str, object] | None = None,
+    doses: tuple[float, float] | None = None,
+    noise_free_targets: bool = False,
 ) -> tf.data.Dataset:
     """Random patch pairs, drawn evenly from the patients of a split.
 
@@ -70,6 +74,10 @@ def training_patches(
         noise: None for the low dose of the records; otherwise a
             `ct_keras.data.noises.DrawnNoise`, applied to the full dose instead.
             The positions of the patches do not depend on it.
+        doses: None for the low dose of the records; otherwise a range from which the
+            dose is drawn (log-uniform) and simulated each time a slice is read.
+        noise_free_targets: Whether the second element of a batch has the three channels
+            of `ct_keras.losses.NoiseFreeLoss`: full dose, low dose, noise share.
 
     Returns:
         Batches ``(low, full)``, float32 (batch_size, patch_size, patch_size, 1),
@@ -77,15 +85,26 @@ def training_patches(
 
     Raises:
         CtKerasError: CTK-E085, E081, E080, E084 for records that cannot be read;
-            CTK-E086, if a slice is smaller than a patch; CTK-E000 for an invalid noise.
+            CTK-E085 also if they lack what `doses` or `noise_free_targets` needs;
+            CTK-E086, if a slice is smaller than a patch; CTK-E000 for an invalid noise
+            or range, or for both.
     """
     manifest = read_manifest(records)
     table = RecordTable(manifest, split)
     table.check_patch(patch_size)
     size = max(1, len(table.shard) * patches_per_slice // batch_size)
     steps = size if steps is None else steps
+    if doses is not None:
+        doses = check_doses(doses, manifest, split)
+    elif noise_free_targets:
+        _check_shares(manifest, split)
+    _check_noise(noise, doses, noise_free_targets)
     cut = functools.partial(
-        cut_patches, patch_size=patch_size, count=patches_per_slice, reject=reject
+        cut_patches,
+        patch_size=patch_size,
+        count=patches_per_slice,
+        reject=reject,
+        doses=doses,
     )
     draw_noise = None if noise is None else noise_drawer(noise)
 
@@ -102,7 +121,11 @@ def training_patches(
         )
         batches = patches.rebatch(batch_size, drop_remainder=True).take(steps)
         finish = functools.partial(
-            _finish, seeds=seeds, augment=augment, draw_noise=draw_noise
+            _finish,
+            seeds=seeds,
+            augment=augment,
+            draw_noise=draw_noise,
+            noise_free_targets=noise_free_targets,
         )
         return batches.enumerate().map(
             finish, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True
@@ -131,7 +154,7 @@ def slices(records: str | os.PathLike, *, split: str = "test") -> tf.data.Datase
     paths = [str(path) for path in shard_paths(manifest, split)]
 
     def whole(serialized: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        pair, rescale = parse(serialized)
+        pair, rescale, _ = parse(serialized)
         units = network_units(pair, rescale)[..., tf.newaxis]
         return units[:1], units[1:]
 
@@ -165,35 +188,65 @@ def epochs(first_epoch: int | None) -> tf.data.Dataset:
 
 
 def _mix(
-    number: tf.Tensor, block: tuple[tf.Tensor, tf.Tensor], *, seeds: tf.Tensor
-) -> tuple[tf.Tensor, tf.Tensor]:
+    number: tf.Tensor, block: tuple[tf.Tensor, ...], *, seeds: tf.Tensor
+) -> tuple[tf.Tensor, ...]:
     """Shuffles the patches of a block of slices.
 
     With `Dataset.shuffle`, the order would depend on TensorFlow's global seed.
     """
-    stored, rescale = (
+    flat = [
         tf.reshape(part, tf.concat([[-1], tf.shape(part)[2:]], axis=0))
         for part in block
-    )
-    noise = tf.random.stateless_uniform([tf.shape(stored)[0]], fold(seeds, number))
+    ]
+    noise = tf.random.stateless_uniform([tf.shape(flat[0])[0]], fold(seeds, number))
     order = tf.argsort(noise)
-    return tf.gather(stored, order), tf.gather(rescale, order)
+    return tuple(tf.gather(part, order) for part in flat)
 
 
 def _finish(
     number: tf.Tensor,
-    batch: tuple[tf.Tensor, tf.Tensor],
+    batch: tuple[tf.Tensor, tf.Tensor, tf.Tensor],
     *,
     seeds: tf.Tensor,
     augment: bool,
     draw_noise: Callable[[tf.Tensor, tf.Tensor], tf.Tensor] | None,
+    noise_free_targets: bool,
 ) -> tuple[tf.Tensor, tf.Tensor]:
     """Converts a batch of stored patches to network units and augments it."""
-    stored, rescale = batch
+    stored, rescale, share = batch
     units = network_units(stored, rescale[:, tf.newaxis, tf.newaxis, tf.newaxis])
     if augment:
         units = turn(units, fold(fold(seeds, Stream.TURNS), number))
     low, full = units[:, 0, :, :, tf.newaxis], units[:, 1, :, :, tf.newaxis]
     if draw_noise is not None:
         low = draw_noise(full, fold(fold(seeds, Stream.NOISE), number))
+    if noise_free_targets:
+        share = tf.reshape(share, [-1, 1, 1, 1]) * tf.ones_like(full)
+        return low, tf.concat([full, low, share], axis=-1)
     return low, full
+
+
+def _check_shares(manifest: Manifest, split: str) -> None:
+    """Requires records that tell how much noise the full dose holds."""
+    if not all(shard.noise_shares for shard in manifest.of_split(split)):
+        raise CtKerasError(
+            "CTK-E085",
+            "the dose of some low-dose slices is unknown, and the noise-free loss "
+            "depends on it",
+            received=f"records of the layout {manifest.layout}, schema "
+            f"{manifest.schema_version}",
+            expected="a dose for every pair, schema 1.3 or later",
+            fix="convert again with the dose of the low-dose images (--dose of "
+            "convert), or choose another loss",
+        )
+
+
+def _check_noise(noise, doses, noise_free_targets: bool) -> None:
+    """Refuses an artificial noise together with what needs a dose."""
+    if noise is not None and (doses is not None or noise_free_targets):
+        raise CtKerasError(
+            "CTK-E000",
+            "an artificial noise has no dose",
+            received="a drawn noise together with doses or the noise-free loss",
+            expected="one of them",
+        )

@@ -18,7 +18,7 @@ from ct_keras.errors import CtKerasError
 from ct_keras.files import write_text
 
 FORMAT = "ct_keras records"
-SCHEMA_VERSION = "1.2"
+SCHEMA_VERSION = "1.3"
 MANIFEST = "manifest.json"
 PARTIAL_MANIFEST = "manifest.partial.json"
 SPLITS = ("train", "val", "test")

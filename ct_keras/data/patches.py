@@ -8,8 +8,9 @@ import numpy as np
 import tensorflow as tf
 
 from ct_keras.data.body import body, box_means
+from ct_keras.data.drawn_dose import draw_dose
 from ct_keras.data.manifest import Manifest, shard_paths
-from ct_keras.data.records import network_units, parse
+from ct_keras.data.records import decode, network_units, parse
 from ct_keras.errors import CtKerasError
 
 #: A patch pair is informative if at least this share of both patches is body. The
@@ -29,6 +30,7 @@ class Stream(IntEnum):
     MIX = 3
     TURNS = 4
     NOISE = 5
+    DOSE = 6
 
 
 def fold(seeds: tf.Tensor, number: int | tf.Tensor) -> tf.Tensor:
@@ -121,6 +123,25 @@ class RecordTable:
         return tf.gather(shuffled, place)
 
 
+def read_pair(
+    serialized: tf.Tensor, seeds: tf.Tensor, *, doses: tuple[float, float] | None
+) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+    """Reads one record as `parse` does; `doses` replaces its low dose by a new one."""
+    pair, rescale, share = parse(serialized)
+    if doses is None:
+        return pair, rescale, share
+
+    def drawn(data: bytes, own_seeds: np.ndarray) -> tuple[np.ndarray, np.float32]:
+        low, share = draw_dose(decode(data), doses, own_seeds)
+        return low, np.float32(share)
+
+    low, share = tf.numpy_function(
+        drawn, [serialized, fold(seeds, Stream.DOSE)], (tf.int16, tf.float32)
+    )
+    low = tf.ensure_shape(low, [None, None])
+    return tf.stack([low, pair[1]]), rescale, tf.ensure_shape(share, [])
+
+
 def cut_patches(
     serialized: tf.Tensor,
     seeds: tf.Tensor,
@@ -128,13 +149,15 @@ def cut_patches(
     patch_size: int,
     count: int,
     reject: bool,
-) -> tuple[tf.Tensor, tf.Tensor]:
+    doses: tuple[float, float] | None,
+) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
     """Cuts patches at random positions of one record.
 
     Returns:
-        int16 (count, 2, patch_size, patch_size) and the rescale (count, 2).
+        int16 (count, 2, patch_size, patch_size), the rescale (count, 2) and the noise
+        share (count,).
     """
-    pair, rescale = parse(serialized)
+    pair, rescale, share = read_pair(serialized, seeds, doses=doses)
     tries = count * _TRIES if reject else count
     room = tf.shape(pair)[1:] - patch_size + 1
     corners = tf.stack(
@@ -157,7 +180,11 @@ def cut_patches(
     patches = [
         tf.slice(pair, [0, corners[i, 0], corners[i, 1]], size) for i in range(count)
     ]
-    return tf.stack(patches), tf.tile(rescale[tf.newaxis], [count, 1])
+    return (
+        tf.stack(patches),
+        tf.tile(rescale[tf.newaxis], [count, 1]),
+        tf.fill([count], share),
+    )
 
 
 def _informative(pair: tf.Tensor, corners: tf.Tensor, patch_size: int) -> tf.Tensor:

@@ -22,11 +22,14 @@ class SlicePair(SliceFacts):
     Attributes:
         low_hu: float32 (rows, columns), HU.
         full_hu: float32 (rows, columns), HU.
+        noise_share: Variance of the noise of `full_hu` over that of `low_hu`; None if
+            unknown.
         rays: Sinogram of `low_hu`, if it was simulated on the fly; records have none.
     """
 
     low_hu: np.ndarray
     full_hu: np.ndarray
+    noise_share: float | None = None
     rays: Rays | None = None
 
 
@@ -98,6 +101,7 @@ def _pair(serialized: bytes) -> SlicePair:
     return SlicePair(
         low_hu=_hu(record.low, record),
         full_hu=_hu(record.full, record),
+        noise_share=record.noise_share,
         **facts_of(record),
     )
 

@@ -7,6 +7,8 @@ fit into int16, so its HU are exact.
 
 from __future__ import annotations
 
+import json
+import zlib
 from numbers import Integral
 from pathlib import Path
 
@@ -19,6 +21,7 @@ from ct_keras.data.shards import count_records
 from ct_keras.data.slice_facts import FACTS, Record, facts_of
 from ct_keras.errors import CtKerasError
 from ct_keras.files import atomic_file
+from ct_keras.simulation.slice_physics import SlicePhysics
 
 _IMAGES = ("low", "full")
 
@@ -38,6 +41,7 @@ def encode(record: Record) -> bytes:
         "rescale_slope": float(record.rescale_slope),
         "rescale_intercept": float(record.rescale_intercept),
         "sop_uid_hash": record.sop_uid_hash,
+        **_simulation_features(record),
         "schema_version": SCHEMA_VERSION,
     }
     features = {
@@ -45,6 +49,15 @@ def encode(record: Record) -> bytes:
     }
     example = tf.train.Example(features=tf.train.Features(feature=features))
     return example.SerializeToString(deterministic=True)
+
+
+def _simulation_features(record: Record) -> dict[str, object]:
+    """What training needs to draw other doses, as far as it is known."""
+    features: dict[str, object] = {"noise_share": record.noise_share}
+    if record.physics is not None:
+        features["physics"] = json.dumps(record.physics.to_plain())
+        features["padding"] = zlib.compress(np.packbits(record.padding).tobytes())
+    return features
 
 
 def _feature(value: object) -> tf.train.Feature:
@@ -81,8 +94,23 @@ def decode(serialized: bytes) -> Record:
         feature["rescale_slope"].float_list.value[0],
         feature["rescale_intercept"].float_list.value[0],
         feature["sop_uid_hash"].bytes_list.value[0].decode(),
+        **_simulation(feature, (rows, columns)),
         **{name: value for name, value in known.items() if value is not None},
     )
+
+
+def _simulation(feature, shape: tuple[int, int]) -> dict[str, object]:
+    """The values of `_simulation_features`; records up to schema 1.2 have none."""
+    known: dict[str, object] = {}
+    if "noise_share" in feature:
+        known["noise_share"] = feature["noise_share"].float_list.value[0]
+    if "physics" in feature:
+        physics = json.loads(feature["physics"].bytes_list.value[0])
+        known["physics"] = SlicePhysics.from_plain(physics)
+        packed = zlib.decompress(feature["padding"].bytes_list.value[0])
+        bits = np.unpackbits(np.frombuffer(packed, np.uint8), count=shape[0] * shape[1])
+        known["padding"] = bits.reshape(shape).astype(bool)
+    return known
 
 
 def _known(feature: tf.train.Feature) -> object:
@@ -117,18 +145,19 @@ _PARSED = {
     "columns": tf.io.FixedLenFeature([], tf.int64),
     "rescale_slope": tf.io.FixedLenFeature([], tf.float32),
     "rescale_intercept": tf.io.FixedLenFeature([], tf.float32),
+    "noise_share": tf.io.FixedLenFeature([], tf.float32, default_value=np.nan),
 }
 
 
-def parse(serialized: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+def parse(serialized: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
     """Decodes a record in the graph.
 
     Args:
         serialized: One record, a string.
 
     Returns:
-        int16 (2, rows, columns), low dose and full dose, and float32 (2,), rescale
-        slope and intercept.
+        int16 (2, rows, columns), low dose and full dose; float32 (2,), rescale slope
+        and intercept; and float32 (), the noise share, NaN if unknown.
     """
     features = tf.io.parse_single_example(serialized, _PARSED)
     shape = tf.stack([features["rows"], features["columns"]])
@@ -137,7 +166,7 @@ def parse(serialized: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         for name in ("low", "full")
     ]
     rescale = [features["rescale_slope"], features["rescale_intercept"]]
-    return tf.stack(images), tf.stack(rescale)
+    return tf.stack(images), tf.stack(rescale), features["noise_share"]
 
 
 def network_units(stored: tf.Tensor, rescale: tf.Tensor) -> tf.Tensor:

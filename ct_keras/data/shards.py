@@ -36,6 +36,8 @@ class Shard:
         columns: The smallest and the largest number of columns.
         hu_range: The smallest and the largest HU of the full-dose slices.
         exact: Whether all full-dose slices kept their stored values.
+        physics: Whether its records tell how to simulate other doses.
+        noise_shares: Whether its records tell how much noise the full dose holds.
         places: The place of each record's slice; empty in older manifests.
     """
 
@@ -52,6 +54,8 @@ class Shard:
     columns: tuple[int, int] = (0, 0)
     hu_range: tuple[float, float] = (0.0, 0.0)
     exact: bool = True
+    physics: bool = False
+    noise_shares: bool = False
     places: tuple[Place, ...] = ()
 
 

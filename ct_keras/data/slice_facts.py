@@ -14,6 +14,7 @@ import numpy as np
 
 from ct_keras.data.strata import age_band, body_part, safe_kernel
 from ct_keras.dicom import Series
+from ct_keras.simulation.slice_physics import SlicePhysics
 
 #: PatientIDs that anonymisation tools write, without spaces and punctuation.
 _PLACEHOLDER = re.compile(
@@ -100,6 +101,11 @@ class Record(SliceFacts):
         rescale_slope: HU per stored unit, for both images.
         rescale_intercept: HU of the stored value 0, for both images.
         sop_uid_hash: Keyed hash of the normal-dose image.
+        noise_share: Variance of the noise of `full` over that of `low`, 0 for a phantom
+            without noise; None if unknown.
+        physics: What simulating other doses of `full` needs; None for scanned pairs.
+        padding: bool (rows, columns), True where there is no measurement; None without
+            `physics`.
     """
 
     low: np.ndarray
@@ -107,6 +113,9 @@ class Record(SliceFacts):
     rescale_slope: float
     rescale_intercept: float
     sop_uid_hash: str
+    noise_share: float | None = None
+    physics: SlicePhysics | None = None
+    padding: np.ndarray | None = None
 
 
 class Place(NamedTuple):

@@ -185,7 +185,7 @@ def _cut(
         float32 (tries, 2, patch_size, patch_size), network units, and the share of
         body in each, float32 (tries, 2).
     """
-    pair, rescale = parse(serialized)
+    pair, rescale, _ = parse(serialized)
     room = tf.cast(tf.shape(pair)[1:] - patch_size + 1, tf.float32)
     share = tf.random.stateless_uniform([tries, 2], seeds)
     corners = tf.cast(share * room, tf.int32)

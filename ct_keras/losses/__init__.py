@@ -10,6 +10,7 @@ from ct_keras.losses.adversarial import (
 )
 from ct_keras.losses.histogram import histogram_counts, histogram_loss
 from ct_keras.losses.noise_free import (
+    NoiseFreeLoss,
     noise_free_loss,
     noise_free_residual,
     robust_noise_free_loss,
@@ -34,6 +35,7 @@ from ct_keras.losses.wasserstein import (
 )
 
 __all__ = [
+    "NoiseFreeLoss",
     "SegmentationLoss",
     "atrous_pyramid",
     "critic_loss",

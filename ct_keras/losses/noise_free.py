@@ -15,7 +15,13 @@ Reference:
 
 from __future__ import annotations
 
+import keras
 from keras import ops
+
+from ct_keras.hu import SCALE_HU
+
+#: Added to the noise of a patch, so that a patch without noise has a scale too.
+_LEAST_SCALE = 5.0 / SCALE_HU
 
 
 def noise_free_residual(*, denoised, low_dose, reference, dose_fraction):
@@ -82,6 +88,36 @@ def robust_noise_free_loss(
     )
     relative = residual / _per_image(scale, residual)
     return ops.mean(ops.sqrt(ops.square(relative) + softness**2) - softness)
+
+
+@keras.saving.register_keras_serializable(package="ct_keras")
+class NoiseFreeLoss(keras.losses.Loss):
+    """`robust_noise_free_loss` for `compile` and `fit`, in network units.
+
+    The scale of a patch is the SD of its inserted noise plus 5 HU. The targets have
+    three channels: full dose, low dose, and the noise share in every pixel, as
+    `training_patches` gives them with `noise_free_targets`.
+
+    Example:
+        >>> loss = NoiseFreeLoss()
+        >>> float(loss(ops.zeros((1, 4, 4, 3)), ops.zeros((1, 4, 4, 1))))
+        0.0
+    """
+
+    def __init__(self, name: str = "noise_free", **options):
+        super().__init__(name=name, **options)
+
+    def call(self, y_true, y_pred):
+        """Compares (batch, rows, columns, 1) with targets of three channels."""
+        reference, low_dose, share = ops.split(y_true, 3, axis=-1)
+        inserted = ops.std(low_dose - reference, axis=(1, 2, 3))
+        return robust_noise_free_loss(
+            denoised=y_pred,
+            low_dose=low_dose,
+            reference=reference,
+            dose_fraction=ops.mean(share, axis=(1, 2, 3)),
+            scale=inserted + _LEAST_SCALE,
+        )
 
 
 def _per_image(values, images):

@@ -9,6 +9,7 @@ from typing import Literal
 import keras
 
 from ct_keras.data.noises import DrawnNoise
+from ct_keras.losses import NoiseFreeLoss
 from ct_keras.settings import Settings
 
 
@@ -37,8 +38,10 @@ class Recipe(Settings):
         epsilon: Of Adam. Errors of a few HU are 1e-3 in network units and gradients
             smaller still, so the usual 1e-7 can slow the last part of a run.
         clip_norm: Global norm to which gradients are clipped, None for no clipping.
-        loss: "mse" or "mae", in network units; networks with a training algorithm of
-            their own ignore it.
+        loss: "mse", "mae" or "noise_free" (see `ct_keras.losses.NoiseFreeLoss`), in
+            network units; networks with a training algorithm of their own ignore it.
+        doses: None to train at the doses of the records; else a range, and every patch
+            is simulated at a dose drawn from it, with new noise.
         training: Settings of that algorithm (weights of losses, updates of a critic).
         augment: Flips and quarter turns of the patches.
         noise: None to train on the pairs of the records; else the noise that is drawn
@@ -66,7 +69,8 @@ class Recipe(Settings):
     epsilon: float = 1e-7
     clip_norm: float | None = None
     patches_per_slice: int = 16
-    loss: str = "mse"
+    loss: Literal["mse", "mae", "noise_free"] = "mse"
+    doses: tuple[float, float] | None = None
     training: Mapping[str, object] = field(default_factory=dict)
     augment: bool = True
     noise: DrawnNoise | None = None
@@ -83,6 +87,11 @@ class Recipe(Settings):
             steps_per_epoch=steps or self.steps_per_epoch,
             whole_passes=self.whole_passes and not steps,
         )
+
+
+def make_loss(recipe: Recipe) -> str | keras.losses.Loss:
+    """Returns the recipe's loss for `compile`."""
+    return NoiseFreeLoss() if recipe.loss == "noise_free" else recipe.loss
 
 
 def quick_recipe(description: str, **values) -> Recipe:

@@ -22,7 +22,7 @@ from keras import layers, ops
 from ct_keras.data.noises import DrawnNoise
 from ct_keras.errors import CtKerasError
 from ct_keras.models.identity_start import carry_through_shortcuts
-from ct_keras.models.recipes import Recipe, make_optimizer, quick_recipe
+from ct_keras.models.recipes import Recipe, make_loss, make_optimizer, quick_recipe
 from ct_keras.models.registry import ModelSpec
 from ct_keras.models.systems import TrainingSystem
 from ct_keras.settings import Settings
@@ -305,7 +305,8 @@ def _make_system(recipe: Recipe) -> TrainingSystem:
         system.compile(optimizer, jit_compile=recipe.jit_compile)
         return system
     system = TrainingSystem(network)
-    system.compile(optimizer, _half_squared_error, jit_compile=recipe.jit_compile)
+    loss = make_loss(recipe) if recipe.loss == "noise_free" else _half_squared_error
+    system.compile(optimizer, loss, jit_compile=recipe.jit_compile)
     optimizer.build(network.trainable_variables)
     return system
 

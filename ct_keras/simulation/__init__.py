@@ -27,6 +27,7 @@ from ct_keras.simulation.rays import (
     scan_rays,
 )
 from ct_keras.simulation.scan import SeriesSimulator, simulate_dose
+from ct_keras.simulation.slice_physics import SlicePhysics
 
 __all__ = [
     "APERTURE_MM",
@@ -38,6 +39,7 @@ __all__ = [
     "ParallelBeam",
     "Rays",
     "SeriesSimulator",
+    "SlicePhysics",
     "add_gaussian_noise",
     "add_uniform_noise",
     "between",

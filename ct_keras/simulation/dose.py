@@ -27,7 +27,12 @@ import numpy as np
 from ct_keras.errors import CtKerasError
 from ct_keras.simulation import photons as physics
 from ct_keras.simulation.kernels import Kernel, get_kernel
-from ct_keras.simulation.projection import VIEWS, parallel_beam
+from ct_keras.simulation.projection import (
+    BIN_MM,
+    VIEWS,
+    parallel_beam,
+    pixel_beam,
+)
 
 #: HU for an attenuation of 1 per mm.
 _HU_MM = np.float32(1000 / physics.MU_WATER_MM)
@@ -54,6 +59,9 @@ class DoseSimulator:
         views: Number of views over 180 degrees; the dose is divided among them.
         floor_hu: HU value at which the scanner clips; the low dose is clipped there
             too. None for no clipping.
+        pixel_rays: Whether rays are 0.45 columns apart instead of 0.4 mm. `photons` and
+            `electronic_noise` are still those of 0.4 mm; the tables are shared by all
+            pixel spacings, so scans of many spacings are simulated faster.
 
     Example:
         >>> simulator = DoseSimulator((64, 64), (5.0, 5.0), photons=1e5)
@@ -74,6 +82,7 @@ class DoseSimulator:
         electronic_noise: float = physics.electronic_noise(3.0),
         views: int = VIEWS,
         floor_hu: float | None = None,
+        pixel_rays: bool = False,
     ):
         self.kernel = get_kernel(kernel)
         self.photons = _positive(photons, "photons")
@@ -83,14 +92,17 @@ class DoseSimulator:
             tube_current_modulation, "tube-current modulation"
         )
         self.floor_hu = floor_hu
-        self.beam = parallel_beam(
+        make_beam = pixel_beam if pixel_rays else parallel_beam
+        self.beam = make_beam(
             tuple(map(int, shape)),
             tuple(map(float, spacing_mm)),
             views=int(_positive(views, "number of views")),
         )
+        self.bowtie = bool(bowtie)
         filtered = physics.bowtie(self.beam.position_mm)
         profile = filtered if bowtie else np.ones(self.beam.bins)
-        self._profile = (profile * (VIEWS / views)).astype(np.float32)[:, None]
+        per_ray = VIEWS / views * self.beam.bin_mm / BIN_MM
+        self._profile = (profile * per_ray).astype(np.float32)[:, None]
 
     def tuned(self, **changes) -> DoseSimulator:
         """Returns a copy for the same grid with other settings.
@@ -109,6 +121,11 @@ class DoseSimulator:
                 value = _not_negative(value, name.replace("_", " "))
             setattr(other, name, value)
         return other
+
+    @property
+    def ray_electronic_noise(self) -> float:
+        """SD of the electronic noise of a ray of the beam, in photons."""
+        return self.electronic_noise * math.sqrt(self.beam.bin_mm / BIN_MM)
 
     def counts(
         self, hu: np.ndarray, *, padding: np.ndarray | None = None, current: float = 1.0
@@ -141,6 +158,7 @@ class DoseSimulator:
         slice_index: int = 0,
         padding: np.ndarray | None = None,
         current: float = 1.0,
+        counts: np.ndarray | None = None,
     ) -> list[np.ndarray]:
         """Returns the slice at several doses, each with independent noise.
 
@@ -152,6 +170,7 @@ class DoseSimulator:
             padding: bool (rows, columns), True outside the reconstruction, where the
                 values are returned unchanged.
             current: Tube current of this slice relative to that of `photons`.
+            counts: Result of `counts` for this slice, if known.
 
         Returns:
             float32 (rows, columns) each, HU, not rounded, clipped only at `floor_hu`.
@@ -168,6 +187,7 @@ class DoseSimulator:
             slice_index=slice_index,
             padding=padding,
             current=current,
+            counts=counts,
         )
         images = self.beam.reconstruct_noise(sinograms, self.kernel)
         return [self._add(source, noise * _HU_MM, padding) for noise in images]
@@ -181,6 +201,7 @@ class DoseSimulator:
         slice_index: int = 0,
         padding: np.ndarray | None = None,
         current: float = 1.0,
+        counts: np.ndarray | None = None,
     ) -> list[np.ndarray]:
         """Returns the noise that each dose adds to the line integrals; see `low_doses`.
 
@@ -188,7 +209,8 @@ class DoseSimulator:
             float32 (bins, views) each, dimensionless.
         """
         doses = [check_dose(dose) for dose in doses]
-        counts = self.counts(self._check(hu), padding=padding, current=current)
+        if counts is None:
+            counts = self.counts(self._check(hu), padding=padding, current=current)
         return [self._draw(counts, dose, seed, slice_index) for dose in doses]
 
     def low_dose(
@@ -226,16 +248,41 @@ class DoseSimulator:
         """
         counts = self.counts(self._check(hu), padding=padding, current=current)
         parts = physics.added_variance(
-            counts, check_dose(dose), self.electronic_noise, noise_free=True
+            counts, check_dose(dose), self.ray_electronic_noise, noise_free=True
         )
         variance = self.beam.noise_variance(parts[0] + parts[1], self.kernel)
         return np.sqrt(variance) * _HU_MM
+
+    def noise_share(self, counts: np.ndarray, dose: float) -> float:
+        """Returns the variance of the slice's own noise over that of the low dose.
+
+        Without electronic noise this is the dose; see `ct_keras.losses.noise_free`.
+
+        Args:
+            counts: Result of `counts` for this slice.
+            dose: Fraction of the full dose.
+
+        Returns:
+            From 0, for a slice without noise, to 1.
+        """
+        if self.noise_free:
+            return 0.0
+        held, total = (
+            np.sum(
+                physics.added_variance(
+                    counts, level, self.ray_electronic_noise, noise_free=True
+                ),
+                dtype=np.float64,
+            )
+            for level in (1.0, check_dose(dose))
+        )
+        return float(held / total)
 
     def _draw(self, counts, dose, seed, slice_index) -> np.ndarray:
         key = [abs(int(seed)), int(seed < 0), int(slice_index), round(dose * 1e9)]
         generator = np.random.default_rng(np.random.SeedSequence(key))
         parts = physics.added_variance(
-            counts, dose, self.electronic_noise, noise_free=self.noise_free
+            counts, dose, self.ray_electronic_noise, noise_free=self.noise_free
         )
         return physics.draw_noise(*parts, generator)
 

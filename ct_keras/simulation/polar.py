@@ -14,6 +14,8 @@ Reference:
 
 from __future__ import annotations
 
+import copy
+
 import numpy as np
 import scipy.fft
 import scipy.sparse
@@ -85,6 +87,12 @@ class PolarGrid:
             )
         )
         self._polar_shape = (frequencies, views)
+
+    def scaled(self, factor: float) -> PolarGrid:
+        """Returns the grid for pixels `factor` times as large, on the same tables."""
+        other = copy.copy(self)
+        other.pixel = self.pixel * np.float32(factor**2)
+        return other
 
     def to_polar(self, image: np.ndarray) -> np.ndarray:
         """Returns the Fourier transform of an image that is constant in each pixel.

@@ -8,6 +8,7 @@ of the image times mm.
 
 from __future__ import annotations
 
+import copy
 from functools import lru_cache
 
 import numpy as np
@@ -20,6 +21,8 @@ _WORKERS = 2
 #: Detector pitch of the simulated scanner at the isocentre, in mm: fine enough for all
 #: frequencies that the sharpest kernel passes.
 BIN_MM = 0.4
+#: Detector pitch of `pixel_beam` in columns, for pixels up to 1.4 mm.
+_BIN_COLUMNS = 0.45
 VIEWS = 720
 
 
@@ -68,6 +71,20 @@ class ParallelBeam:
         )
         middle = 2j * np.pi * self.frequency_mm * self.position_mm[0]
         self._to_middle = np.exp(-middle).astype(np.complex64)[:, None]
+
+    def scaled(self, factor: float) -> ParallelBeam:
+        """Returns the same geometry with all lengths multiplied, on the same tables.
+
+        Args:
+            factor: Of the pixel spacing and of the detector pitch, above 0.
+        """
+        other = copy.copy(self)
+        other.spacing_mm = tuple(value * factor for value in self.spacing_mm)
+        other.bin_mm = self.bin_mm * factor
+        other.position_mm = self.position_mm * factor
+        other.frequency_mm = self.frequency_mm / factor
+        other._polar = self._polar.scaled(factor)
+        return other
 
     def subset(self, index: int, count: int) -> ParallelBeam:
         """Returns the geometry of every `count`-th view, starting with view `index`.
@@ -276,3 +293,17 @@ def parallel_beam(
     Preparing the tables of a grid takes longer than simulating a slice.
     """
     return ParallelBeam(shape, spacing_mm, views=views, bin_mm=bin_mm)
+
+
+def pixel_beam(
+    shape: tuple[int, int], spacing_mm: tuple[float, float], *, views: int = VIEWS
+) -> ParallelBeam:
+    """Returns a `ParallelBeam` with rays 0.45 columns apart.
+
+    All pixel spacings of one aspect ratio share the tables, so that scans of many
+    spacings can be simulated in turn.
+    """
+    rows_mm, columns_mm = spacing_mm
+    aspect = round(rows_mm / columns_mm, 6)
+    unit = parallel_beam(shape, (aspect, 1.0), views=views, bin_mm=_BIN_COLUMNS)
+    return unit.scaled(columns_mm)

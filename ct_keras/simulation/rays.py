@@ -73,7 +73,7 @@ def scan_rays(
     Raises:
         CtKerasError: CTK-E000, if the dose is invalid.
     """
-    beam, spread = simulator.beam, simulator.electronic_noise
+    beam, spread = simulator.beam, simulator.ray_electronic_noise
     mu = physics.attenuation(hu)
     integrals = beam.project(mu, aperture_mm=APERTURE_MM)
     incident = simulator.counts(hu) * np.exp(beam.project(mu)) * check_dose(dose)
@@ -126,7 +126,7 @@ def low_dose_rays(
     # The expected counts with the noise applied.
     counts = simulator.counts(hu, **options) * np.float32(dose) * np.exp(-noise)
     counts = np.maximum(counts, np.float32(_LEAST_COUNT))
-    variance = 1 / counts + (simulator.electronic_noise / counts) ** 2
+    variance = 1 / counts + (simulator.ray_electronic_noise / counts) ** 2
     return Rays(
         simulator.beam,
         integrals + noise,

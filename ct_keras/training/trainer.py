@@ -22,7 +22,7 @@ from ct_keras.denoising.denoiser import Denoiser
 from ct_keras.errors import CtKerasError
 from ct_keras.files import check_output_folder, folder_lock, sha256_of, write_text
 from ct_keras.models import ModelSpec, Recipe, TrainingSystem, get_spec
-from ct_keras.models.recipes import make_optimizer
+from ct_keras.models.recipes import make_loss, make_optimizer
 from ct_keras.training.callbacks import (
     EpochRecorder,
     ProgressBar,
@@ -38,6 +38,7 @@ from ct_keras.training.validation import (
     fixed_volumes,
     validate,
     with_drawn_noise,
+    with_noise_free_references,
 )
 
 logger = logging.getLogger(__name__)
@@ -82,6 +83,8 @@ def train(
     steps: int | None = None,
     options: dict | None = None,
     training: dict | None = None,
+    doses: tuple[float, float] | None = None,
+    loss: str | None = None,
     seed: int = 0,
     resume: bool = False,
     validation_slices: int = 16,
@@ -107,6 +110,11 @@ def train(
         training: Settings of the network's own training algorithm that replace the
             recipe's, e.g. `feature_extractor` of WGAN-VGG: fields of
             `get_spec(name).settings`.
+        doses: A range of doses that replaces the recipe's: every patch is simulated at
+            a dose drawn from it, with new noise. The records must come from the layout
+            `single`; validation uses their own low dose.
+        loss: "mse", "mae" or "noise_free" instead of the recipe's; the last learns the
+            noise-free image from references with noise.
         seed: Seed of the initial weights and of the patches.
         resume: Whether to continue from the newest intact checkpoint in `out`, if any.
         validation_slices: Slices of the split val used after each epoch; for a network
@@ -121,14 +129,17 @@ def train(
     Raises:
         CtKerasError: CTK-E071 if `out` is not empty and `resume` is false, overlaps
             `records`, or is being written by another run; CTK-E084 for an unknown
-            recipe or a missing split; CTK-E080 for damaged records; CTK-E000 for an
-            unknown setting or invalid value of the training algorithm; CTK-E087 if the
+            recipe or a missing split; CTK-E080 for damaged records, CTK-E085 for
+            records that lack what `doses` or `loss` needs; CTK-E000 for an unknown
+            setting or invalid value of the training algorithm, or for a `loss` that it
+            does not use; CTK-E087 if the
             run to resume has different settings; CTK-E092 for an unknown network;
             CTK-E089 if training diverges.
     """
     spec = get_spec(name)
     chosen = with_passes(spec.recipe(recipe).with_length(epochs, steps), records)
     chosen = _with_values(spec, chosen, options or {}, training or {})
+    chosen = replace(chosen, doses=doses or chosen.doses, loss=loss or chosen.loss)
     run = Path(out)
     manifest = read_manifest(records)
     for split in ("train", "val"):
@@ -170,6 +181,8 @@ def _trained(
         pairs = fixed_volumes(records, "val", validation_slices, chosen.depth)
     if chosen.noise is not None:
         pairs = with_drawn_noise(pairs, chosen.noise)
+    if chosen.loss == "noise_free":
+        pairs = with_noise_free_references(pairs)
     model = _compiled_model(spec, chosen, seed, deterministic)
     state = {}
     if resume:
@@ -233,7 +246,11 @@ def _examples(recipe: Recipe, records: str | Path, **options):
         options["noise"] = recipe.noise
     if recipe.depth is None:
         return training_patches(
-            records, patches_per_slice=recipe.patches_per_slice, **options
+            records,
+            patches_per_slice=recipe.patches_per_slice,
+            doses=recipe.doses,
+            noise_free_targets=recipe.loss == "noise_free",
+            **options,
         )
     return training_volumes(records, depth=recipe.depth, **options)
 
@@ -251,13 +268,28 @@ def _compiled_model(
     keras.config.set_dtype_policy(recipe.mixed_precision)
     try:
         if spec.make_system:
-            return spec.make_system(recipe)
+            return _with_its_loss(spec.make_system(recipe), recipe)
         model = spec.builder(**recipe.options)
     finally:
         keras.config.set_dtype_policy(policy)
-    model.compile(make_optimizer(recipe), recipe.loss, jit_compile=recipe.jit_compile)
+    model.compile(
+        make_optimizer(recipe), make_loss(recipe), jit_compile=recipe.jit_compile
+    )
     model.optimizer.build(model.trainable_variables)
     return model
+
+
+def _with_its_loss(system: TrainingSystem, recipe: Recipe) -> TrainingSystem:
+    """Refuses a loss that the system's own training step would not use."""
+    own_step = type(system).train_step is not keras.Model.train_step
+    if recipe.loss == "noise_free" and own_step:
+        raise CtKerasError(
+            "CTK-E000",
+            f"the training algorithm of {system.name} has losses of its own",
+            received=recipe.loss,
+            fix="leave out loss (--loss of train)",
+        )
+    return system
 
 
 def _with_values(

@@ -120,6 +120,23 @@ def with_drawn_noise(
     return noisy
 
 
+def with_noise_free_references(pairs: Sequence[SlicePair]) -> list[SlicePair]:
+    """Replaces references y of a low dose z by ``(y - d z) / (1 - d)``.
+
+    Their mean, given z, is the noise-free image, which a network of the noise-free
+    loss approaches; y itself would favour one that keeps noise. See
+    `ct_keras.losses.noise_free`; d is the noise share of the pair.
+    """
+    return [
+        replace(
+            pair,
+            full_hu=(pair.full_hu - pair.noise_share * pair.low_hu)
+            / (1 - pair.noise_share),
+        )
+        for pair in pairs
+    ]
+
+
 def validate(
     denoise: Callable[[np.ndarray], np.ndarray],
     pairs: Sequence[SlicePair | VolumePair],

@@ -57,9 +57,10 @@ def test_record_comes_back():
         expected = getattr(record, field.name)
         np.testing.assert_array_equal(getattr(back, field.name), expected)
     assert encode(record) == encode(back)
-    pair, rescale = parse(encode(record))
+    pair, rescale, share = parse(encode(record))
     np.testing.assert_array_equal(pair, np.stack([record.low, record.full]))
     np.testing.assert_array_equal(rescale, [0.5, -1000.0])
+    assert np.isnan(share)
 
 
 def test_pixels_are_little_endian_int16():
@@ -71,10 +72,10 @@ def test_pixels_are_little_endian_int16():
     assert feature["full"].bytes_list.value[0] == b"\x03\x00\x00\x01"
     assert feature["rows"].int64_list.value[0] == 1
     assert feature["columns"].int64_list.value[0] == 2
-    assert feature["schema_version"].bytes_list.value[0] == b"1.2"
+    assert feature["schema_version"].bytes_list.value[0] == b"1.3"
 
 
-@pytest.mark.parametrize("version", ["1.0", "1.1"])
+@pytest.mark.parametrize("version", ["1.0", "1.1", "1.2"])
 def test_older_records_are_read(version):
     """Unknown facts were 0 or empty; bands came with 1.1."""
     import tensorflow as tf
@@ -88,7 +89,7 @@ def test_older_records_are_read(version):
     for name in ("dose_fraction", "slice_thickness_mm"):
         feature[name].float_list.value.append(0)
     feature["spacing_mm"].float_list.value.extend([0, 0])
-    if version == "1.1":
+    if version != "1.0":
         for name in ("age_band", "body_part"):
             feature[name].bytes_list.value.append(b"")
     back = decode(example.SerializeToString())
@@ -98,7 +99,7 @@ def test_older_records_are_read(version):
 
 def test_unknown_record_schema_is_refused():
     data = encode(Record(stored(), stored(), 1, 0, ""))
-    refused("CTK-E081", decode, data.replace(b"1.2", b"2.0"))
+    refused("CTK-E081", decode, data.replace(b"1.3", b"2.0"))
 
 
 @pytest.mark.parametrize(

@@ -93,3 +93,40 @@ def test_each_image_has_its_own_dose_and_scale():
     relative = np.stack([first, second / 4])
     expected = np.mean(np.sqrt(relative**2 + 0.01) - 0.1)
     assert float(robust) == pytest.approx(expected, rel=1e-5)
+
+
+def test_a_trained_network_is_unbiased_and_that_of_the_mse_is_not():
+    """The same linear filter, trained on phantoms whose references hold noise."""
+    import keras
+
+    from ct_keras.losses import NoiseFreeLoss
+    from ct_keras.phantoms import make_phantom
+
+    dose, sd = 0.4, 40.0
+    truth = make_phantom(5, shape=(2, 128, 128)).hu.reshape(-1, 32, 128)
+    truth = truth.reshape(-1, 32, 4, 32).transpose(0, 2, 1, 3).reshape(-1, 32, 32)
+    truth = np.tile(truth[truth.mean(axis=(1, 2)) > -300], (8, 1, 1)).clip(-150, 150)
+    generator = np.random.default_rng(3)
+    noise, inserted = generator.normal(0, sd, (2, *truth.shape))
+    reference = truth + noise
+    low = reference + np.sqrt(1 / dose - 1) * inserted
+    images = [hu[..., None] / sd for hu in (reference, low)]
+    targets = np.concatenate([*images, np.full_like(images[0], dose)], axis=-1)
+
+    def trained(loss, given):
+        keras.utils.set_random_seed(1)
+        network = keras.Sequential([keras.layers.Conv2D(1, 9, padding="same")])
+        rate = keras.optimizers.schedules.CosineDecay(1e-2, 750)
+        network.compile(keras.optimizers.Adam(rate), loss)
+        network.fit(images[1], given, epochs=30, batch_size=8, verbose=0)
+        output = network.predict(images[1], verbose=0)[..., 0] * sd
+        part = np.s_[:, 8:-8, 8:-8]
+        error, noise = (output - truth)[part], (low - truth)[part]
+        return np.mean(error * noise) / np.mean(noise**2), np.mean(error**2)
+
+    plain_slope, plain_error = trained("mse", images[0])
+    slope, error = trained(NoiseFreeLoss(), targets)
+    # A noisy reference keeps the share d of what the noise-free image lacks.
+    assert plain_slope == pytest.approx(dose + (1 - dose) * slope, abs=0.05)
+    assert slope < 0.3
+    assert error < 0.8 * plain_error

@@ -254,3 +254,46 @@ def test_any_size(shape, spacing_mm):
     scan = DoseSimulator(shape, spacing_mm, views=60, noise_free=True)
     low = scan.low_dose(np.zeros(shape), 0.5, seed=0)
     assert low.shape == shape and np.isfinite(low).all() and (low != 0).all()
+
+
+@pytest.mark.parametrize("pixel_mm", [0.6, 1.2])
+def test_rays_by_the_pixel_give_the_noise_of_rays_by_the_mm(pixel_mm):
+    shape, spacing_mm = (96, 96), (pixel_mm, pixel_mm)
+    water = np.full(shape, 20, np.float32)
+    options = {"photons": 1e4, "kernel": "d45", "electronic_noise": 20.0}
+    usual = DoseSimulator(shape, spacing_mm, **options)
+    pixels = DoseSimulator(shape, spacing_mm, pixel_rays=True, **options)
+    assert pixels.beam.bin_mm == pytest.approx(0.45 * pixel_mm)
+    middle = (slice(16, -16),) * 2
+    ratio = pixels.noise_sd(water, dose=0.1) / usual.noise_sd(water, dose=0.1)
+    # The sharpest kernel passes frequencies that rays 0.54 mm apart do not carry.
+    assert ratio[middle].mean() == pytest.approx(1, abs=0.035)
+    pair = pixels.low_dose(water, 0.25, seed=1), usual.low_dose(water, 0.25, seed=1)
+    sds = [(low - water)[middle].std() for low in pair]
+    assert sds[0] / sds[1] == pytest.approx(1, abs=0.06)
+    spectra = [np.abs(np.fft.fft2((low - water)[middle])) ** 2 for low in pair]
+    low_half = [spectrum[:16, :16].sum() / spectrum.sum() for spectrum in spectra]
+    assert low_half[0] == pytest.approx(low_half[1], rel=0.1)
+
+
+def test_scans_of_many_pixel_sizes_share_their_tables():
+    beams = [
+        DoseSimulator((40, 40), (mm, mm), pixel_rays=True).beam for mm in (0.5, 0.9)
+    ]
+    assert beams[0]._polar._matrix is beams[1]._polar._matrix
+    flat = np.ones((40, 40), np.float32)
+    centre = [beam.project(flat)[beam.bins // 2, 0] for beam in beams]
+    np.testing.assert_allclose(centre, [40 * 0.5, 40 * 0.9], rtol=0.02)
+
+
+def test_share_of_the_noise_in_the_slice(phantom_scan, patient_scan):
+    counts = patient_scan.counts(WATER)
+    quantum = patient_scan.tuned(electronic_noise=0.0)
+    assert quantum.noise_share(counts, 0.2) == pytest.approx(0.2)
+    assert phantom_scan.noise_share(counts, 0.2) == 0
+    # Electronic noise grows faster than 1 / dose.
+    noisy = patient_scan.tuned(electronic_noise=30.0)
+    held, total = (noisy.noise_sd(WATER, dose=dose) ** 2 for dose in (1.0, 0.2))
+    share = noisy.noise_share(counts, 0.2)
+    assert share == pytest.approx(held.mean() / total.mean(), rel=0.2)
+    assert share < 0.19

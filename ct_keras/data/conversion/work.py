@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
@@ -21,6 +22,7 @@ from ct_keras.data.conversion.layouts.series_pair import SourcePair
 from ct_keras.data.slice_facts import Record, SliceFacts, facts_of
 from ct_keras.errors import CtKerasError
 from ct_keras.simulation.calibration import Calibration
+from ct_keras.simulation.slice_physics import SlicePhysics
 
 
 @dataclass(frozen=True)
@@ -91,50 +93,81 @@ def run(job: Job) -> Done:
     all_exact, lowest, highest = True, np.inf, -np.inf
     for pair, uid_hash in job.pairs:
         full = read_image(pair.full)
-        lows = _low_images(job, pair, full)
+        lows, physics = _low_images(job, pair, full)
+        padding = full.padding
         full, lows, spacing_mm = _resampled(job, full, lows)
+        if job.recipe.resample_mm is not None:
+            physics = None  # the noise has another texture on the new pixels
         lowest = min(lowest, float(full.hu.min()))
         highest = max(highest, float(full.hu.max()))
-        for dose, low_hu in lows:
-            low, stored, slope, intercept, exact = quantize(full, low_hu)
+        for low in lows:
+            stored_low, stored, slope, intercept, exact = quantize(full, low.hu)
             all_exact &= exact and job.recipe.resample_mm is None
             own = {
                 "slice_index": pair.slice_index,
                 "spacing_mm": spacing_mm,
-                "dose_fraction": dose,
+                "dose_fraction": low.dose,
             }
-            known = facts_of(job.facts) | own
-            record = Record(low, stored, slope, intercept, uid_hash, **known)
+            record = Record(
+                stored_low,
+                stored,
+                slope,
+                intercept,
+                uid_hash,
+                noise_share=low.noise_share,
+                physics=physics,
+                padding=None if physics is None else padding,
+                **facts_of(job.facts) | own,
+            )
             records.append(record)
     return Done(tuple(records), all_exact, (lowest, highest))
 
 
-def _low_images(job, pair, full) -> list[tuple[float | None, np.ndarray]]:
-    """Dose and low-dose HU, read or simulated."""
+class _Low(NamedTuple):
+    """A low-dose image; what is not known is None."""
+
+    hu: np.ndarray
+    dose: float | None
+    noise_share: float | None
+
+
+def _low_images(job, pair, full) -> tuple[list[_Low], SlicePhysics | None]:
+    """Reads or simulates the low-dose images; the physics only if simulated."""
     if pair.low is not None:
-        low = read_image(pair.low)
-        if low.hu.shape != full.hu.shape:
-            raise CtKerasError(
-                "CTK-E039",
-                "low and normal dose do not fit together: the matrix differs",
-                received="{} x {}".format(*low.hu.shape),
-                expected="{} x {}".format(*full.hu.shape),
-            )
-        for image in (low, full):
-            if not np.isfinite(image.hu).all():
-                raise CtKerasError("CTK-E070", "a source image is not finite")
-        return [(job.facts.dose_fraction, low.hu)]
+        dose = job.facts.dose_fraction
+        return [_Low(_read_low(pair, full), dose, dose)], None
     simulator = job.calibration.simulator(full.hu.shape, job.facts.spacing_mm)
     doses = job.recipe.doses
+    current = job.calibration.currents[pair.slice_index]
+    counts = simulator.counts(full.hu, padding=full.padding, current=current)
     images = simulator.low_doses(
         full.hu,
         doses,
         seed=job.seed,
         slice_index=pair.slice_index,
         padding=full.padding,
-        current=job.calibration.currents[pair.slice_index],
+        counts=counts,
     )
-    return list(zip(doses, images, strict=True))
+    lows = [
+        _Low(image, dose, simulator.noise_share(counts, dose))
+        for dose, image in zip(doses, images, strict=True)
+    ]
+    return lows, SlicePhysics.of(simulator, current)
+
+
+def _read_low(pair, full: Image) -> np.ndarray:
+    low = read_image(pair.low)
+    if low.hu.shape != full.hu.shape:
+        raise CtKerasError(
+            "CTK-E039",
+            "low and normal dose do not fit together: the matrix differs",
+            received="{} x {}".format(*low.hu.shape),
+            expected="{} x {}".format(*full.hu.shape),
+        )
+    for image in (low, full):
+        if not np.isfinite(image.hu).all():
+            raise CtKerasError("CTK-E070", "a source image is not finite")
+    return low.hu
 
 
 def _resampled(job: Job, full: Image, lows):
@@ -150,11 +183,12 @@ def _resampled(job: Job, full: Image, lows):
         )
     factors = tuple(spacing / target for spacing in job.facts.spacing_mm)
     images = [
-        (
-            dose,
-            resample(Image(hu, full.padding, full.slope, full.intercept), factors).hu,
+        low._replace(
+            hu=resample(
+                Image(low.hu, full.padding, full.slope, full.intercept), factors
+            ).hu
         )
-        for dose, hu in lows
+        for low in lows
     ]
     return resample(full, factors), images, (target, target)
 

@@ -127,16 +127,19 @@ def _write_shard(out: Path, planned: PlannedShard, results: Iterator[Done]) -> S
                 yield encode(record)
 
     path = out / planned.entry.file
-    records, size = write_shard(path, serialized())
+    count, size = write_shard(path, serialized())
+    records = [record for result in done for record in result.records]
     return replace(
         planned.entry,
-        records=records,
+        records=count,
         bytes=size,
         sha256=sha256_of(path),
         places=tuple(places),
         rows=_ends(place.rows for place in places),
         columns=_ends(place.columns for place in places),
         hu_range=_ends(end for result in done for end in result.hu_range),
+        physics=all(record.physics is not None for record in records),
+        noise_shares=all(record.noise_share is not None for record in records),
         exact=all(result.exact for result in done),
     )
 
