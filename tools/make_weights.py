@@ -5,9 +5,10 @@
 CT is a folder of normal-dose CT series with the sub-folders train/, val/ and test/ (one
 folder per patient); WORK holds the intermediate results; NAME is a network of
 weights.json, by default all. weights.json also lists the phantoms added to the training
-data, the doses, and the methods that the networks are compared with. Completed steps
-are not repeated and training resumes, so the same command continues after an
-interruption. All networks are evaluated together, in one table.
+data, the patients left out, the doses of validation and test, and the methods that the
+networks are compared with. Completed steps are not repeated and training resumes, so
+the same command continues after an interruption. All networks are evaluated together,
+in one table.
 """
 
 from __future__ import annotations
@@ -51,7 +52,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         parser.error(f"not in {given.notes.name}: {', '.join(sorted(unknown))}")
     logging.basicConfig(format="%(message)s", level=logging.INFO)
     work = given.work
-    collect(given.ct, work / "collection", notes["phantoms"])
+    collect(given.ct, work / "collection", notes["phantoms"], notes["left_out"])
     records = work / "records"
     doses = tuple(notes["doses"])
     convert(work / "collection", records, layout="single", split="folders", doses=doses)
@@ -100,17 +101,26 @@ def is_published(run: Path, notes: dict, folder: Path) -> bool:
     return same and card["training"]["best"] == best
 
 
-def collect(ct: Path, folder: Path, phantoms: Sequence[dict]) -> None:
+def collect(
+    ct: Path, folder: Path, phantoms: Sequence[dict], left_out: Sequence[str]
+) -> None:
     """Collects the real series and the phantoms in one folder.
 
     Phantoms are noise-free references, and their kernels add noise textures.
+
+    Args:
+        ct: The real series.
+        folder: The new folder.
+        phantoms: Arguments of `make_phantom`, and the kernel of each.
+        left_out: Patients that are not used.
     """
     if folder.is_dir():
         return
     temporary = folder.with_name("collecting")
     shutil.rmtree(temporary, ignore_errors=True)
     for split in ("train", "val", "test"):
-        shutil.copytree(ct / split, temporary / split)
+        unused = shutil.ignore_patterns(*left_out)
+        shutil.copytree(ct / split, temporary / split, ignore=unused)
     for phantom in phantoms:
         seed, kernel = phantom["seed"], phantom["kernel"]
         rest = {k: v for k, v in phantom.items() if k not in ("seed", "kernel")}
