@@ -139,7 +139,7 @@ def train(
     spec = get_spec(name)
     chosen = with_passes(spec.recipe(recipe).with_length(epochs, steps), records)
     chosen = _with_values(spec, chosen, options or {}, training or {})
-    chosen = replace(chosen, doses=doses or chosen.doses, loss=loss or chosen.loss)
+    chosen = _with_doses(chosen, doses, loss)
     run = Path(out)
     manifest = read_manifest(records)
     for split in ("train", "val"):
@@ -303,6 +303,20 @@ def _with_values(
     )
     spec.settings.from_plain(changed.training)
     return changed
+
+
+def _with_doses(
+    recipe: Recipe, doses: tuple[float, float] | None, loss: str | None
+) -> Recipe:
+    """Returns the recipe with another range of doses and another loss, if given."""
+    if doses and recipe.depth is not None:
+        raise CtKerasError(
+            "CTK-E000",
+            "a network of volumes trains at the doses of the records",
+            received=doses,
+            fix="leave out doses (--doses of train) and convert at several doses",
+        )
+    return replace(recipe, doses=doses or recipe.doses, loss=loss or recipe.loss)
 
 
 def _configuration(

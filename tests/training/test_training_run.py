@@ -31,7 +31,12 @@ from ct_keras.training.callbacks import (
 from ct_keras.training.checkpoints import latest_state, restore, save_checkpoint
 from ct_keras.training.passes import describe_length, with_passes
 from ct_keras.training.trainer import _configuration
-from ct_keras.training.validation import fixed_slices, validate, with_drawn_noise
+from ct_keras.training.validation import (
+    fixed_slices,
+    validate,
+    with_drawn_noise,
+    with_noise_free_references,
+)
 
 SMALL = {"recipe": "quick", "options": {"width": 4}, "validation_slices": 2}
 
@@ -180,6 +185,54 @@ def test_same_seed_same_weights_other_seed_others(
     _train(phantom_records, tmp_path / "other", seed=6)
     assert _same(undisturbed.run, tmp_path / "same")
     assert not _same(undisturbed.run, tmp_path / "other")
+
+
+def test_a_run_at_drawn_doses_for_the_noise_free_image(phantom_records, tmp_path):
+    choices = {"doses": (0.05, 0.5), "loss": "noise_free", "epochs": 2, "steps": 2}
+    result = _train(phantom_records, tmp_path / "run", **choices)
+    recipe = json.loads((result.run / "config.json").read_text())["recipe"]
+    assert (recipe["doses"], recipe["loss"]) == ([0.05, 0.5], "noise_free")
+    pairs = with_noise_free_references(fixed_slices(phantom_records, "val", 2))
+    assert result.untreated == validate(lambda low_hu: low_hu, pairs)
+    assert result.best["val_psnr"] == pytest.approx(
+        validate(ct_keras.load(result.run), pairs).psnr, abs=1e-6
+    )
+    _train(phantom_records, tmp_path / "again", **choices)
+    assert _same(result.run, tmp_path / "again")
+    plain = _train(phantom_records, tmp_path / "mse", **choices | {"loss": "mse"})
+    assert not _same(result.run, plain.run)
+
+
+def test_noise_free_references_have_the_truth_as_their_mean_given_the_low_dose():
+    generator = np.random.default_rng(0)
+    truth, share, sd = 40.0, 0.3, 20.0
+    noise, inserted = generator.normal(0, sd, (2, 400, 400))
+    full = truth + noise
+    low = full + np.sqrt(1 / share - 1) * inserted
+    pair = SlicePair(low_hu=low, full_hu=full, noise_share=share)
+    (changed,) = with_noise_free_references([pair])
+    rest = changed.full_hu - truth
+    assert np.mean(rest * (low - truth)) / np.mean((low - truth) ** 2) == pytest.approx(
+        0, abs=0.01
+    )
+    assert rest.var() == pytest.approx(sd**2 / (1 - share), rel=0.02)
+
+
+@pytest.mark.parametrize(
+    ("name", "choice"),
+    [
+        ("wgan_vgg", {"loss": "noise_free"}),
+        ("adl3d", {"doses": (0.1, 0.5)}),
+        ("red_cnn", {"loss": "psnr"}),
+        ("red_cnn", {"doses": (0.5, 0.1)}),
+    ],
+)
+def test_a_loss_or_doses_without_effect_are_refused(
+    phantom_records, tmp_path, name, choice
+):
+    with pytest.raises(CtKerasError, match="CTK-E000"):
+        train(name, phantom_records, out=tmp_path / "r", **{"recipe": "quick"} | choice)
+    assert not (tmp_path / "r" / "best.keras").exists()
 
 
 @pytest.mark.parametrize("epochs_lost", [1, 2])
