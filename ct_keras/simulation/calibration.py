@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ct_keras.dicom import Series, SlicePixels
+from ct_keras.dicom.geometry import heights
 from ct_keras.errors import CtKerasError
 from ct_keras.simulation.dose import DoseSimulator
 from ct_keras.simulation.estimates import estimate_noise, estimate_share
@@ -21,6 +22,7 @@ from ct_keras.simulation.kernels import (
     kernel_by_name,
     named_share,
 )
+from ct_keras.simulation.layers import Layers, shared_layers
 from ct_keras.simulation.photons import electronic_noise
 
 #: A series with a lower SD (HU) than this, which no scanner reaches, is noise-free.
@@ -51,6 +53,7 @@ class Calibration:
         noise_free: Whether the series has no noise of its own.
         floor_hu: HU value at which the series is clipped, or None.
         currents: Tube current of each slice relative to the median; all 1 if not used.
+        layers: For each slice, what it shares with its neighbours; see `shared_layers`.
         physics: Other settings: `bowtie`, `tube_current_modulation`, `electronic_noise`
             and `views` of `DoseSimulator`.
     """
@@ -63,6 +66,7 @@ class Calibration:
     noise_free: bool
     floor_hu: float | None
     currents: tuple[float, ...] = ()
+    layers: tuple[Layers, ...] = ()
     physics: tuple[tuple[str, object], ...] = ()
 
     def simulator(
@@ -78,6 +82,13 @@ class Calibration:
             floor_hu=self.floor_hu,
             **dict(self.physics),
         )
+
+    def of_slice(self, slice_index: int) -> dict:
+        """Returns the arguments of `low_doses` that differ between slices."""
+        return {
+            "current": self.currents[slice_index],
+            "layers": self.layers[slice_index],
+        }
 
 
 def calibrate(
@@ -141,6 +152,7 @@ def calibrate(
         noise_free=noise_free,
         floor_hu=None if noise_free else _clipped_at(samples),
         currents=currents,
+        layers=_layers(series),
         physics=tuple(sorted(physics.items())),
     )
 
@@ -151,6 +163,14 @@ def relative_currents(series: Series) -> tuple[float, ...]:
     if not currents or not all(currents):
         return (1.0,) * len(currents)
     return tuple((np.array(currents) / np.median(currents)).tolist())
+
+
+def _layers(series: Series) -> tuple[Layers, ...]:
+    """Returns what slices share; nothing without their places and thickness."""
+    places, thickness_mm = heights(series.sources), series.slice_thickness_mm
+    if places is None or not thickness_mm:
+        return ((),) * len(series)
+    return shared_layers(places, thickness_mm)
 
 
 def _measure(

@@ -8,8 +8,8 @@ times the variance of the scan is added, not four times.
 
 What is not modelled: beam hardening and scatter (one energy), fan and cone geometry
 (parallel rays), focal spot and detector cross-talk in the noise, iterative
-reconstruction, noise correlation between slices (each slice is drawn independently),
-and anything outside the field of view.
+reconstruction, slice profiles other than rectangles, and anything outside the field of
+view.
 
 Reference:
     Yu et al., J Comput Assist Tomogr 36(4), 477-487, 2012,
@@ -27,6 +27,7 @@ import numpy as np
 from ct_keras.errors import CtKerasError
 from ct_keras.simulation import photons as physics
 from ct_keras.simulation.kernels import Kernel, get_kernel
+from ct_keras.simulation.layers import Layers
 from ct_keras.simulation.projection import (
     BIN_MM,
     VIEWS,
@@ -159,6 +160,7 @@ class DoseSimulator:
         padding: np.ndarray | None = None,
         current: float = 1.0,
         counts: np.ndarray | None = None,
+        layers: Layers = (),
     ) -> list[np.ndarray]:
         """Returns the slice at several doses, each with independent noise.
 
@@ -171,6 +173,8 @@ class DoseSimulator:
                 values are returned unchanged.
             current: Tube current of this slice relative to that of `photons`.
             counts: Result of `counts` for this slice, if known.
+            layers: What the slice shares with its neighbours, see `shared_layers`;
+                empty for independent noise.
 
         Returns:
             float32 (rows, columns) each, HU, not rounded, clipped only at `floor_hu`.
@@ -188,6 +192,7 @@ class DoseSimulator:
             padding=padding,
             current=current,
             counts=counts,
+            layers=layers,
         )
         images = self.beam.reconstruct_noise(sinograms, self.kernel)
         return [self._add(source, noise * _HU_MM, padding) for noise in images]
@@ -202,6 +207,7 @@ class DoseSimulator:
         padding: np.ndarray | None = None,
         current: float = 1.0,
         counts: np.ndarray | None = None,
+        layers: Layers = (),
     ) -> list[np.ndarray]:
         """Returns the noise that each dose adds to the line integrals; see `low_doses`.
 
@@ -211,7 +217,7 @@ class DoseSimulator:
         doses = [check_dose(dose) for dose in doses]
         if counts is None:
             counts = self.counts(self._check(hu), padding=padding, current=current)
-        return [self._draw(counts, dose, seed, slice_index) for dose in doses]
+        return [self._draw(counts, dose, seed, slice_index, layers) for dose in doses]
 
     def low_dose(
         self,
@@ -278,13 +284,20 @@ class DoseSimulator:
         )
         return float(held / total)
 
-    def _draw(self, counts, dose, seed, slice_index) -> np.ndarray:
+    def _draw(self, counts, dose, seed, slice_index, layers: Layers) -> np.ndarray:
         key = [abs(int(seed)), int(seed < 0), int(slice_index), round(dose * 1e9)]
-        generator = np.random.default_rng(np.random.SeedSequence(key))
         parts = physics.added_variance(
             counts, dose, self.ray_electronic_noise, noise_free=self.noise_free
         )
-        return physics.draw_noise(*parts, generator)
+        if not layers:
+            return physics.draw_noise(*parts, np.random.default_rng(key))
+        normals = np.zeros(counts.shape, np.float32)
+        for number, share in layers:
+            # The last number tells layers from slices.
+            generator = np.random.default_rng([*key[:2], number, key[3], 1])
+            drawn = generator.standard_normal(counts.shape, dtype=np.float32)
+            normals += np.float32(math.sqrt(share)) * drawn
+        return physics.shared_noise(*parts, normals)
 
     def _add(self, source, noise, padding) -> np.ndarray:
         result = source + noise

@@ -16,6 +16,7 @@ from ct_keras.simulation import photons as physics
 from ct_keras.simulation.dose import DoseSimulator, check_dose
 from ct_keras.simulation.estimates import estimate_kernel, estimate_noise
 from ct_keras.simulation.kernels import APERTURE_MM, Kernel
+from ct_keras.simulation.layers import Layers
 from ct_keras.simulation.projection import BIN_MM, VIEWS, ParallelBeam, parallel_beam
 
 #: Readings below this count are raised to it before the logarithm.
@@ -97,6 +98,7 @@ def low_dose_rays(
     slice_index: int = 0,
     padding: np.ndarray | None = None,
     current: float = 1.0,
+    layers: Layers = (),
 ) -> Rays:
     """Returns the sinogram of a simulated low-dose slice.
 
@@ -114,13 +116,14 @@ def low_dose_rays(
         slice_index: Index of the slice in its series.
         padding: bool (rows, columns), True outside the reconstruction.
         current: Tube current of this slice relative to that of the photons.
+        layers: What the slice shares with its neighbours.
 
     Raises:
         CtKerasError: CTK-E000, CTK-E041 or CTK-E044 as `simulator.low_dose`.
     """
     options = {"padding": padding, "current": current}
     (noise,) = simulator.noise_sinograms(
-        hu, [dose], seed=seed, slice_index=slice_index, **options
+        hu, [dose], seed=seed, slice_index=slice_index, layers=layers, **options
     )
     integrals = simulator.beam.project(physics.attenuation(hu, padding))
     # The expected counts with the noise applied.

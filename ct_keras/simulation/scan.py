@@ -75,7 +75,7 @@ class SeriesSimulator:
         return {
             "slice_index": slice_index,
             "padding": pixels.padding,
-            "current": self.calibration.currents[slice_index],
+            **self.calibration.of_slice(slice_index),
         }
 
 

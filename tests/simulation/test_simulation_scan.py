@@ -160,8 +160,10 @@ def test_object_without_noise_gets_all_of_it(tmp_path):
 
 
 def test_tube_current_of_the_slices_is_followed(water, monkeypatch):
+    names = ("kernel", "thickness_mm", "position", "orientation", "slice_location")
+    untagged = dict.fromkeys(names)
     sources = [
-        SimpleNamespace(tube_current_ma=current, kernel=None)
+        SimpleNamespace(tube_current_ma=current, **untagged)
         for current in (100.0, 200.0, 300.0)
     ]
     tagged = Series(sources, water.spacing_mm)

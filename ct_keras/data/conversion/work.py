@@ -147,6 +147,7 @@ def _low_images(job, pair, full) -> tuple[list[_Low], SlicePhysics | None]:
         slice_index=pair.slice_index,
         padding=full.padding,
         counts=counts,
+        layers=job.calibration.layers[pair.slice_index],
     )
     lows = [
         _Low(image, dose, simulator.noise_share(counts, dose))
