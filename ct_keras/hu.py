@@ -13,9 +13,13 @@ import numpy as np
 
 OFFSET_HU = 1024.0
 SCALE_HU = 4096.0
-#: Lowest input of a network. Scanners write lower values outside the reconstruction
-#: circle; they are restored bit for bit after denoising.
+#: Lowest input of a network: lower values are raised to it, among them noise in air.
 FLOOR_HU = -OFFSET_HU
+#: Highest value of the scale; some networks cannot return more.
+CEILING_HU = SCALE_HU - OFFSET_HU
+#: No reconstruction yields a lower value. Scanners write such values outside the
+#: reconstruction circle; they are restored bit for bit after denoising.
+NO_MEASUREMENT_HU = -1500.0
 #: No tissue or gas has a lower value: untagged pixels below it are padding if they are
 #: outside the field of view.
 PADDING_HU = -1100.0

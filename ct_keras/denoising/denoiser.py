@@ -32,10 +32,10 @@ class Denoiser(Method):
     """Removes noise from CT images.
 
     Contract: float32 Hounsfield units in and out, (rows, columns) or (slices, rows,
-    columns), any size >= 1. Pixels below -1024 HU (outside the reconstruction circle)
-    are returned unchanged. A 2-D network works slice by slice: the output of a slice
-    does not depend on other slices. A 3-D network takes an image as a volume of one
-    slice, and works in overlapping blocks.
+    columns), any size >= 1. Pixels below -1500 HU (outside the reconstruction circle)
+    and above 3072 HU (metal) come back unchanged. A 2-D network works slice by slice:
+    the output of a slice does not depend on other slices. A 3-D network takes an image
+    as a volume of one slice, and works in overlapping blocks.
 
     Args:
         model: A network in network units (any `ct_keras.models.build(...)`, trained or

@@ -23,7 +23,8 @@ def wrap(network: keras.Model, size_rule: SizeRule) -> keras.Model:
     The graph pads at the end of each axis by reflection (by edge replication where the
     image is smaller than the padding) up to the network's size rule, scales to network
     units, floors at -1024 HU, runs the network, scales back and crops. Pixels below
-    -1024 HU, which hold no measurement, are returned unchanged.
+    -1500 HU, which hold no measurement, and above 3072 HU, which not every network can
+    return, come back unchanged.
 
     Args:
         network: Maps (batch, rows, columns, 1) or (batch, slices, rows, columns, 1) to
@@ -51,7 +52,7 @@ def wrap(network: keras.Model, size_rule: SizeRule) -> keras.Model:
     core = keras.Model(network.inputs[0], network.outputs[0], name=network.name)
     x = to_hu(core(x))
     x = _original_size(dimensions)([x, image])
-    x = _restore_floor(dimensions)([x, image])
+    x = _restore_ends(dimensions)([x, image])
     x = keras.layers.Identity(name=OUTPUT_NAME, dtype="float32")(x)
     return keras.Model(image, {OUTPUT_NAME: x}, name=network.name)
 
@@ -89,11 +90,13 @@ def _original_size(dimensions: int) -> keras.Model:
     return keras.Model(inputs, result, name="original_size")
 
 
-def _restore_floor(dimensions: int) -> keras.Model:
-    """Returns the second input where it is below the floor, otherwise the first."""
+def _restore_ends(dimensions: int) -> keras.Model:
+    """Returns the second input where it is padding or metal, otherwise the first."""
     result, image = inputs = [_image_input(dimensions), _image_input(dimensions)]
-    result = ops.where(ops.less(image, hu.FLOOR_HU), image, result)
-    return keras.Model(inputs, result, name="restore_floor")
+    padding = ops.less(image, hu.NO_MEASUREMENT_HU)
+    metal = ops.greater(image, hu.CEILING_HU)
+    result = ops.where(ops.logical_or(padding, metal), image, result)
+    return keras.Model(inputs, result, name="restore_ends")
 
 
 def _ones(image, axis: int):

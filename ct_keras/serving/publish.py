@@ -25,6 +25,7 @@ from ct_keras.simulation import DoseSimulator
 
 #: The phantom of golden.npz: one slice, or this many for a 3-D network.
 GOLDEN_SEED, GOLDEN_SIZE, GOLDEN_SLICES = 900, 96, 6
+_VALUE_RANGE = "any; values below -1500 and above 3072 HU come back unchanged"
 
 
 def publish(
@@ -49,28 +50,57 @@ def publish(
         CtKerasError: CTK-E085 or E090 for the run, CTK-E094 if the export differs.
     """
     denoiser = load(run)
+    card = _card(denoiser, Path(run), metrics, notes, version)
+    with atomic_folder(out, inputs=[run], overwrite=True, kind="weights") as folder:
+        _write(denoiser, card, folder)
+    return Path(out)
+
+
+def rewrap(folder: str | Path) -> Path:
+    """Writes published weights again with the deployable graph of this version.
+
+    The network and the figures of the card stay as they are; the version counts up.
+
+    Args:
+        folder: A folder that `publish` wrote.
+
+    Returns:
+        The folder.
+
+    Raises:
+        CtKerasError: CTK-E090 for the weights, CTK-E094 if the export differs.
+    """
+    published = load(folder)
+    denoiser = Denoiser(published.network, identity=published.identity)
+    card = json.loads((Path(folder) / "metadata.json").read_text())
+    card["version"] = str(int(card["version"]) + 1)
+    card["network_data_format"]["value_range"] = _VALUE_RANGE
+    with atomic_folder(folder, overwrite=True, kind="weights") as new:
+        _write(denoiser, card, new)
+    return Path(folder)
+
+
+def _write(denoiser: Denoiser, card: dict, folder: Path) -> None:
+    """Writes every file of published weights; completes the card."""
     name = denoiser.name
     low_hu, denoised_hu = _golden(denoiser)
-    with atomic_folder(out, inputs=[run], overwrite=True, kind="weights") as folder:
-        denoiser.model.save(folder / f"{name}.keras")
-        parity = export_savedmodel(denoiser, folder / str(version))
-        np.savez_compressed(
-            folder / "golden.npz", low_dose_hu=low_hu, denoised_hu=denoised_hu
-        )
-        card = _card(denoiser, Path(run), metrics, notes, version)
-        card["weights"] = {
-            "file": f"{name}.keras",
-            "sha256": sha256_of(folder / f"{name}.keras"),
-        }
-        card["savedmodel_parity_hu"] = parity
-        (folder / "metadata.json").write_text(json.dumps(card, indent=1) + "\n")
-        (folder / "README.md").write_text(_readme(card), encoding="utf-8")
-        files = sorted(
-            path for path in folder.rglob("*") if path.is_file() and path.name != MARKER
-        )
-        sums = [f"{sha256_of(path)}  {path.relative_to(folder)}\n" for path in files]
-        (folder / "SHA256SUMS").write_text("".join(sums))
-    return Path(out)
+    denoiser.model.save(folder / f"{name}.keras")
+    parity = export_savedmodel(denoiser, folder / card["version"])
+    np.savez_compressed(
+        folder / "golden.npz", low_dose_hu=low_hu, denoised_hu=denoised_hu
+    )
+    card["weights"] = {
+        "file": f"{name}.keras",
+        "sha256": sha256_of(folder / f"{name}.keras"),
+    }
+    card["savedmodel_parity_hu"] = parity
+    (folder / "metadata.json").write_text(json.dumps(card, indent=1) + "\n")
+    (folder / "README.md").write_text(_readme(card), encoding="utf-8")
+    files = sorted(
+        path for path in folder.rglob("*") if path.is_file() and path.name != MARKER
+    )
+    sums = [f"{sha256_of(path)}  {path.relative_to(folder)}\n" for path in files]
+    (folder / "SHA256SUMS").write_text("".join(sums))
 
 
 def _golden(denoiser: Denoiser) -> tuple[np.ndarray, np.ndarray]:
@@ -113,7 +143,7 @@ def _card(
             "inputs": f"low_dose_hu, float32 (batch, {axes}, 1), any size",
             "outputs": "denoised_hu, the same",
             "format": "hounsfield",
-            "value_range": "any; values below -1024 HU are returned unchanged",
+            "value_range": _VALUE_RANGE,
         },
         "ranges": json.loads((run / "ranges.json").read_text()),
         "reached": f"{mine['psnr']:.2f} dB PSNR against {before['psnr']:.2f} dB of the "

@@ -11,6 +11,8 @@ import math
 
 import numpy as np
 
+from ct_keras.hu import NO_MEASUREMENT_HU
+
 #: Strength of the angular tube-current modulation, and electronic noise of a slice of
 #: 1 mm in photons. With both, simulated noise agrees with that of real quarter-dose
 #: scans (1 and 3 mm, B30f, 100 kV): SD within 10 %, streaks about as directional.
@@ -19,7 +21,6 @@ TUBE_CURRENT_MODULATION = 0.35
 ELECTRONIC_NOISE_1_MM = 4.5
 #: Attenuation of water at 70 keV, per mm (NIST XCOM).
 MU_WATER_MM = 0.0194
-_IMPOSSIBLE_HU = -1500.0
 #: The bowtie filter compensates part of the path through a body of this diameter.
 _BOWTIE_MM = 320.0
 _BOWTIE_SHARE = 0.35
@@ -33,14 +34,14 @@ def attenuation(hu: np.ndarray, padding: np.ndarray | None = None) -> np.ndarray
     """Converts HU to attenuation per mm.
 
     Noise in air is kept, negative values included: clipped, its mean would exceed zero.
-    Padding and values below -1500 HU, which no reconstruction yields, count as air.
+    Padding, and values below -1500 HU, count as air.
 
     Args:
         hu: (rows, columns), HU.
         padding: bool (rows, columns), True outside the reconstruction.
     """
     mu = (np.asarray(hu, np.float32) * 1e-3 + 1) * np.float32(MU_WATER_MM)
-    mu[np.asarray(hu) < _IMPOSSIBLE_HU] = 0
+    mu[np.asarray(hu) < NO_MEASUREMENT_HU] = 0
     if padding is not None:
         mu[padding] = 0
     return mu

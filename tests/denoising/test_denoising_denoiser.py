@@ -42,10 +42,37 @@ def test_identity_network_returns_its_input(identity, shape):
 def test_pixels_outside_the_circle_come_back_bit_for_bit(denoiser):
     x = _ct_like((40, 40))
     x[:5] = -3024
-    x[5:7] = -1024.5
+    x[5:7] = -1500.5
     y = denoiser(x)
     assert np.array_equal(y[:7], x[:7])
     assert not np.array_equal(y[7:], x[7:])
+
+
+@pytest.fixture(scope="module")
+def smoother():
+    """A network that averages 3 x 3 pixels."""
+    low_dose = keras.Input((None, None, 1))
+    means = keras.layers.AveragePooling2D(3, strides=1, padding="same")(low_dose)
+    return ct_keras.Denoiser(keras.Model(low_dose, means, name="smoother"))
+
+
+def test_noise_in_air_is_denoised_below_the_floor_too(smoother):
+    air = np.random.default_rng(0).normal(-1000, 60, (64, 64)).astype(np.float32)
+    assert np.mean(air < -1024) > 0.3
+    denoised = smoother(air)
+    assert not np.any(denoised == air)
+    assert denoised.std() < 0.4 * air.std()
+
+
+def test_metal_beyond_the_range_of_networks_comes_back(smoother):
+    image = np.full((20, 20), 40, np.float32)
+    image[8:11, 8:11] = 8000
+    image[9, 9] = 3072
+    denoised = smoother(image)
+    metal = image > 3072
+    assert (denoised[metal] == 8000).all()
+    assert denoised[9, 9] == pytest.approx((8 * 8000 + 3072) / 9)
+    assert (denoised[7, 7:12] > 40).all()
 
 
 def test_padding_below_the_floor_reaches_the_network_as_air(denoiser):

@@ -12,6 +12,7 @@ from ct_keras.denoising import list_published, read_card
 from ct_keras.denoising.loading import published_folder
 from ct_keras.errors import CtKerasError
 from ct_keras.files import sha256_of
+from ct_keras.serving import rewrap
 
 NAMES = list_published()
 
@@ -81,3 +82,21 @@ def test_changed_weights_are_refused(published, tmp_path):
     with pytest.raises(CtKerasError) as refusal:
         ct_keras.load(copy)
     assert refusal.value.code == "CTK-E090"
+
+
+def test_weights_written_again_are_the_same_network(tmp_path):
+    copy = shutil.copytree(published_folder() / "seo_resnet", tmp_path / "seo_resnet")
+    before = ct_keras.load(copy)
+    card = json.loads((copy / "metadata.json").read_text())
+    rewrap(copy)
+    after = ct_keras.load(copy)
+    changed = json.loads((copy / "metadata.json").read_text())
+    assert int(changed["version"]) == int(card["version"]) + 1
+    assert [path.name for path in copy.glob("[0-9]*")] == [changed["version"]]
+    for old, new in zip(before.network.weights, after.network.weights, strict=True):
+        np.testing.assert_array_equal(old, new)
+    same = {"metrics", "training", "data", "parameters", "ranges", "reached"}
+    assert {key: changed[key] for key in same} == {key: card[key] for key in same}
+    with np.load(copy / "golden.npz") as golden:
+        out = after(golden["low_dose_hu"], strength=1)
+        np.testing.assert_array_equal(out, golden["denoised_hu"])

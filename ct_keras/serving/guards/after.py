@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 
 from ct_keras.errors import Finding
-from ct_keras.hu import FLOOR_HU
+from ct_keras.hu import CEILING_HU, FLOOR_HU
 from ct_keras.metrics.tissues import TISSUES
 
 #: Pixel size of the audit in mm, and the sizes of the blobs (Gaussian SD in mm).
@@ -64,6 +64,7 @@ class AuditResult:
         removed_power: Removed power over that of the input in flat regions, from the
             finest to the coarsest frequency band; None without flat regions.
         not_finite: Number of output values that are NaN or infinite.
+        metal: Number of input values above 3072 HU; networks return them unchanged.
         worst_slice: Index of the slice with the highest peak.
         worst_place: (row, column) of that peak at full resolution.
         findings: CTK-W064 and CTK-W065.
@@ -76,6 +77,7 @@ class AuditResult:
     noise_left: float | None
     removed_power: list[float] | None
     not_finite: int
+    metal: int
     worst_slice: int
     worst_place: tuple[int, int]
     findings: list[Finding] = field(default_factory=list)
@@ -99,7 +101,7 @@ class Audit:
         self._far = [0, 0]
         self._ratios: list[float] = []
         self._powers: list[np.ndarray] = []
-        self._not_finite = 0
+        self._not_finite = self._metal = 0
         self._worst = (-1.0, 0, (0, 0))
         #: Index, input and output in HU of the slice with the highest peak so far.
         self.worst_images: tuple[int, np.ndarray, np.ndarray] | None = None
@@ -111,6 +113,7 @@ class Audit:
         """
         finite = np.isfinite(denoised_hu)
         self._not_finite += int(np.count_nonzero(~finite))
+        self._metal += int(np.count_nonzero(low_hu > CEILING_HU))
         denoised_hu = np.where(finite, denoised_hu, low_hu)
         low, out = (self._small(hu) for hu in (low_hu, denoised_hu))
         removed = low - out
@@ -157,6 +160,7 @@ class Audit:
             noise_left=noise_left,
             removed_power=removed_power,
             not_finite=self._not_finite,
+            metal=self._metal,
             worst_slice=worst_slice,
             worst_place=(row * self._factor, column * self._factor),
             findings=[
