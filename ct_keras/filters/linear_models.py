@@ -36,7 +36,8 @@ def linear_model(chosen: Filter) -> keras.Model:
     Borders are mirrored with the edge pixel repeated, several times if the image is
     smaller than the kernel, as in the filter. The model works in any unit: its weights
     sum to 1 (0 for `outline`), so HU give HU and network units give network units.
-    Unlike the filter it has no floor at -1024 HU; `ct_keras.Denoiser` adds it.
+    Padding below -1500 HU is kept by the filter and by `ct_keras.Denoiser`, which also
+    raises noise in air to -1024 HU; the network itself does neither.
 
     Args:
         chosen: One of `list_linear()` or `outline`, with its parameters, tuned or not.

@@ -18,7 +18,8 @@ class Filter:
     """A classical denoiser with its parameters.
 
     Contract: float32 HU in and out, (rows, columns) or (slices, rows, columns), slice
-    by slice; pixels below -1024 HU (outside the reconstruction circle) are kept.
+    by slice; pixels below -1500 HU (outside the reconstruction circle) are kept, and
+    their neighbours see air there.
 
     Attributes:
         name: The key in the registry.
@@ -56,9 +57,10 @@ class Filter:
         return self(pair.low_hu)
 
     def _filter(self, image: np.ndarray, **known) -> np.ndarray:
-        floored = np.maximum(image, np.float32(hu.FLOOR_HU))
-        filtered = self.function(floored, **self.parameters, **known)
-        return np.where(image < hu.FLOOR_HU, image, filtered).astype(np.float32)
+        padding = image < hu.NO_MEASUREMENT_HU
+        measured = np.where(padding, np.float32(hu.FLOOR_HU), image)
+        filtered = self.function(measured, **self.parameters, **known)
+        return np.where(padding, image, filtered).astype(np.float32)
 
     def with_parameters(self, **parameters: float | None) -> Filter:
         """Returns the same filter with some parameters replaced.

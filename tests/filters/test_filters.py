@@ -67,6 +67,15 @@ def test_padding_is_kept_and_does_not_bleed(name):
     assert filtered[10:].min() > -1024
 
 
+@pytest.mark.parametrize("name", ["mean", "gaussian", "nlm", "bm3d"])
+def test_noise_in_air_is_filtered_below_the_floor_too(name):
+    air = np.random.default_rng(0).normal(-1000, 60, (64, 64)).astype(np.float32)
+    filtered = filters.get(name)(air)
+    assert np.mean(filtered == air) < 0.01
+    assert filtered.mean() == pytest.approx(air.mean(), abs=1.0)
+    assert filtered.std() < 0.9 * air.std()
+
+
 @pytest.mark.parametrize("name", filters.list_filters())
 @pytest.mark.parametrize("shape", [(1, 1), (3, 2), (2, 20, 30)])
 def test_any_size_and_volumes_slice_by_slice(name, shape):

@@ -46,11 +46,11 @@ def test_a_model_gives_the_numbers_of_its_filter_also_at_borders(
 
 
 @pytest.mark.parametrize(("name", "parameters"), CHOSEN)
-def test_a_denoiser_around_it_is_the_filter_floor_included(name, parameters):
+def test_a_denoiser_around_it_is_the_filter_padding_included(name, parameters):
     chosen = filters.get(name, **parameters)
     image = _ct_like((33, 57))
     image[:9] = -3024
-    image[20, 20] = -1024.5
+    image[20, 20] = -1500.5
     denoised = ct_keras.Denoiser(linear_model(chosen))(image)
     assert denoised == pytest.approx(chosen(image), abs=1e-3)
     assert np.array_equal(denoised[:9], image[:9])
