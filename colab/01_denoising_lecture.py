@@ -151,7 +151,7 @@ TRAIN = [
 ]
 train_low, train_full = (np.concatenate(part) for part in zip(*TRAIN, strict=True))
 PATCH, BATCH = 48, 8
-STEPS = 4000 if GPU else 150
+STEPS = 4000 if GPU else 120
 
 
 def batches(count, seed=0):
@@ -218,7 +218,7 @@ def plain_network(pairs, width, skips):
     )
 
 
-WIDTH = 32 if GPU else 12
+WIDTH = 32 if GPU else 8
 plt.figure(figsize=(6, 3))
 for skips in (True, False):
     keras.utils.set_random_seed(3)
@@ -425,7 +425,7 @@ plt.show()
 from ct_keras.phantoms import LABELS
 from ct_keras.tasks.fcn8s import FCN8s
 
-PIXELS = 96
+PIXELS = 64
 LUNG = [number for name, number in LABELS.items() if name.startswith(("lung", "airway"))]
 BONE = [number for name, number in LABELS.items() if "bone" in name]
 CLASSES = ("air", "body", "lung", "bone")

@@ -348,7 +348,7 @@ PATIENTS = {"train": range(11, 23 if GPU else 15), "val": (31,), "test": (41, 42
 for split, seeds in PATIENTS.items():
     for seed in seeds:
         region = "abdomen" if seed % 2 else "thorax"
-        patient = make_phantom(seed, region=region, shape=(6, SIZE, SIZE), spacing_mm=SPACING_MM)
+        patient = make_phantom(seed, region=region, shape=(4, SIZE, SIZE), spacing_mm=SPACING_MM)
         write_phantom(patient, WORK / "patients" / split / str(seed), noise=False, overwrite=True)
 key = WORK / "hash.key"
 key.write_text("any secret of yours")
@@ -356,6 +356,7 @@ convert(WORK / "patients", WORK / "records", layout="single", split="folders", d
         hash_key_file=key, overwrite=True, workers=1)  # fmt: skip
 
 EPOCHS, STEPS = (30, 250) if GPU else (5, 25)
+OPTIONS = {} if GPU else {"red_cnn": {"width": 16}}  # half the recipe's maps, four times as fast
 NETWORKS = {"RED-CNN": "red_cnn", "WGAN-VGG": "wgan_vgg", "pix2pix": "pix2pix"}
 results = {}
 for title, name in NETWORKS.items():
@@ -363,7 +364,7 @@ for title, name in NETWORKS.items():
     shutil.rmtree(run, ignore_errors=True)
     results[title] = train(
         name, WORK / "records", out=run, recipe="quick",
-        epochs=EPOCHS, steps=STEPS, validation_slices=4,
+        epochs=EPOCHS, steps=STEPS, options=OPTIONS.get(name), validation_slices=4,
     )  # fmt: skip
     best, untreated = results[title].best["val_psnr"], results[title].untreated.psnr
     print(f"{title:10} validation: input {untreated:.2f} dB, best epoch {best:.2f} dB")

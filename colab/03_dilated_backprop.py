@@ -279,7 +279,7 @@ plt.show()
 # of 512 x 512; here slices are smaller, training is shorter and the learning rate is higher.
 
 # %%
-EPOCHS, STEPS, BATCH = (100, 40, 10) if GPU else (20, 16, 8)
+EPOCHS, STEPS, BATCH = (100, 40, 10) if GPU else (20, 12, 6)
 LEARNING_RATE = 1e-3  # @param {type:"number"}
 
 

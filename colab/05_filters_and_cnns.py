@@ -355,7 +355,7 @@ assert np.allclose(by_hand, automatic, atol=1e-6)
 
 # %%
 CLASSES = ("thorax", "abdomen")
-PIXELS = 96
+PIXELS = 64
 
 
 def slices_of(seeds):

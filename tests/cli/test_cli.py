@@ -254,7 +254,7 @@ def test_evaluate_tests_against_a_chosen_baseline(capsys, phantom_records, tmp_p
 def test_evaluate_of_phantoms_knows_the_sinogram(capsys, monkeypatch, tmp_path):
     from ct_keras.data import simulated
 
-    monkeypatch.setattr(simulated, "PHANTOM_SHAPE", (2, 96, 96))
+    monkeypatch.setattr(simulated, "PHANTOM_SHAPE", (2, 64, 64))
     used = []
     whole = ProjectionFilter.of_scan
     monkeypatch.setattr(
