@@ -20,14 +20,23 @@ format: .venv/installed
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-bench: .venv/installed
-	$(BIN)/python benchmarks/run.py
+# QUICK=1 for two networks and few repetitions. The peers have environments of their own;
+# without one, its comparison is skipped.
+bench: .venv/installed .venv-torch .venv-ldct
+	$(BIN)/python benchmarks/run.py $(if $(QUICK),--quick) \
+	  --torch .venv-torch/bin/python --ldct-benchmark .venv-ldct/bin/python
+
+.venv-torch: PEER = torch numpy
+.venv-ldct: PEER = ldct-benchmark
+.venv-torch .venv-ldct:
+	$(PYTHON) -m venv $@
+	-$@/bin/python -m pip install --quiet --disable-pip-version-check $(PEER)
 
 notebooks: .venv/installed
 	$(BIN)/python colab/build.py
 
 clean:
-	rm -rf .venv build dist *.egg-info demo
+	rm -rf .venv .venv-torch .venv-ldct build dist *.egg-info demo
 
 .venv/installed: setup.py pyproject.toml
 	$(PYTHON) -m venv .venv

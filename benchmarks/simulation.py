@@ -1,6 +1,6 @@
 """Speed of dose simulation: one 512 x 512 slice, 720 views, relative to scikit-image.
 
-Run with ``python benchmarks/simulation.py``. Prints one JSON document; results with
+Run with ``python benchmarks/simulation.py``. Prints one JSON line; results with
 machine and date are listed in ``benchmarks/README.md``.
 """
 
@@ -49,7 +49,7 @@ def main() -> None:
     if arguments.peer:
         results["scikit_image_s"] = _scikit_image(water)
     results["machine"] = f"{platform.machine()}, {os.cpu_count()} cores"
-    print(json.dumps(results, indent=2))
+    print(json.dumps(results))
 
 
 def _scikit_image(water: np.ndarray) -> float:

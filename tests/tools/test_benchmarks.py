@@ -1,0 +1,97 @@
+"""The benchmarks run, and both frameworks compute the same network."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+
+from ct_keras.models import AdlDenoiser, Pix2PixGenerator, QuietNet, RedCNN
+
+FOLDER = Path(__file__).parents[2] / "benchmarks"
+
+
+@pytest.fixture(scope="module", autouse=True)
+def scripts():
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(str(FOLDER))
+        yield
+
+
+def test_a_network_is_written_with_all_its_layers_and_weights(tmp_path):
+    import network_files
+
+    network = RedCNN(width=3)
+    network_files.write(network, tmp_path)
+    layers = json.loads((tmp_path / "network.json").read_text())["layers"]
+    assert [layer["name"] for layer in layers] == [x.name for x in network.layers]
+    inputs = {layer["name"]: layer["inputs"] for layer in layers}
+    assert inputs["conv2"] == ["conv1_relu"]
+    assert inputs["add_conv2"] == ["deconv3", "conv2_relu"]
+    with np.load(tmp_path / "weights.npz") as weights:
+        count = sum(weights[name].size for name in weights.files)
+    assert count == network.count_params()
+
+
+@pytest.mark.parametrize(
+    ("network", "size"),
+    [
+        (RedCNN(width=3), (1, 30, 31, 1)),
+        (QuietNet(width=4), (1, 24, 32, 1)),
+        (AdlDenoiser(filters=(2, 3, 4, 5)), (1, 24, 32, 1)),
+        (AdlDenoiser(filters=(2, 3, 4, 5), dimensions=3), (1, 8, 8, 16, 1)),
+        (Pix2PixGenerator(width=2), (1, 256, 256, 1)),
+    ],
+)
+def test_pytorch_computes_the_same(network, size, tmp_path):
+    torch = pytest.importorskip("torch")
+    import network_files
+
+    network_files.write(network, tmp_path)
+    image = np.random.default_rng(0).random(size, np.float32)
+    twin = network_files.torch_network(tmp_path).eval()
+    with torch.no_grad():
+        result = twin(torch.from_numpy(np.moveaxis(image, -1, 1).copy())).numpy()
+    expected = keras.ops.convert_to_numpy(network(image, training=False))
+    np.testing.assert_allclose(np.moveaxis(result, 1, -1), expected, atol=1e-5)
+
+
+def test_one_network_is_timed_in_a_process_of_its_own(tmp_path):
+    import network_files
+
+    network = QuietNet(width=2)
+    network_files.write(network, tmp_path)
+    network.save(tmp_path / "network.keras")
+    np.save(tmp_path / "image.npy", np.full((1, 16, 16, 1), 0.25, np.float32))
+    task = {"slices": 2, "steps": 2, "patches": (2, 8, 8, 1), "half": True}
+    (tmp_path / "task.json").write_text(json.dumps(task | {"threads": 1}))
+    command = [sys.executable, FOLDER / "sides.py", "keras", tmp_path]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    times = json.loads(done.stdout.splitlines()[-1])
+    assert all(times[key][0] > 0 for key in ("slice", "half_slice", "step"))
+    assert times["peak_mb"] > 100
+    expected = np.asarray(network(np.full((1, 16, 16, 1), 0.25, np.float32)))
+    np.testing.assert_allclose(np.load(tmp_path / "expected.npy"), expected, atol=1e-6)
+
+
+def test_the_table_tells_ratios_failures_and_what_was_skipped():
+    import run
+
+    row = {"network": "a", "gmac": 2.5, "slice_ms": 400.0, "step_ms": 80.0}
+    ratios = {"slice_ratio": 0.5, "slice_cpu_ratio": 0.25}
+    ratios |= {"step_ratio": 0.75, "step_cpu_ratio": 1.0}
+    rows = [
+        row | {"peak_mb": 700, "half_slice_ms": 200.0} | ratios,
+        row | {"peak_mb": 700},
+        {"script": "networks", "failed": "out of memory"},
+    ]
+    lines = list(run.network_table(rows, fixed_seconds=10.0))
+    assert lines[0].count("|") == lines[1].count("|") == lines[2].count("|")
+    assert lines[2] == (
+        "| a | 2.5 | 400 | 200 | 61 | 700 | 80 | 0.50 (0.25) | 0.75 (1.00) |"
+    )
+    assert lines[3] == "| a | 2.5 | 400 |  | 112 | 700 | 80 | skipped | skipped |"
+    assert lines[4] == "| failed: out of memory |"
