@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import keras
 
@@ -52,6 +52,14 @@ class TrainingSystem(keras.Model):
         A phase that changes what `train_step` does calls
         ``self.make_train_function(force=True)`` here.
         """
+
+    def converged(self, history: Sequence[Mapping[str, float]]) -> bool:
+        """Whether training ends early, after epochs with these means; for `train`.
+
+        Args:
+            history: For each epoch its number and means, as in history.csv.
+        """
+        return False
 
     def fit(self, x, *, callbacks=None, **options):
         """Runs `keras.Model.fit` on a data set of batches ``(low, full)``.

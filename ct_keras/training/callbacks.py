@@ -18,6 +18,7 @@ import numpy as np
 from ct_keras import hu
 from ct_keras.errors import CtKerasError
 from ct_keras.files import atomic_file, sha256_of, write_text
+from ct_keras.models import TrainingSystem
 from ct_keras.training.checkpoints import save_checkpoint
 from ct_keras.training.validation import validate
 
@@ -128,6 +129,8 @@ class EpochRecorder(keras.callbacks.Callback):
             self.best = {"epoch": row["epoch"]}
             self.best |= {f"val_{name}": value for name, value in vars(result).items()}
             self._save_best()
+        if converged(self.model, self.history):
+            self.model.stop_training = True
         state = {"epoch": epoch + 1, "history": self.history, "best": self.best}
         save_checkpoint(self.run / "checkpoints", self.model, state)
         write_history(self.run, self.history)
@@ -152,6 +155,11 @@ class EpochRecorder(keras.callbacks.Callback):
             self.denoiser.model.save(temporary)
         best = self.best | {"sha256": sha256_of(self.run / "best.keras")}
         write_text(self.run / "best.json", json.dumps(best, indent=1))
+
+
+def converged(model: keras.Model, history: list[dict]) -> bool:
+    """Whether the training algorithm of a model ends early, by the history so far."""
+    return isinstance(model, TrainingSystem) and model.converged(history)
 
 
 def _error(row: dict) -> float:

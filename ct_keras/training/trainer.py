@@ -28,6 +28,7 @@ from ct_keras.training.callbacks import (
     ProgressBar,
     StopOnNaN,
     StopOnSignal,
+    converged,
     write_history,
 )
 from ct_keras.training.checkpoints import latest_state, restore
@@ -211,7 +212,7 @@ def _fit(
     recorder: EpochRecorder,
     progress: bool,
 ) -> None:
-    if first_epoch >= recipe.epochs:
+    if first_epoch >= recipe.epochs or converged(model, recorder.history):
         return
     steps = recipe.steps_per_epoch
     examples = _examples(

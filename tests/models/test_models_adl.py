@@ -17,6 +17,7 @@ from ct_keras.models import (
     AdlDiscriminator,
     AdlSettings,
     adl,
+    get_spec,
     identity_start,
 )
 from ct_keras.training import train
@@ -365,6 +366,72 @@ def test_a_discriminator_that_cannot_tell(adversarial, discriminator, deception)
     logs = system.train_step(_batch())
     assert float(logs["discriminator_loss"]) == pytest.approx(discriminator)
     assert float(logs["adversarial_loss"]) == pytest.approx(deception)
+
+
+def test_the_report_trains_the_loop_of_the_post():
+    """Every epoch trains both; the denoiser by -log D(G(y)) beside its image losses."""
+    recipe = get_spec("adl").recipe("report")
+    settings = AdlSettings.from_plain(recipe.training)
+    assert {settings.phase(epoch, 100) for epoch in range(100)} == {"joint"}
+    system = _system(**recipe.training | {"lambda_adv": 0.5})
+    low_dose, full_dose = _batch()
+    system.opponent_optimizer.learning_rate = 0.0
+    system.begin_epoch(0)
+    outputs = system.denoiser(low_dose, training=True)
+    maps = system.opponent(outputs[0], training=True)
+    expected = np.mean([np.mean(np.logaddexp(0, -np.asarray(each))) for each in maps])
+    system = _system(**recipe.training | {"lambda_adv": 0.5})
+    system.opponent_optimizer.learning_rate = 0.0
+    system.begin_epoch(0)
+    before = _values(system.denoiser), _values(system.opponent)
+    logs = {k: float(v) for k, v in system.train_step((low_dose, full_dose)).items()}
+    assert logs["adversarial_loss"] == pytest.approx(expected, rel=1e-3)
+    images = sum(logs[f"{term}_loss"] for term in ("l1", "pyramid", "histogram"))
+    assert logs["loss"] == pytest.approx(images + 0.5 * expected, rel=1e-3)
+    system.opponent_optimizer.learning_rate = 1e-3
+    system.train_step((low_dose, full_dose))
+    for model, weights in zip((system.denoiser, system.opponent), before, strict=True):
+        changed = zip(_values(model), weights, strict=True)
+        assert any(not np.array_equal(*pair) for pair in changed)
+    code = AdlSettings.from_plain(get_spec("adl").recipe("report_code").training)
+    assert code.mode == "code"
+
+
+def test_accuracy_of_the_discriminator():
+    system = _system(phases=(0, 0, 1))
+    system.opponent_optimizer.learning_rate = 0.0
+    system.begin_epoch(0)
+    low_dose, full_dose = _batch()
+    system.opponent.set_weights([np.zeros(w.shape) for w in system.opponent.weights])
+    logs = system.train_step((low_dose, full_dose))
+    assert float(logs["discriminator_accuracy"]) == pytest.approx(0.5)
+    system = _system(phases=(0, 0, 1))
+    system.opponent_optimizer.learning_rate = 0.0
+    fake = system.denoiser(low_dose, training=True)[0]
+    right = [
+        (np.mean(np.heaviside(real, 0.5)) + np.mean(np.heaviside(-made, 0.5))) / 2
+        for real, made in zip(
+            system.opponent(full_dose, training=True),
+            system.opponent(fake, training=True),
+            strict=True,
+        )
+    ]
+    system = _system(phases=(0, 0, 1))
+    system.opponent_optimizer.learning_rate = 0.0
+    system.begin_epoch(0)
+    logs = system.train_step((low_dose, full_dose))
+    measured = float(logs["discriminator_accuracy"])
+    assert measured == pytest.approx(np.mean(right), abs=0.01)
+
+
+@pytest.mark.parametrize(
+    ("accuracies", "ends"),
+    [([], False), ([0.5], False), ([0.8, 0.6], False), ([0.5, 0.8, 0.55], True)],
+)
+def test_training_ends_when_the_discriminator_cannot_tell_any_more(accuracies, ends):
+    history = [{"epoch": 1, "discriminator_accuracy": each} for each in accuracies]
+    assert _system(stop_accuracy=0.55).converged(history) == ends
+    assert not _system().converged(history)
 
 
 @pytest.mark.parametrize("mode", ["paper", "code"])

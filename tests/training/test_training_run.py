@@ -349,6 +349,27 @@ def test_a_recipe_says_what_an_epoch_is(name, recipe):
         assert any(says) != chosen.whole_passes
 
 
+def test_an_algorithm_can_end_early_and_stays_ended(
+    phantom_records, tmp_path, monkeypatch
+):
+    def ended(system, history):
+        return len(history) == 2
+
+    monkeypatch.setattr(models.TrainingSystem, "converged", ended)
+    options = {
+        "recipe": "quick",
+        "epochs": 4,
+        "steps": 1,
+        "options": {"initializer": "identity"},
+        "validation_slices": 1,
+    }
+    for resume in (False, True):
+        out = tmp_path / "run"
+        result = train("seo_resnet", phantom_records, out=out, resume=resume, **options)
+        assert result.finished
+        assert len(list(csv.DictReader((out / "history.csv").open()))) == 2
+
+
 def test_a_run_is_not_overwritten(undisturbed, phantom_records):
     with pytest.raises(CtKerasError) as refusal:
         _train(phantom_records, undisturbed.run)
