@@ -128,5 +128,6 @@ def _scanned(
                 slice_thickness_mm=phantom.spacing_mm[0],
                 kernel=KERNEL_TAG,
                 body_part=body_part(BODY_PARTS[phantom.region]),
+                noise_share=0.0,
                 rays=low_dose_rays(scanner, hu, dose, **own),
             )

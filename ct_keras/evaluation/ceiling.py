@@ -33,7 +33,8 @@ def reference_ceiling(pair, dose: float | None) -> dict[str, float | None]:
     The noise is the noise index of the reference, in the share of the pixels that lie
     inside the window of the main protocol. Anatomy can make that too high, so for a
     known dose it is at most what the low dose implies: noise of variance
-    (1/d - 1) var(n) was added to it.
+    (1/d - 1) var(n) was added to it. A pair that tells its `noise_share` is taken at
+    its word instead of its dose; 0 is a reference without noise.
 
     Args:
         pair: A `ct_keras.data.SlicePair`, or an object with its images and spacing.
@@ -51,7 +52,9 @@ def reference_ceiling(pair, dose: float | None) -> dict[str, float | None]:
     inside = (reference > _PROTOCOL.low_hu) & (reference < _PROTOCOL.high_hu)
     share = float(np.mean(inside))
     nothing = dict.fromkeys(KEYS)
-    if not index or not share or (dose is not None and dose >= 1):
+    told = getattr(pair, "noise_share", None)
+    dose = dose if told is None else told
+    if not index or not share or (dose is not None and not 0 < dose < 1):
         return nothing
     noise, left = index**2 * share, 1.0
     if dose is not None:

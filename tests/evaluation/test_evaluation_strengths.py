@@ -5,6 +5,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
+from ct_keras.data.simulated import phantom_pairs
 from ct_keras.denoising.methods import as_method
 from ct_keras.evaluation import evaluate_models, measure
 from ct_keras.evaluation.ceiling import reference_ceiling
@@ -83,6 +84,18 @@ def test_a_reference_without_noise_has_no_ceiling(truth):
     assert row["reference_noise_hu"] is None
     assert row["best_strength"] == 1
     assert "ceiling" not in {cells[0] for cells in summary_rows(evaluation.document)[1]}
+
+
+def test_a_pair_that_tells_its_noise_is_taken_at_its_word(truth):
+    pair = make_pair(truth, 0.25)
+    of_dose = reference_ceiling(pair, 0.25)["psnr_ceiling"]
+    pair.noise_share = 0.0
+    assert reference_ceiling(pair, 0.25)["psnr_ceiling"] is None
+    pair.noise_share = 0.25
+    assert reference_ceiling(pair, None)["psnr_ceiling"] == of_dose
+    (phantom, *_) = phantom_pairs((1,), (0.25,), shape=(1, 128, 128))
+    assert phantom.noise_share == 0
+    assert reference_ceiling(phantom, 0.25)["psnr_ceiling"] is None
 
 
 def test_errors_are_those_of_the_blended_image(truth):
