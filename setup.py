@@ -66,6 +66,8 @@ setup(
     extras_require={
         "codecs": CODECS,
         "jax": JAX,
+        "onnx": ["tf2onnx>=1.17", "onnxruntime>=1.19"],
+        "openvino": ["tf2onnx>=1.17", "openvino>=2024.6"],
         "notebooks": NOTEBOOKS,
         "test": TEST,
         "dev": [*TEST, "ruff>=0.6", "pre-commit"],

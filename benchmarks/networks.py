@@ -35,7 +35,7 @@ PATCH, BATCH, BLOCK = 64, 16, 8
 def prepare(name: str, folder: Path, threads: int, quick: bool) -> dict:
     """Writes the network and what to do with it; returns its facts."""
     import ct_keras
-    from ct_keras.denoising.precision import bfloat16_is_fast
+    from ct_keras.denoising.computation import bfloat16_is_fast
     from ct_keras.models import count_macs, size_rule_of
 
     if name in AS_IN_THE_PAPER:

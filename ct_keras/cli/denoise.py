@@ -45,6 +45,13 @@ from ct_keras.notice import NOTICE
     help="auto: bfloat16 where this processor is faster with it and the result differs "
     "from float32 by at most 0.3 HU (root mean square).",
 )
+@click.option(
+    "--engine",
+    type=click.Choice(["auto", "tensorflow", "openvino", "onnx"]),
+    default="auto",
+    show_default=True,
+    help="openvino and onnx (ONNX Runtime), if installed, compute in float32.",
+)
 @click.option("--device", help="For example CPU, CPU:0 or GPU:0.")
 @click.option("--allow-repeat", is_flag=True, help="Accept a denoised series.")
 @click.option(
@@ -66,6 +73,7 @@ def command(
     like_dose,
     wanted,
     precision,
+    engine,
     device,
     allow_repeat,
     qc,
@@ -112,6 +120,7 @@ def command(
                     strength=strength,
                     like_dose=like_dose,
                     precision=precision,
+                    engine=engine,
                     overwrite=overwrite,
                     allow_repeat=allow_repeat,
                     override_guards=override_guards,

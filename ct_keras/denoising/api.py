@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 
 from ct_keras.arrays import as_hu
+from ct_keras.denoising.computation import choose_computation, sample_places
 from ct_keras.denoising.method import Method, Spacing
 from ct_keras.denoising.methods import as_method, get_method
-from ct_keras.denoising.precision import choose_precision, sample_places
 
 
 def denoise(
@@ -20,6 +20,7 @@ def denoise(
     like_dose: float | None = None,
     spacing_mm: Spacing = None,
     precision: str = "float32",
+    engine: str = "auto",
 ) -> np.ndarray:
     """Denoises an image or a volume.
 
@@ -35,23 +36,27 @@ def denoise(
         spacing_mm: Row and column spacing; required by "recon:NAME".
         precision: "float32", "bfloat16" or "auto": bfloat16 where the processor is
             faster with it and the result of this network and image nearly the same;
-            see `ct_keras.denoising.precision`.
+            see `ct_keras.denoising.computation`.
+        engine: "auto", "tensorflow", or "openvino" or "onnx" where installed.
 
     Returns:
         float32 of the same shape, HU.
 
     Raises:
-        CtKerasError: As `load`, `Denoiser` and `choose_precision`.
+        CtKerasError: As `load`, `Denoiser` and `choose_computation`.
     """
     if model is None or isinstance(model, str | Path):
         method = get_method(model)
     else:
         method = as_method(model)
     strength = method.chosen_strength(strength, like_dose)
-    if precision != "float32":
-        volume = as_hu(hu_in)
-        volume = volume.reshape(-1, *volume.shape[-2:])
-        places = sample_places(volume.shape, method.dimensions)
-        samples = [volume[place] for place in places]
-        method, _ = choose_precision(method, precision, samples, strength=strength)
+    hu_in = as_hu(hu_in)
+    volume = hu_in.reshape(-1, *hu_in.shape[-2:])
+    method, _ = choose_computation(
+        method,
+        [volume[part] for part in sample_places(volume.shape, method.dimensions)],
+        precision=precision,
+        engine=engine,
+        strength=strength,
+    )
     return method(hu_in, strength=strength, spacing_mm=spacing_mm)

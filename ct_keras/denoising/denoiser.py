@@ -57,6 +57,7 @@ class Denoiser(Method):
         dimensions: 2 for a network of slices, 3 for a network of volumes.
         tiling: How volumes are cut into blocks; None for a 2-D network.
         identity: The argument, or its default.
+        engine: What computes it: the backend of Keras, "openvino" or "onnx".
         card: The model card of published weights (metadata.json); for a run, only the
             `ranges` of its training data; otherwise an empty dict.
 
@@ -101,6 +102,7 @@ class Denoiser(Method):
             parameters = self.identity.parameters | {"self_ensemble": True}
             self.identity = replace(self.identity, parameters=parameters)
         self.card = card or {}
+        self.engine = keras.backend.backend()
         self._run = _compiled(self.model)
 
     @property
@@ -154,10 +156,22 @@ class Denoiser(Method):
 
     @functools.cached_property
     def _half(self) -> Denoiser:
-        parameters = self.identity.parameters | {"precision": "bfloat16"}
+        return self._variant(in_bfloat16(self.network), precision="bfloat16")
+
+    def on_engine(self, engine: str) -> Denoiser:
+        """Returns the network on another runtime; see `Method`."""
+        from ct_keras.denoising.engines import compiled_by
+
+        other = self._variant(self.network, engine=engine)
+        other.engine, other._run = engine, compiled_by(engine, self.model)
+        return other
+
+    def _variant(self, network: keras.Model, **parameters) -> Denoiser:
+        """The same denoiser with another network, and these further parameters."""
+        parameters = self.identity.parameters | parameters
         tiling = self.tiling
         return Denoiser(
-            in_bfloat16(self.network),
+            network,
             size_rule=self._size_rule,
             halo=tiling and tiling.halo,
             block_voxels=tiling and tiling.voxels,

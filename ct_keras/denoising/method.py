@@ -56,6 +56,7 @@ class Method(ABC):
         ranges: Ranges of its training data (`ct_keras.data.training_ranges`), or None.
         tunable: Whether `tuned` has an effect.
         default_strength: The strength that applies if none is given.
+        engine: The runtime that computes a network; None for other methods.
     """
 
     identity: Identity
@@ -63,6 +64,7 @@ class Method(ABC):
     ranges: dict | None = None
     tunable: bool = False
     default_strength: float = 1.0
+    engine: str | None = None
 
     @abstractmethod
     def _denoise(self, hu: np.ndarray) -> np.ndarray:
@@ -194,6 +196,10 @@ class Method(ABC):
 
     def in_bfloat16(self) -> Method | None:
         """Returns the method in half precision; None if it is not a network."""
+        return None
+
+    def on_engine(self, engine: str) -> Method | None:
+        """Returns the method on "onnx" or "openvino"; None if it is not a network."""
         return None
 
     def neighbours(self, slices: int) -> int:

@@ -9,13 +9,13 @@ from pathlib import Path
 
 import numpy as np
 
-from ct_keras.denoising.method import Method
-from ct_keras.denoising.methods import as_method
-from ct_keras.denoising.precision import (
+from ct_keras.denoising.computation import (
     Computation,
-    choose_precision,
+    choose_computation,
     sample_places,
 )
+from ct_keras.denoising.method import Method
+from ct_keras.denoising.methods import as_method
 from ct_keras.dicom import Series, SeriesWriter, require_volume
 from ct_keras.dicom.pixels import SlicePixels
 from ct_keras.dicom.provenance import Derivation
@@ -34,7 +34,7 @@ class DenoisedSeries:
         slices: Number of slices written.
         clipped_pixels: Number of values outside the stored range, which were clipped.
         findings: Findings of the guards, before and after denoising.
-        computation: The precision, and what it changes.
+        computation: How it was computed, and what that changes.
     """
 
     slices: int
@@ -51,6 +51,7 @@ def denoise_series(
     strength: float | None = None,
     like_dose: float | None = None,
     precision: str = "float32",
+    engine: str = "auto",
     overwrite: bool = False,
     allow_repeat: bool = False,
     override_guards: bool = False,
@@ -73,7 +74,8 @@ def denoise_series(
         like_dose: Instead of a strength: leave the noise of this many times the dose.
         precision: "float32", "bfloat16" or "auto": bfloat16 where the processor is
             faster with it and the result of this network and series nearly the same;
-            see `ct_keras.denoising.precision`.
+            see `ct_keras.denoising.computation`.
+        engine: "auto", "tensorflow", or "openvino" or "onnx" where installed.
         overwrite: Replace a folder with content.
         allow_repeat: Accept a series that ct_keras denoised before.
         override_guards: Denoise what the guards refuse; the derived series says so.
@@ -92,8 +94,12 @@ def denoise_series(
     _check_outputs(series, out, quality_control, overwrite=overwrite)
     name, ranges = method.identity.name, method.ranges
     entrance = check_series(series, ranges, model=name, override=override_guards)
-    method, computation = choose_precision(
-        method, precision, _samples(series, method.dimensions), strength=strength
+    method, computation = choose_computation(
+        method,
+        _samples(series, method.dimensions),
+        precision=precision,
+        engine=engine,
+        strength=strength,
     )
     audit = Audit(series.spacing_mm[1:])
     extra = {} if like_dose is None else {"like_dose": like_dose}

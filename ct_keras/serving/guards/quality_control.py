@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from ct_keras import hu as scale
-from ct_keras.denoising.precision import Computation
+from ct_keras.denoising.computation import Computation
 from ct_keras.files import atomic_folder
 from ct_keras.notice import NOTICE
 from ct_keras.serving.guards.after import PEAK_LIMIT, Audit
@@ -35,7 +35,7 @@ def write_quality_control(
         out: The folder to write.
         entrance: The measures before denoising.
         audit: The audit of the denoised slices.
-        computation: The precision, and what it changes.
+        computation: How it was computed, and what that changes.
         model: Name of the model.
         ranges: The training ranges in its card.
         strength: The strength of the denoising, 0 to 1.

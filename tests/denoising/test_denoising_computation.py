@@ -8,10 +8,10 @@ import pytest
 
 import ct_keras
 from ct_keras.cli import main
-from ct_keras.denoising import precision
+from ct_keras.denoising import computation, engines
+from ct_keras.denoising.computation import choose_computation, sample_places
 from ct_keras.denoising.half_network import in_bfloat16
 from ct_keras.denoising.methods import get_method
-from ct_keras.denoising.precision import choose_precision, sample_places
 from ct_keras.dicom import read_series
 from ct_keras.errors import CtKerasError
 from ct_keras.models import AdlDenoiser, QuietNet, RedCNN
@@ -42,7 +42,7 @@ def quiet_net():
 @pytest.fixture
 def fast(monkeypatch):
     """A processor with bfloat16."""
-    monkeypatch.setattr(precision, "bfloat16_is_fast", lambda: True)
+    monkeypatch.setattr(computation, "bfloat16_is_fast", lambda: True)
 
 
 def rms(difference):
@@ -66,14 +66,16 @@ def test_the_ends_of_a_network_stay_float32(network):
 def test_the_default_network_hardly_changes(quiet_net, hu):
     half = quiet_net.in_bfloat16()
     difference = half(hu, strength=1.0) - quiet_net(hu, strength=1.0)
-    assert 0.01 < rms(difference) < precision.LIMIT_HU
+    assert 0.01 < rms(difference) < computation.LIMIT_HU
     assert half.identity.parameters["precision"] == "bfloat16"
     assert half.identity.weights_sha256 == quiet_net.identity.weights_sha256
     assert half.ranges == quiet_net.ranges
 
 
 def test_what_is_measured_is_the_difference(quiet_net, hu):
-    chosen, computed = choose_precision(quiet_net, "bfloat16", [hu[1:2], hu[3:]])
+    chosen, computed = choose_computation(
+        quiet_net, [hu[1:2], hu[3:]], precision="bfloat16"
+    )
     exact, rounded = quiet_net(hu), chosen(hu)
     each = [rms(rounded[index] - exact[index]) for index in (1, 3)]
     assert computed.rms_difference_hu == pytest.approx(max(each), rel=1e-6)
@@ -85,7 +87,9 @@ def test_what_is_measured_is_the_difference(quiet_net, hu):
 
 def test_half_the_strength_is_half_the_difference(quiet_net, hu):
     one, other = (
-        choose_precision(quiet_net, "bfloat16", [hu[:1]], strength=strength)[1]
+        choose_computation(
+            quiet_net, [hu[:1]], precision="bfloat16", strength=strength
+        )[1]
         for strength in (0.25, 1.0)
     )
     ratio = one.rms_difference_hu / other.rms_difference_hu
@@ -93,7 +97,7 @@ def test_half_the_strength_is_half_the_difference(quiet_net, hu):
 
 
 def test_auto_takes_bfloat16_where_it_is_fast_and_harmless(quiet_net, hu, fast):
-    chosen, computed = choose_precision(quiet_net, "auto", [hu[:1]])
+    chosen, computed = choose_computation(quiet_net, [hu[:1]], precision="auto")
     assert chosen is quiet_net.in_bfloat16()
     assert computed.precision == "bfloat16"
 
@@ -103,27 +107,27 @@ def test_auto_keeps_float32_where_the_network_would_change(hu, fast):
     coarse = ct_keras.Denoiser(
         AdlDenoiser(filters=(4, 4, 4, 4), initializer="identity")
     )
-    chosen, computed = choose_precision(coarse, "auto", [hu[:1]])
+    chosen, computed = choose_computation(coarse, [hu[:1]], precision="auto")
     assert chosen is coarse
     assert computed.precision == "float32"
-    chosen, computed = choose_precision(coarse, "bfloat16", [hu[:1]])
+    chosen, computed = choose_computation(coarse, [hu[:1]], precision="bfloat16")
     assert chosen is coarse.in_bfloat16()
     assert [finding.code for finding in computed.findings] == ["CTK-W066"]
-    assert computed.rms_difference_hu > precision.LIMIT_HU
+    assert computed.rms_difference_hu > computation.LIMIT_HU
 
 
 @pytest.mark.parametrize("name", ["filter:gaussian", "input"])
 def test_auto_leaves_alone_what_is_no_network(name, hu, fast):
     method = get_method(name)
-    assert choose_precision(method, "auto", [hu[:1]])[0] is method
+    assert choose_computation(method, [hu[:1]], precision="auto")[0] is method
 
 
 def test_nothing_is_computed_on_a_processor_without_bfloat16(
     quiet_net, hu, monkeypatch
 ):
-    monkeypatch.setattr(precision, "bfloat16_is_fast", lambda: False)
-    monkeypatch.setattr(precision, "_compare", None)
-    chosen, computed = choose_precision(quiet_net, "auto", [hu[:1]])
+    monkeypatch.setattr(computation, "bfloat16_is_fast", lambda: False)
+    monkeypatch.setattr(computation, "_compare", None)
+    chosen, computed = choose_computation(quiet_net, [hu[:1]], precision="auto")
     assert chosen is quiet_net
     assert (computed.precision, computed.samples) == ("float32", 0)
 
@@ -139,11 +143,11 @@ def test_nothing_is_computed_on_a_processor_without_bfloat16(
 )
 def test_the_processor_is_asked(flags, expected, tmp_path, monkeypatch):
     (tmp_path / "cpuinfo").write_text(f"processor\t: 0\nflags\t\t: {flags}\n")
-    monkeypatch.setattr(precision, "_CPU_FILE", tmp_path / "cpuinfo")
+    monkeypatch.setattr(computation, "_CPU_FILE", tmp_path / "cpuinfo")
     monkeypatch.delenv("TF_ENABLE_ONEDNN_OPTS", raising=False)
-    assert precision.bfloat16_is_fast.__wrapped__() is expected
+    assert computation.bfloat16_is_fast.__wrapped__() is expected
     monkeypatch.setenv("TF_ENABLE_ONEDNN_OPTS", "0")
-    assert not precision.bfloat16_is_fast.__wrapped__()
+    assert not computation.bfloat16_is_fast.__wrapped__()
 
 
 def test_a_block_of_a_volume_is_compared():
@@ -153,18 +157,53 @@ def test_a_block_of_a_volume_is_compared():
     assert places == [(slice(6, 14), slice(192, 320), slice(0, 100))]
     volume = np.random.default_rng(0).normal(0, 50, (8, 16, 16))
     denoiser = ct_keras.Denoiser(network)
-    chosen, computed = choose_precision(denoiser, "bfloat16", [volume])
+    chosen, computed = choose_computation(denoiser, [volume], precision="bfloat16")
     assert chosen.tiling == denoiser.tiling
     assert computed.rms_difference_hu > 0
 
 
 @pytest.mark.parametrize(
-    ("model", "wanted"), [("filter:median", "bfloat16"), ("quiet_net", "float16")]
+    ("model", "wanted"),
+    [
+        ("filter:median", {"precision": "bfloat16"}),
+        ("filter:median", {"engine": "onnx"}),
+        ("quiet_net", {"precision": "float16"}),
+        ("quiet_net", {"engine": "abacus"}),
+        ("quiet_net", {"precision": "bfloat16", "engine": "openvino"}),
+    ],
 )
 def test_refusals(model, wanted, hu):
     with pytest.raises(CtKerasError) as refusal:
-        ct_keras.denoise(hu, model=model, precision=wanted)
+        ct_keras.denoise(hu, model=model, **wanted)
     assert refusal.value.code == "CTK-E000"
+
+
+PACKAGES = {"onnx": "onnxruntime", "openvino": "openvino"}
+
+
+@pytest.mark.parametrize("engine", PACKAGES)
+def test_a_missing_engine_says_how_to_install_it(engine, quiet_net, hu, monkeypatch):
+    monkeypatch.setattr(engines.importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(CtKerasError) as refusal:
+        ct_keras.denoise(hu, model=quiet_net, engine=engine)
+    assert refusal.value.code == "CTK-E093"
+    assert f"pip install 'ct_keras[{engine}]'" in refusal.value.fix
+
+
+@pytest.mark.parametrize("dimensions", [2, 3])
+@pytest.mark.parametrize("engine", PACKAGES)
+def test_other_engines_compute_the_same(engine, dimensions, hu):
+    pytest.importorskip("tf2onnx")
+    pytest.importorskip(PACKAGES[engine])
+    keras.utils.set_random_seed(3)
+    network = AdlDenoiser(filters=(2, 2, 2, 2), dimensions=dimensions)
+    denoiser = ct_keras.Denoiser(network)
+    image = hu[:3, :33, :57]
+    chosen, computed = choose_computation(denoiser, [image], engine=engine)
+    assert (computed.engine, computed.precision) == (engine, "float32")
+    assert computed.largest_difference_hu < 0.01
+    np.testing.assert_allclose(chosen(image[1]), denoiser(image[1]), atol=0.01)
+    assert chosen.identity.parameters["engine"] == engine
 
 
 def test_arrays_are_denoised_in_either_precision(quiet_net, hu):
@@ -205,5 +244,5 @@ def test_the_command_says_what_it_computed_in(study, tmp_path, capsys, fast):
     printed = capsys.readouterr()
     computed = json.loads(printed.out)["series"][0]["computation"]
     assert computed["precision"] == "bfloat16"
-    assert 0 < computed["rms_difference_hu"] <= precision.LIMIT_HU
+    assert 0 < computed["rms_difference_hu"] <= computation.LIMIT_HU
     assert f"{computed['rms_difference_hu']:.2f} HU RMS from float32" in printed.err

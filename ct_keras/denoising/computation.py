@@ -1,4 +1,4 @@
-"""Which precision a method computes in, and what that changes, measured."""
+"""How a method computes: precision and engine, and what they change, measured."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from ct_keras.denoising.method import Method
 from ct_keras.errors import CtKerasError, Finding
 
 PRECISIONS = ("auto", "float32", "bfloat16")
+ENGINES = ("auto", "tensorflow", "openvino", "onnx")
 #: Largest root mean square difference from float32 that is accepted, in HU.
 LIMIT_HU = 0.3
 #: Slices, rows and columns of the block that is compared for a method of volumes.
@@ -24,26 +25,32 @@ _CPU_FILE = Path("/proc/cpuinfo")
 
 @dataclass(frozen=True)
 class Computation:
-    """The precision of a method, and what it changes.
+    """How a method computes, and what that changes.
 
     Attributes:
         precision: "float32" or "bfloat16".
-        samples: Number of slices or blocks that were computed in both.
-        rms_difference_hu: Root mean square difference from float32, the largest of
-            the samples; None without samples.
+        engine: The runtime of a network: "tensorflow" (or another backend of Keras),
+            "openvino" or "onnx"; None for other methods.
+        samples: Number of slices or blocks that were computed both ways.
+        rms_difference_hu: Root mean square difference from float32 in Keras, the
+            largest of the samples; None without samples.
         largest_difference_hu: Largest difference of a pixel.
     """
 
     precision: str = "float32"
+    engine: str | None = None
     samples: int = 0
     rms_difference_hu: float | None = None
     largest_difference_hu: float | None = None
 
     def __str__(self) -> str:
+        how = self.precision
+        if self.engine:
+            how += f" by {self.engine}"
         if self.rms_difference_hu is None:
-            return self.precision
+            return how
         return (
-            f"{self.precision} ({self.rms_difference_hu:.2f} HU RMS from float32, "
+            f"{how} ({self.rms_difference_hu:.2f} HU RMS from float32, "
             f"at most {self.largest_difference_hu:.1f} HU)"
         )
 
@@ -84,57 +91,73 @@ def sample_places(shape: tuple[int, int, int], dimensions: int) -> list[tuple]:
     return [tuple(middle)]
 
 
-def choose_precision(
+def choose_computation(
     method: Method,
-    precision: str,
     samples: Sequence[np.ndarray],
     *,
+    precision: str = "auto",
+    engine: str = "auto",
     strength: float | None = None,
 ) -> tuple[Method, Computation]:
-    """Chooses between float32 and bfloat16, and measures the difference.
+    """Chooses how a method computes, and measures the difference from float32.
 
-    "auto" takes bfloat16 where the processor has instructions for it and the difference
-    from float32 is at most 0.3 HU (root mean square) in every sample. Nothing is timed:
-    the same series and processor always give the same choice.
+    The precision "auto" takes bfloat16 where the processor has instructions for it and
+    the difference from float32 is at most 0.3 HU (root mean square) in every sample.
+    The engine "auto" is the backend of Keras, the fastest that was measured. Nothing is
+    timed: the same series and processor always give the same choice.
 
     Args:
         method: Any method.
-        precision: "auto", "float32" or "bfloat16".
         samples: What to compare, (slices, rows, columns) in HU; see `sample_places`.
+        precision: "auto", "float32" or "bfloat16".
+        engine: "auto", "tensorflow", or a runtime that is installed besides: "openvino"
+            or "onnx", which compute in float32.
         strength: As for a call.
 
     Returns:
-        The method in the chosen precision, and what was measured.
+        The method that computes as chosen, and what was measured.
 
     Raises:
-        CtKerasError: CTK-E000 for an unknown precision, or for "bfloat16" if the method
-            is not a network.
+        CtKerasError: CTK-E000 for an unknown precision or engine, or one that the
+            method does not have; CTK-E093 for an engine that is not installed.
     """
-    if precision not in PRECISIONS:
+    _check("precision", precision, PRECISIONS)
+    _check("engine", engine, ENGINES)
+    other = engine in ("openvino", "onnx")
+    if other and precision == "bfloat16":
         raise CtKerasError(
             "CTK-E000",
-            "unknown precision",
-            received=precision,
-            expected=", ".join(PRECISIONS),
+            "this engine computes in float32 only",
+            received=f"{engine} and {precision}",
+            fix="use the engine auto",
         )
     auto = precision == "auto"
-    if precision == "float32" or (auto and not bfloat16_is_fast()):
-        return method, Computation()
-    half = method.in_bfloat16()
-    if half is None and not auto:
+    if not other and (precision == "float32" or (auto and not bfloat16_is_fast())):
+        return method, Computation(engine=method.engine)
+    chosen = method.on_engine(engine) if other else method.in_bfloat16()
+    if chosen is None and (other or not auto):
         raise CtKerasError(
             "CTK-E000",
-            "only networks compute in bfloat16",
+            "only networks have a choice of precision and engine",
             received=method.identity.name,
-            fix="use float32 or auto",
+            fix="use auto",
         )
     strength = method.chosen_strength(strength)
-    if half is None or strength == 0:
-        return method, Computation()
-    computation = _compare(method, half, samples, strength)
-    if auto and computation.findings:
-        return method, Computation()
-    return half, computation
+    if chosen is None or strength == 0:
+        return method, Computation(engine=method.engine)
+    measured = _compare(method, chosen, samples, strength)
+    kind = "float32" if other else "bfloat16"
+    computation = Computation(kind, chosen.engine, *measured)
+    if auto and not other and computation.findings:
+        return method, Computation(engine=method.engine)
+    return chosen, computation
+
+
+def _check(what: str, given: str, known: tuple[str, ...]) -> None:
+    if given not in known:
+        raise CtKerasError(
+            "CTK-E000", f"unknown {what}", received=given, expected=", ".join(known)
+        )
 
 
 @functools.cache
@@ -156,11 +179,12 @@ def bfloat16_is_fast() -> bool:
     return not tf.config.list_logical_devices("GPU")
 
 
-def _compare(method, half, samples, strength) -> Computation:
+def _compare(method, chosen, samples, strength) -> tuple[int, float, float]:
+    """Number of samples, largest root mean square and largest difference in HU."""
     rms, largest = [], []
     for hu in samples:
-        exact, rounded = (each(hu, strength=strength) for each in (method, half))
-        difference = rounded.astype(np.float64) - exact
+        exact, other = (each(hu, strength=strength) for each in (method, chosen))
+        difference = other.astype(np.float64) - exact
         rms.append(float(np.sqrt(np.mean(difference**2))))
         largest.append(float(np.abs(difference).max()))
-    return Computation("bfloat16", len(samples), max(rms), max(largest))
+    return len(samples), max(rms), max(largest)

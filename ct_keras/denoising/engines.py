@@ -1,0 +1,81 @@
+"""Other runtimes for a network, in float32: ONNX Runtime and OpenVINO.
+
+On the processors that were measured TensorFlow is faster (`benchmarks/README.md`), so
+they are used only where asked for, and their packages are not installed by default.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Callable
+
+import keras
+import numpy as np
+
+from ct_keras.denoising.deployable import INPUT_NAME, OUTPUT_NAME
+from ct_keras.errors import CtKerasError
+
+_PACKAGES = {
+    "onnx": ("tf2onnx", "onnxruntime"),
+    "openvino": ("tf2onnx", "openvino"),
+}
+_OPSET = 18
+
+
+def compiled_by(engine: str, model: keras.Model) -> Callable[[np.ndarray], np.ndarray]:
+    """Converts a deployable model in memory, and compiles it.
+
+    Args:
+        engine: "onnx" or "openvino".
+        model: From `low_dose_hu` to `denoised_hu`.
+
+    Returns:
+        A function from (batch, ..., rows, columns, 1) to the same shape, HU, any size.
+
+    Raises:
+        CtKerasError: CTK-E093, if a package is missing or Keras does not run on
+            TensorFlow.
+    """
+    missing = [name for name in _PACKAGES[engine] if not importlib.util.find_spec(name)]
+    if missing or keras.backend.backend() != "tensorflow":
+        raise CtKerasError(
+            "CTK-E093",
+            "the engine is not available",
+            received=engine,
+            expected=f"{', '.join(_PACKAGES[engine])} and the TensorFlow backend",
+            fix=f"pip install 'ct_keras[{engine}]', or use the engine auto",
+        )
+    compile_model = {"onnx": _onnx_runtime, "openvino": _openvino}[engine]
+    return compile_model(_as_onnx(model))
+
+
+def _as_onnx(model: keras.Model) -> bytes:
+    import tensorflow as tf
+    import tf2onnx
+
+    signature = [tf.TensorSpec(model.inputs[0].shape, tf.float32, name=INPUT_NAME)]
+    function = tf.function(
+        lambda low_dose_hu: model(low_dose_hu, training=False)[OUTPUT_NAME],
+        input_signature=signature,
+    )
+    converted, _ = tf2onnx.convert.from_function(
+        function, input_signature=signature, opset=_OPSET
+    )
+    return converted.SerializeToString()
+
+
+def _onnx_runtime(document: bytes) -> Callable[[np.ndarray], np.ndarray]:
+    import onnxruntime
+
+    session = onnxruntime.InferenceSession(document, providers=["CPUExecutionProvider"])
+    return lambda image: session.run(None, {INPUT_NAME: image})[0]
+
+
+def _openvino(document: bytes) -> Callable[[np.ndarray], np.ndarray]:
+    import openvino
+
+    core = openvino.Core()
+    # It would round to bfloat16 by itself, also at the ends of the network.
+    settings = {"INFERENCE_PRECISION_HINT": "f32", "PERFORMANCE_HINT": "LATENCY"}
+    compiled = core.compile_model(core.read_model(document), "CPU", settings)
+    return lambda image: compiled(image)[0]
