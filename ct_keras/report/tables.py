@@ -197,8 +197,8 @@ def strength_text(rows: Sequence[Mapping]) -> str:
     """Returns what the best strength is and where it was chosen."""
     text = (
         "Strength s blends the input with a method's result: input + s (result − "
-        "input). The best strength is the one in steps of 0.05 with the least mean "
-        "squared error, for each dose"
+        "input). The best strength, one for each dose and one for all doses together, "
+        "is that in steps of 0.05 with the least mean squared error"
     )
     chosen = {row["best_strength_from"] for row in rows} - {None}
     if chosen == {OTHERS}:

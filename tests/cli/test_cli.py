@@ -271,13 +271,16 @@ def test_evaluate_of_phantoms_knows_the_sinogram(capsys, monkeypatch, tmp_path):
     )
     assert status == 0
     assert "recon:sinogram tuned on other patients" in error
-    assert len(used) == 12 + 7 * 8
+    # Measured; tuned with seven settings on eight slices, and once for the strength.
+    assert len(used) == 12 + (7 + 1) * 8
     document = json.loads(text)
     assert document["split"] == "phantoms" and document["doses"] == [0.02, 0.1]
     rows = {row["model"]: row for row in document["rows"]}
     assert rows["input"]["cases"] == 3 and rows["input"]["slices"] == 12
     assert rows["recon:sinogram"]["rmse_hu"] < rows["input"]["rmse_hu"]
     assert rows["recon:sinogram"]["sinogram"] == "known"
+    assert rows["recon:sinogram"]["best_strength_from"] == "other patients"
+    assert rows["input"]["psnr_ceiling"] is None
     assert rows["recon:sinogram"]["settings"]["beta"] == used[-1]
     assert len(rows["recon:sinogram"]["tuned_among"]["beta"]) == 7
     parts = {group["id"]: group["values"] for group in document["groups"]}
