@@ -409,6 +409,14 @@ def test_change_of_tissue_means_and_rise_of_noise_are_told():
     assert louder.noise_left == pytest.approx(2.0, rel=0.05)
 
 
+@pytest.mark.parametrize("change", [7, 0.1])
+def test_a_constant_change_correlates_with_nothing(change):
+    low = np.rint(noisy_and_clean(10.0)[0]).astype(np.float32)
+    looked = Audit((1.5, 1.5))
+    looked.look(0, low, low - np.float32(change))
+    assert looked.result().correlation == pytest.approx(0, abs=0.05)
+
+
 class Inventor:
     """A stand-in for a network that hallucinates: it adds a lesion to one slice."""
 

@@ -40,6 +40,8 @@ LEAST_NOISE_LEFT = 0.05
 _FLAT_HU_PER_PIXEL = 12.0
 #: Stored values are whole HU, so a lower roughness cannot be distinguished from zero.
 _LEAST_ROUGHNESS_HU = 0.1
+#: What varies less varies by the rounding of float32.
+_LEAST_SPREAD_HU = 0.01
 #: Lower limit of the input's power in a band, in HU^2.
 _LEAST_POWER = 0.25
 _USUAL_SPACING_MM = 0.75
@@ -124,8 +126,9 @@ class Audit:
             return
         edges = _gradient(out, 1.0)
         size = cv2.GaussianBlur(np.abs(removed), (0, 0), 1.5)
-        if size[body].std() > 0 and edges[body].std() > 0:
-            self._correlations.append(np.corrcoef(size[body], edges[body])[0, 1])
+        pair = np.stack([size[body], edges[body]]).astype(np.float64)
+        if pair.std(axis=1).min() > _LEAST_SPREAD_HU:
+            self._correlations.append(np.corrcoef(pair)[0, 1])
         flat = self._flat(out) & body
         peak, place = self._strongest_blob(removed, flat)
         self._peaks.append(peak)
