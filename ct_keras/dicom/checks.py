@@ -33,6 +33,8 @@ RESCALE_TYPES = frozenset(
 _LOCALIZER = re.compile("LOCALI[SZ]ER|SCOUT|PROJECTION|TOPOGRAM|SCANOGRAM|SURVIEW")
 #: RescaleType of Hounsfield units, letters only; two spellings are in use on scanners.
 _HOUNSFIELD = re.compile("HU|HOUND?SFIELD.*")
+#: RescaleType of a writer that does not say; GDCM, ITK and SimpleITK write it for HU.
+UNSPECIFIED = "US"
 _IDENTITY = ("SOPInstanceUID", "SeriesInstanceUID", "StudyInstanceUID")
 _LAYOUT = ("BitsAllocated", "BitsStored", "HighBit", "PixelRepresentation")
 
@@ -56,7 +58,7 @@ class Limits:
     max_file_bytes: int = 512 * 2**20
     max_series_bytes: int = 8 * 2**30
     max_header_bytes: int = 16 * 2**20
-    max_files: int = 50_000
+    max_files: int = 1_000_000
     max_depth: int = 16
 
 
@@ -177,9 +179,14 @@ def _check_rescale(dataset: Dataset) -> None:
             "table",
         )
     kind = term(dataset, "RescaleType") or "HU"
-    if not _HOUNSFIELD.fullmatch("".join(filter(str.isalpha, kind))):
+    if kind != UNSPECIFIED and not is_hounsfield(kind):
         named = f"'{kind}'" if kind in RESCALE_TYPES else "another unit"
         raise CtKerasError("CTK-E042", f"RescaleType is {named}, not HU")
+
+
+def is_hounsfield(rescale_type: str) -> bool:
+    """Whether a RescaleType means Hounsfield units, in any spelling in use."""
+    return bool(_HOUNSFIELD.fullmatch("".join(filter(str.isalpha, rescale_type))))
 
 
 def modality_name(dataset: Dataset) -> str:

@@ -10,10 +10,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ct_keras.dicom.checks import DEFAULT_LIMITS, Limits
+from ct_keras.dicom.foreign import nothing_found
 from ct_keras.dicom.geometry import stack_geometry
 from ct_keras.dicom.grouping import Stack, split_series
 from ct_keras.dicom.headers import Kind, ScannedFile, scan_file
-from ct_keras.dicom.plausibility import check_hu
+from ct_keras.dicom.plausibility import check_hu, unlike_hu
 from ct_keras.dicom.series import Series
 from ct_keras.dicom.sources import source_findings
 from ct_keras.errors import CtKerasError, Finding
@@ -22,6 +23,8 @@ from ct_keras.progress import track
 
 #: Series of a scan whose checked slices stay in memory until they are read again.
 _SERIES_READ_AHEAD = 16
+#: Slices that tell whether values of an unspecified unit are HU.
+_UNIT_SLICES = 5
 
 
 @dataclass(frozen=True)
@@ -157,6 +160,9 @@ def scan_folder(
     paths = list_files(Path(folder), limits)
     scan = Scan(files=len(paths))
     counts: Counter = Counter()
+    others: Counter = Counter()
+    empty: list[tuple[int, Path]] = []
+    suffixes: set[tuple[Path, str]] = set()
     members: dict[str, list[ScannedFile]] = defaultdict(list)
     modality = None
     for number, path in enumerate(track(paths, "Reading", enabled=progress), start=1):
@@ -165,10 +171,19 @@ def scan_folder(
         counts["odd values"] += bool(scanned.odd_values)
         counts["extra bytes"] += scanned.extra_bytes > 0
         modality = modality or scanned.modality
+        if scanned.what:
+            others[scanned.what] += 1
+        if scanned.kind is Kind.EMPTY:
+            empty.append((number, path))
+        elif scanned.kind is Kind.CT:
+            suffixes.add((path.parent, path.suffix))
         if scanned.kind is Kind.CT and scanned.series_uid:
             members[scanned.series_uid].append(scanned)
         elif scanned.error is not None:
             scan.refusals.append(Refusal(scanned.error, 1, whole_series=False))
+    lost = [number for number, path in empty if (path.parent, path.suffix) in suffixes]
+    counts[Kind.FOREIGN] += len(empty) - len(lost)
+    scan.refusals += [Refusal(_empty(number), 1, whole_series=False) for number in lost]
     for files in members.values():
         counts[Kind.LOCALIZER] += _add_series(scan, files, limits, force_hu=force_hu)
     scan.findings += count_findings(scan.files, counts)
@@ -176,7 +191,8 @@ def scan_folder(
         text = f"found {len(scan.series)} CT series; each is processed separately"
         scan.findings.append(Finding("CTK-I030", text))
     if not scan.series and not scan.refusals:
-        scan.refusals.append(Refusal(nothing_found(scan.files, modality), scan.files))
+        error = nothing_found(scan.files, modality, others, counts[Kind.LINK])
+        scan.refusals.append(Refusal(error, scan.files))
     return scan
 
 
@@ -227,7 +243,19 @@ def _check_size(series: Series, limits: Limits) -> None:
 
 def _check_values(series: Series, *, read_ahead: bool) -> None:
     read = series.read_ahead if read_ahead else series.read
-    check_hu(lambda index: read(index).hu, len(series))
+    check_hu(read, len(series))
+    if all(source.unit_known for source in series.sources):
+        return
+    error = unlike_hu([read(index) for index in range(min(len(series), _UNIT_SLICES))])
+    if error is not None:
+        raise CtKerasError(
+            "CTK-E042",
+            "RescaleType is 'US' (unspecified), and the values do not look like HU",
+            received=error.received,
+            expected=error.expected,
+            fix="if they are HU, accept them: force_hu=True (--force-hu of inspect, "
+            "denoise, simulate and convert)",
+        )
 
 
 def count_findings(files: int, counts: Counter) -> Iterator[Finding]:
@@ -255,14 +283,12 @@ def count_findings(files: int, counts: Counter) -> Iterator[Finding]:
             yield Finding(code, text.format(counts[kind]))
 
 
-def nothing_found(files: int, modality: str | None) -> CtKerasError:
-    """The refusal of a folder without CT: CTK-E001, or CTK-E020 for other images."""
-    if modality and modality != "CT":
-        return CtKerasError("CTK-E020", f"Modality is {modality}, not CT")
+def _empty(number: int) -> CtKerasError:
+    """The refusal of an empty file beside CT images of the same suffix."""
     return CtKerasError(
-        "CTK-E001",
-        f"no CT image in {files} files",
-        fix="give the folder that holds the CT images",
+        "CTK-E003",
+        f"file #{number} is empty, and its name is that of a slice",
+        fix="copy the series again from its source",
     )
 
 

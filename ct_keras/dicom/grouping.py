@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 
@@ -31,16 +32,18 @@ def split_series(sources: Stack) -> tuple[list[Stack], list[Finding], int]:
         sources: Slices that share one SeriesInstanceUID.
 
     Returns:
-        The stacks, the findings CTK-W031, W034 and W035, and how many slices were
+        The stacks, the findings CTK-W031, W034, W035 and W036, and how many slices were
         left out as localizers.
 
     Raises:
         CtKerasError: CTK-E031, two different images at one position; CTK-E035, mixed
-            image sizes, pixel spacings or kernels; CTK-E051, mixed patients.
+            image sizes, pixel spacings or kernels; CTK-E036, slices that may belong to
+            several stacks; CTK-E051, mixed patients.
     """
     _refuse_mixed_patients(sources)
-    stacks, localizers = _split_by_orientation(sources)
     findings = []
+    sources = _with_orientation(sources, findings)
+    stacks, localizers = _split_by_orientation(sources)
     if len(stacks) > 1:
         text = f"series split into {len(stacks)} orientations"
         findings.append(Finding("CTK-W034", text))
@@ -109,6 +112,33 @@ def _distinct(tuples) -> list[np.ndarray]:
     return found
 
 
+def _with_orientation(sources: Stack, findings: list[Finding]) -> Stack:
+    """Gives slices without an orientation the one that all others have."""
+    unknown = sum(source.orientation is None for source in sources)
+    if unknown in (0, len(sources)):
+        return sources
+    known = [source for source in sources if source.orientation is not None]
+    if not all(_same_orientation(source, known[0]) for source in known):
+        raise _ambiguous(unknown, "orientation")
+    text = f"{unknown} slices have no orientation; taken as that of the others"
+    findings.append(Finding("CTK-W036", text))
+    return [
+        source
+        if source.orientation
+        else replace(source, orientation=known[0].orientation)
+        for source in sources
+    ]
+
+
+def _ambiguous(count: int, what: str) -> CtKerasError:
+    """The refusal of slices that may belong to any of several stacks."""
+    return CtKerasError(
+        "CTK-E036",
+        f"{count} slices have no {what}, and the others have several",
+        fix="put each stack in a separate folder with a separate series UID",
+    )
+
+
 def _split_by_orientation(sources: Stack) -> tuple[list[Stack], int]:
     groups: list[Stack] = []
     for source in sources:
@@ -140,7 +170,7 @@ def _split_by_acquisition(stacks: list[Stack]) -> tuple[list[Stack], list[str]]:
         "slice thickness": lambda source: _rounded(source.thickness_mm),
     }
     for name, key in keys.items():
-        parts = [part for stack in stacks for part in _group(stack, key)]
+        parts = [part for stack in stacks for part in _group_known(stack, key, name)]
         if len(parts) > len(stacks):
             split.append(name)
         stacks = parts
@@ -149,6 +179,17 @@ def _split_by_acquisition(stacks: list[Stack]) -> tuple[list[Stack], list[str]]:
 
 def _rounded(value: float | None) -> float | None:
     return None if value is None else round(value, 2)
+
+
+def _group_known(
+    stack: Stack, key: Callable[[SourceSlice], object], name: str
+) -> list[Stack]:
+    """Groups by a value; slices that lack it belong to the only group there is."""
+    known = {key(source) for source in stack} - {None}
+    unknown = sum(key(source) is None for source in stack)
+    if len(known) > 1 and unknown:
+        raise _ambiguous(unknown, name)
+    return [stack] if len(known) < 2 else _group(stack, key)
 
 
 def _group(stack: Stack, key: Callable[[SourceSlice], object]) -> list[Stack]:

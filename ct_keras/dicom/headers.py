@@ -11,17 +11,18 @@ import stat
 import struct
 from dataclasses import dataclass
 from enum import Enum
+from io import BytesIO
 from pathlib import Path
 from typing import BinaryIO
 
 from pydicom import dcmread
 from pydicom.dataset import Dataset
-from pydicom.filereader import read_dataset
-from pydicom.tag import BaseTag
-from pydicom.uid import MediaStorageDirectoryStorage
+from pydicom.uid import ImplicitVRLittleEndian, MediaStorageDirectoryStorage
 
 from ct_keras.dicom import checks
 from ct_keras.dicom.checks import Limits
+from ct_keras.dicom.encoding import read_elements, read_meta
+from ct_keras.dicom.foreign import name_foreign, name_sop_class
 from ct_keras.dicom.pixels import truncated
 from ct_keras.dicom.sources import SourceSlice, source_slice
 from ct_keras.dicom.values import integer, quiet_pydicom, term, text
@@ -73,7 +74,10 @@ SCAN_TAGS = [
 ]
 _PIXEL_DATA = (0x7FE0, 0x0010)
 _FLOAT_PIXELS = ((0x7FE0, 0x0008), (0x7FE0, 0x0009))
+_PIXEL_VRS = (b"OW", b"OB")
 _UNDEFINED_LENGTH = 0xFFFFFFFF
+#: Bytes of a stream without preamble in which the SOP class is looked for.
+_FIRST_BYTES = 4096
 
 
 class Kind(Enum):
@@ -84,6 +88,7 @@ class Kind(Enum):
     OTHER = "DICOM, but not a CT image"
     DIRECTORY = "DICOMDIR"
     FOREIGN = "not DICOM"
+    EMPTY = "empty"
     LINK = "link"
     BROKEN = "cannot be read"
 
@@ -98,6 +103,7 @@ class ScannedFile:
         series_uid: Its SeriesInstanceUID, if known.
         error: The reason for refusing a CT image or a broken file.
         modality: Its modality, for other DICOM objects.
+        what: What it is instead of a CT image, for a message; None if unknown.
         odd_values: Number of header values that violate the DICOM standard.
         extra_bytes: Pixel bytes beyond the image.
     """
@@ -107,6 +113,7 @@ class ScannedFile:
     series_uid: str | None = None
     error: CtKerasError | None = None
     modality: str | None = None
+    what: str | None = None
     odd_values: int = 0
     extra_bytes: int = 0
 
@@ -121,9 +128,12 @@ def scan_file(path: Path, file_number: int, limits: Limits) -> ScannedFile:
         if not stat.S_ISREG(status.st_mode):
             return ScannedFile(Kind.BROKEN, error=unreadable)
         with open(path, "rb") as file:
+            if status.st_size == 0:
+                return ScannedFile(Kind.EMPTY)
             start = file.read(132)
             if start[128:] != b"DICM":
-                return _without_magic(start, file_number)
+                start += file.read(_FIRST_BYTES)
+                return _without_magic(start, path.name, file_number)
             with quiet_pydicom() as warned:
                 scanned = _scan_dicom(
                     file,
@@ -140,18 +150,33 @@ def scan_file(path: Path, file_number: int, limits: Limits) -> ScannedFile:
     return ScannedFile(**{**fields, "odd_values": len(warned)})
 
 
-def _without_magic(start: bytes, file_number: int) -> ScannedFile:
-    """Distinguishes a DICOM stream without preamble from any other file."""
+def _without_magic(start: bytes, name: str, file_number: int) -> ScannedFile:
+    """Distinguishes a DICOM stream without preamble from any other file.
+
+    Only a stream that may be a CT image is refused.
+    """
     group, element, vr = struct.unpack_from("<HH2s", start.ljust(8, b"\0"))
     early = group in (0x0002, 0x0008) and element <= 0x0018
     if early and (vr.isalpha() or vr[1:] == b"\0"):
+        sop_class = _first_sop_class(start)
+        if sop_class and sop_class not in checks.CT_CLASSES:
+            return ScannedFile(Kind.OTHER, what=name_sop_class(sop_class))
         error = CtKerasError(
             "CTK-E002",
             f"file #{file_number} has no DICOM preamble/meta header",
             fix="dcmconv IN OUT adds one",
         )
         return ScannedFile(Kind.BROKEN, error=error)
-    return ScannedFile(Kind.FOREIGN)
+    return ScannedFile(Kind.FOREIGN, what=name_foreign(name, start))
+
+
+def _first_sop_class(start: bytes) -> str | None:
+    """The SOP class in the first bytes of a stream without preamble, if any."""
+    try:
+        dataset = dcmread(BytesIO(start), force=True, specific_tags=["SOPClassUID"])
+    except Exception:  # the stream is cut, and may be anything
+        return None
+    return text(dataset, "SOPClassUID")
 
 
 def _scan_dicom(
@@ -159,15 +184,16 @@ def _scan_dicom(
 ) -> ScannedFile:
     meta_class = None
     try:
-        meta = read_dataset(file, False, True, stop_when=_beyond_meta)
-        file.seek(0)
+        meta, _ = read_meta(file)
         meta_class = str(meta.get("MediaStorageSOPClassUID", ""))
         if meta_class == MediaStorageDirectoryStorage:
             return ScannedFile(Kind.DIRECTORY)
+        if meta_class and meta_class not in checks.CT_CLASSES:
+            return _other(meta_class, file)
         syntax = str(meta.get("TransferSyntaxUID", ""))
         if syntax.endswith("1.2.1.99"):  # would be inflated as a whole, without limit
             checks.check_syntax(syntax, file_number)
-        dataset = dcmread(file, stop_before_pixels=True, specific_tags=SCAN_TAGS)
+        dataset = read_elements(file, SCAN_TAGS)
         if file.tell() > limits.max_header_bytes:
             raise RecursionError
         return _classify(
@@ -183,13 +209,17 @@ def _scan_dicom(
             error = CtKerasError("CTK-E003", f"file #{file_number} is truncated")
         else:
             error = CtKerasError("CTK-E007", f"file #{file_number}: malformed header")
-    if meta_class and meta_class not in checks.CT_CLASSES:
-        return ScannedFile(Kind.OTHER)
     return ScannedFile(Kind.BROKEN, error=error)
 
 
-def _beyond_meta(tag: BaseTag, vr: str | None, length: int) -> bool:
-    return tag.group != 2
+def _other(sop_class: str, file: BinaryIO) -> ScannedFile:
+    """The result for a DICOM object that its file meta declares to be no CT image."""
+    try:
+        dataset = read_elements(file, ["Modality"])
+        modality = checks.modality_name(dataset) if "Modality" in dataset else None
+    except Exception:  # whatever it is, it is not a CT image
+        modality = None
+    return ScannedFile(Kind.OTHER, modality=modality, what=name_sop_class(sop_class))
 
 
 def _classify(
@@ -205,21 +235,32 @@ def _classify(
     sop_class = text(dataset, "SOPClassUID")
     sop_class = sop_class or text(meta, "MediaStorageSOPClassUID")
     if not sop_class:
-        raise CtKerasError("CTK-E003", f"file #{file_number} is truncated")
+        if "Rows" in dataset or not len(dataset):
+            raise CtKerasError("CTK-E003", f"file #{file_number} is truncated")
+        return ScannedFile(Kind.OTHER)
     modality = term(dataset, "Modality") or "CT"
     if sop_class not in checks.CT_CLASSES or modality != "CT":
-        return ScannedFile(Kind.OTHER, modality=checks.modality_name(dataset))
+        modality = checks.modality_name(dataset)
+        what = name_sop_class(sop_class)
+        return ScannedFile(Kind.OTHER, modality=modality, what=what)
     if checks.is_localizer(dataset):
         return ScannedFile(Kind.LOCALIZER)
     series_uid = text(dataset, "SeriesInstanceUID")
     try:
         checks.check_frames(dataset, file_number)
-        checks.check_syntax(text(meta, "TransferSyntaxUID") or "", file_number)
-        implicit = bool(dataset.original_encoding[0])
-        length = _find_pixels(file, dataset, file_number, implicit=implicit)
+        syntax = text(meta, "TransferSyntaxUID") or ""
+        checks.check_syntax(syntax, file_number)
+        length, implicit = _find_pixels(file, dataset, file_number)
         offset = file.tell()
         checks.check_header(dataset, file_number, limits)
-        source = source_slice(dataset, path, file_number, pixel_offset=offset)
+        source = source_slice(
+            dataset,
+            path,
+            file_number,
+            pixel_offset=offset,
+            implicit=implicit,
+            misdeclared=implicit != (syntax == ImplicitVRLittleEndian),
+        )
         present = min(os.fstat(file.fileno()).st_size - offset, length)
         if present < source.pixel_bytes:
             raise truncated(file_number, present, source.pixel_bytes)
@@ -230,9 +271,13 @@ def _classify(
 
 
 def _find_pixels(
-    file: BinaryIO, dataset: Dataset, file_number: int, *, implicit: bool
-) -> int:
-    """Moves to the first pixel byte and returns the length of PixelData."""
+    file: BinaryIO, dataset: Dataset, file_number: int
+) -> tuple[int, bool]:
+    """Moves to the first pixel byte; returns the length of PixelData, and if implicit.
+
+    Whether the VR is explicit follows from the element itself: some files are not
+    encoded as their file meta says. A length that spells OW or OB would be odd.
+    """
     head = file.read(12)
     if len(head) >= 8 and struct.unpack_from("<HH", head) in _FLOAT_PIXELS:
         raise CtKerasError(
@@ -241,9 +286,10 @@ def _find_pixels(
     if len(head) < 12 or struct.unpack_from("<HH", head) != _PIXEL_DATA:
         rows, columns = integer(dataset, "Rows"), integer(dataset, "Columns")
         raise truncated(file_number, 0, 2 * (rows or 0) * (columns or 0))
+    implicit = head[4:6] not in _PIXEL_VRS
     if implicit:
         file.seek(-4, os.SEEK_CUR)
     (length,) = struct.unpack_from("<I", head, 4 if implicit else 8)
     if length == _UNDEFINED_LENGTH:
         raise CtKerasError("CTK-E007", f"file #{file_number}: malformed pixel data")
-    return length
+    return length, implicit

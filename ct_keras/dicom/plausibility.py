@@ -35,14 +35,15 @@ _MEAN_PIXELS = 5
 _AIR_HU = -1000.0
 
 
-def check_hu(read: Callable[[int], np.ndarray], count: int) -> None:
+def check_hu(read: Callable[[int], SlicePixels], count: int) -> None:
     """Refuses a stack whose values cannot be Hounsfield units.
 
     Three slices are read. Only if they contain no air, further slices are read, from
-    the middle outwards, until air is found.
+    the middle outwards, until air is found. Padding may have any value.
 
     Args:
-        read: Function of a slice number that returns HU, (rows, columns).
+        read: Function of a slice number that returns an object with `hu` and `padding`,
+            (rows, columns) each.
         count: How many slices there are.
 
     Raises:
@@ -57,8 +58,13 @@ def check_hu(read: Callable[[int], np.ndarray], count: int) -> None:
     for looked, index in enumerate(indices):
         if looked >= _SAMPLES and low < AIR_BELOW_HU:
             return
-        hu = read(index)
-        low, high = min(low, float(hu.min())), max(high, float(hu.max()))
+        pixels = read(index)
+        hu = pixels.hu[~pixels.padding]
+        # In a field of view inside the body, padding is the only air.
+        low = min(low, float(pixels.hu.min()))
+        if not hu.size:
+            continue
+        high = max(high, float(hu.max()))
         outside = np.mean((hu < LOWEST_HU) | (hu > HIGHEST_HU))
         if outside > 0.01:
             raise _implausible(low, high, f"{outside:.0%} beyond any scanner")

@@ -9,9 +9,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from pydicom import dcmread
 from pydicom.dataset import Dataset
 
+from ct_keras.dicom.encoding import read_elements
 from ct_keras.dicom.pixels import SlicePixels, read_pixels
 from ct_keras.dicom.sources import SourceSlice
 from ct_keras.dicom.values import quiet_pydicom
@@ -223,8 +223,14 @@ def read_header(source: SourceSlice, data: bytes | None = None) -> Dataset:
     """
     try:
         with quiet_pydicom():
-            file = source.path if data is None else io.BytesIO(data)
-            return dcmread(file, stop_before_pixels=True)
+            if data is None:
+                with open(source.path, "rb") as file:
+                    dataset = read_elements(file)
+            else:
+                dataset = read_elements(io.BytesIO(data))
+            # What pydicom assumes follows from the file meta, which may be wrong.
+            dataset.set_original_encoding(source.implicit, True)
+            return dataset
     except Exception as error:  # the file changed since the scan
         raise CtKerasError("CTK-E005", f"cannot read file #{source.number}") from error
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from pydicom.dataset import Dataset
 
+from ct_keras.dicom.checks import UNSPECIFIED
 from ct_keras.dicom.values import (
     age_years,
     integer,
@@ -39,9 +40,12 @@ class SourceSlice:
         body_part: BodyPartExamined, verbatim; never print it.
         bits_stored: Bits of a stored pixel value, 1 to 16.
         signed: Whether stored values are two's complement.
+        unit_known: Whether RescaleType says HU, or is absent, which means HU in CT.
         padding: Lowest and highest stored value of padding pixels, or None.
         pixel_offset: Where the pixels begin in the file, in bytes.
         pixel_bytes: Size of the pixels in bytes.
+        implicit: Whether the VR of the elements is implicit.
+        misdeclared: Whether the file meta says something else.
     """
 
     path: Path
@@ -59,6 +63,7 @@ class SourceSlice:
     signed: bool
     slope: float
     intercept: float
+    unit_known: bool
     padding: tuple[int, int] | None
     position: tuple[float, float, float] | None
     orientation: tuple[float, ...] | None
@@ -78,6 +83,8 @@ class SourceSlice:
     denoised: bool
     pixel_offset: int
     pixel_bytes: int
+    implicit: bool
+    misdeclared: bool
 
     @property
     def exposure_mas(self) -> float | None:
@@ -91,7 +98,13 @@ class SourceSlice:
 
 
 def source_slice(
-    dataset: Dataset, path: Path, file_number: int, *, pixel_offset: int
+    dataset: Dataset,
+    path: Path,
+    file_number: int,
+    *,
+    pixel_offset: int,
+    implicit: bool,
+    misdeclared: bool,
 ) -> SourceSlice:
     """Returns the `SourceSlice` of a header that passed `checks.check_header`.
 
@@ -100,6 +113,8 @@ def source_slice(
         path: The file.
         file_number: Its 1-based number in the scan.
         pixel_offset: Where its pixels begin, in bytes.
+        implicit: Whether the VR of the elements is implicit.
+        misdeclared: Whether the file meta says something else.
     """
     image_type = terms(dataset, "ImageType")
     rows, columns = int(dataset.Rows), int(dataset.Columns)
@@ -120,6 +135,7 @@ def source_slice(
         signed=int(dataset.PixelRepresentation) == 1,
         slope=number(dataset, "RescaleSlope"),
         intercept=number(dataset, "RescaleIntercept"),
+        unit_known=term(dataset, "RescaleType") != UNSPECIFIED,
         padding=_padding_range(dataset),
         position=numbers(dataset, "ImagePositionPatient", 3),
         orientation=_orientation(dataset),
@@ -138,6 +154,8 @@ def source_slice(
         **_history(dataset),
         pixel_offset=pixel_offset,
         pixel_bytes=rows * columns * 2,
+        implicit=implicit,
+        misdeclared=misdeclared,
     )
 
 
@@ -214,6 +232,19 @@ def source_findings(sources: Sequence[SourceSlice]) -> Iterator[Finding]:
         yield Finding("CTK-W045", "MONOCHROME1: display is inverted, HU unaffected")
     if any(source.image_type[:1] == ("DERIVED",) for source in sources):
         yield Finding("CTK-W050", "source images are DERIVED")
+    misdeclared = sum(source.misdeclared for source in sources)
+    if misdeclared:
+        yield Finding(
+            "CTK-W007",
+            f"{misdeclared} slices are not encoded as their file meta says; read as "
+            "they are",
+        )
+    unknown = sum(not source.unit_known for source in sources)
+    if unknown:
+        yield Finding(
+            "CTK-W042",
+            f"{unknown} slices have RescaleType 'US' (unspecified); taken as HU",
+        )
     untyped = sum(not source.image_type for source in sources)
     if untyped:
         yield Finding("CTK-I022", f"{untyped} slices have no ImageType; taken as axial")

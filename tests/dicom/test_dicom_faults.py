@@ -44,7 +44,7 @@ HEADER_FAULTS = [
     ({"RescaleIntercept": None}, "CTK-E040", 9),
     ({"RescaleIntercept": ""}, "CTK-E040", 9),
     ({"ModalityLUTSequence": Sequence([Dataset()])}, "CTK-E040", 9),
-    ({"RescaleType": "US"}, "CTK-E042", 9),
+    ({"RescaleType": "OD"}, "CTK-E042", 9),
     ({"RescaleType": "SECRETX"}, "CTK-E042", 9),
     ({"RescaleIntercept": 0}, "CTK-E044", 9),  # no air
     ({"RescaleSlope": 40}, "CTK-E044", 9),  # a third beyond 32767 HU
@@ -141,7 +141,7 @@ class TestSeries:
 
     def test_a_refused_neighbour_is_told(self, factory, tmp_path):
         factory.folder(tmp_path / "a")
-        factory.folder(tmp_path / "b", SeriesInstanceUID="1.2.7", RescaleType="US")
+        factory.folder(tmp_path / "b", SeriesInstanceUID="1.2.7", RescaleType="OD")
         (series,) = find_series(tmp_path)
         (finding,) = series.findings
         assert finding.code == "CTK-W030"
@@ -252,7 +252,7 @@ class TestVolume:
 
 def test_scan_tells_everything_at_once(factory, tmp_path):
     factory.folder(tmp_path / "good")
-    factory.folder(tmp_path / "bad", SeriesInstanceUID="1.9", RescaleType="US")
+    factory.folder(tmp_path / "bad", SeriesInstanceUID="1.9", RescaleType="OD")
     path = factory.folder(tmp_path / "cut", 1, SeriesInstanceUID="1.8") / "000.dcm"
     path.write_bytes(path.read_bytes()[:-5])
     scan = scan_folder(tmp_path)

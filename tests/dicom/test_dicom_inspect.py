@@ -31,7 +31,7 @@ def test_table_and_findings(factory, tmp_path):
 
 def test_json_is_one_document(factory, tmp_path):
     factory.folder(tmp_path / "a", PixelSpacing=None)
-    factory.folder(tmp_path / "b", SeriesInstanceUID="1.9", RescaleType="US")
+    factory.folder(tmp_path / "b", SeriesInstanceUID="1.9", RescaleType="OD")
     result = run(tmp_path, "--json")
     document = json.loads(result.stdout)
     assert result.return_value == 8

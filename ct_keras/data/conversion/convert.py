@@ -155,6 +155,15 @@ def _check_sources(series_pairs: Sequence[SeriesPair], *, allow_lossy: bool) -> 
             fix="leave these series out, or accept them: allow_lossy=True "
             "(--allow-lossy of convert)",
         )
+    misdeclared = sum(getattr(image, "misdeclared", False) for image in images)
+    if misdeclared:
+        raise CtKerasError(
+            "CTK-E007",
+            "images are not encoded as their file meta says; whoever reads the records "
+            "cannot see that",
+            received=f"{misdeclared} of {len(images)} images",
+            fix="write them again with pydicom or gdcmconv IN OUT",
+        )
     if any(getattr(image, "denoised", False) for image in images):
         raise CtKerasError(
             "CTK-E050",

@@ -46,7 +46,7 @@ def images(root: Path, options: LayoutOptions) -> list[SeriesPair]:
     low, full = options.both_folders()
     files = [_pictures(folder) for folder in (low, full)]
     if not files[0] and not files[1]:
-        return _dicom_pairs(low, full, options)
+        return _dicom_or_nothing(low, full, options)
     common = sorted(set(files[0]) & set(files[1]), key=_natural)
     if not common:
         raise _nothing_common()
@@ -86,9 +86,7 @@ def images(root: Path, options: LayoutOptions) -> list[SeriesPair]:
 def _picture_pair(patient, volume, pairs, options: LayoutOptions, lonely) -> SeriesPair:
     if not options.force_hu:
         for image in ("full", "low"):
-            check_hu(
-                lambda i, of=image: read_image(getattr(pairs[i], of)).hu, len(pairs)
-            )
+            check_hu(lambda i, of=image: read_image(getattr(pairs[i], of)), len(pairs))
     return SeriesPair(
         patient=patient,
         names=frozenset({patient}),
@@ -139,6 +137,22 @@ def _natural(name: str) -> list:
     """Sorts by the numbers in a name: slice2 comes before slice10."""
     parts = _DIGITS.split(name)
     return [(int(part), part) if i % 2 else part for i, part in enumerate(parts)]
+
+
+def _dicom_or_nothing(low: Path, full: Path, options) -> list[SeriesPair]:
+    """The pairs of DICOM files; the refusal of anything else names what is read."""
+    try:
+        return _dicom_pairs(low, full, options)
+    except CtKerasError as error:
+        if error.code != "CTK-E001" or error.received is None:
+            raise
+        raise CtKerasError(
+            error.code,
+            "no pictures or DICOM files in the folders of low and full dose",
+            received=error.received,
+            expected="16-bit PNG, 16-bit or float TIFF, or DICOM files",
+            fix="write arrays as float TIFF in HU, with --slope 1 --intercept 0",
+        ) from error
 
 
 def _dicom_pairs(low: Path, full: Path, options: LayoutOptions) -> list[SeriesPair]:

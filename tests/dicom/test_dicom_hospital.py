@@ -1,0 +1,317 @@
+"""What archives hold beside plain CT, and CT that says less or other than it should."""
+
+import os
+import zipfile
+
+import numpy as np
+import pytest
+from pydicom.dataset import Dataset, FileMetaDataset
+from pydicom.filewriter import dcmwrite
+from pydicom.uid import (
+    DeflatedExplicitVRLittleEndian,
+    ExplicitVRLittleEndian,
+    ImplicitVRLittleEndian,
+)
+
+from ct_keras.data import convert
+from ct_keras.dicom import find_series, read_series
+from ct_keras.dicom.finder import scan_folder
+from ct_keras.dicom.writer import write_series
+from ct_keras.errors import CtKerasError
+
+STRUCTURES = "1.2.840.10008.5.1.4.1.1.481.3"
+
+
+def refused(code, folder, **options) -> CtKerasError:
+    with pytest.raises(CtKerasError) as caught:
+        find_series(folder, **options)
+    assert caught.value.code == code
+    return caught.value
+
+
+def codes(series) -> list[str]:
+    return [finding.code for finding in series.findings]
+
+
+def expected_hu(factory, slices=5) -> np.ndarray:
+    return np.stack([factory.image(i) for i in range(slices)]).astype("f4") - 1024
+
+
+class TestPadding:
+    """Padding may have any value; the checks of HU leave it out."""
+
+    @pytest.mark.parametrize(
+        ("sign", "vr", "tag", "value"),
+        [
+            (1, "SS", -32768, -32768),
+            (1, "US", 32768, -32768),  # the same bits under the wrong sign
+            (0, "US", 65535, 65535),
+            (1, None, None, -32768),  # untagged, in the corners
+        ],
+    )
+    def test_far_padding_is_no_reason_to_refuse(
+        self, factory, tmp_path, sign, vr, tag, value
+    ):
+        y, x = np.mgrid[:64, :64] - 31.5
+        outside = x * x + y * y > 32**2
+        for index in range(4):
+            stored = factory.image(index).astype("<i4")
+            stored[outside] = value
+            data = factory.dataset(index, PixelRepresentation=sign)
+            data.PixelData = stored.astype("<i2" if sign else "<u2").tobytes()
+            if vr:
+                data.add_new("PixelPaddingValue", vr, tag)
+            factory.save(data, tmp_path / f"{index}.dcm")
+        series = read_series(tmp_path)
+        assert (series.read(0).padding == outside).all()
+        assert series.read(0).hu[0, 0] == value - 1024
+
+    def test_padding_is_the_only_air_of_a_field_of_view_inside_the_body(
+        self, factory, tmp_path
+    ):
+        for index in range(4):
+            stored = np.full((64, 64), 1074, "<i2")
+            stored[:4, :4] = stored[-4:, -4:] = -2000
+            stored[::2] += index
+            data = factory.dataset(index, PixelData=stored.tobytes())
+            factory.save(data, tmp_path / f"{index}.dcm")
+        assert len(read_series(tmp_path)) == 4
+
+    def test_far_values_that_are_no_padding_are_refused(self, factory, tmp_path):
+        def spoil(index):
+            stored = factory.image(index)
+            stored[20:30] = -32768
+            return stored.tobytes()
+
+        refused("CTK-E044", factory.folder(tmp_path / "in", PixelData=spoil))
+
+
+class TestEncoding:
+    """The encoding follows what is found in the file, not what its meta says."""
+
+    @pytest.mark.parametrize("implicit", [True, False])
+    @pytest.mark.parametrize("tail", [b"", b"\xfc\xff\xfc\xff\x40\0\0\0" + b"\0" * 64])
+    def test_misdeclared_files_give_their_own_hu(
+        self, factory, tmp_path, implicit, tail
+    ):
+        declared = ExplicitVRLittleEndian if implicit else ImplicitVRLittleEndian
+        for index in range(5):
+            path = tmp_path / "in" / f"{index}.dcm"
+            factory.save(factory.dataset(index), path, syntax=declared)
+            data = factory.dataset(index)
+            meta = path.read_bytes()
+            body = tmp_path / "body"
+            dcmwrite(body, data, implicit_vr=implicit, little_endian=True)
+            start = meta.index(b"\x08\x00\x08\x00", 132)
+            path.write_bytes(meta[:start] + body.read_bytes() + tail)
+        series = read_series(tmp_path / "in")
+        np.testing.assert_array_equal(series.hu, expected_hu(factory))
+        assert "CTK-W007" in codes(series)
+        write_series(series, tmp_path / "out")
+        np.testing.assert_array_equal(read_series(tmp_path / "out").hu, series.hu)
+        with pytest.raises(CtKerasError, match="CTK-E007"):
+            convert(
+                tmp_path / "in", tmp_path / "records", layout="single", split="1,0,0"
+            )
+
+
+class TestOtherObjects:
+    """What is no CT is skipped and told, whatever it is encoded in."""
+
+    def other(self, sop_class=STRUCTURES, modality="RTSTRUCT") -> Dataset:
+        data = Dataset()
+        data.SOPClassUID, data.SOPInstanceUID = sop_class, "1.2.77"
+        data.Modality, data.PatientID = modality, "SECRETX-1"
+        data.StudyInstanceUID, data.SeriesInstanceUID = "1.2.4", "1.2.78"
+        return data
+
+    def skipped(self, folder) -> bool:
+        (series,) = find_series(folder)
+        return len(series) == 5 and "CTK-W021" in codes(series)
+
+    def test_deflated(self, factory, tmp_path):
+        factory.folder(tmp_path)
+        data = self.other()
+        data.file_meta = FileMetaDataset()
+        data.file_meta.TransferSyntaxUID = DeflatedExplicitVRLittleEndian
+        data.file_meta.MediaStorageSOPClassUID = data.SOPClassUID
+        data.file_meta.MediaStorageSOPInstanceUID = data.SOPInstanceUID
+        data.save_as(tmp_path / "sr.dcm", enforce_file_format=True)
+        assert self.skipped(tmp_path)
+
+    @pytest.mark.parametrize("implicit", [True, False])
+    def test_without_preamble(self, factory, tmp_path, implicit):
+        factory.folder(tmp_path)
+        dcmwrite(
+            tmp_path / "rs.dcm", self.other(), implicit_vr=implicit, little_endian=True
+        )
+        assert self.skipped(tmp_path)
+
+    def test_a_ct_image_without_preamble_is_not_skipped(self, factory, tmp_path):
+        factory.folder(tmp_path)
+        data = factory.dataset(7)
+        dcmwrite(tmp_path / "x.dcm", data, implicit_vr=True, little_endian=True)
+        refused("CTK-E002", tmp_path)
+
+    def test_without_sop_class(self, factory, tmp_path):
+        factory.folder(tmp_path)
+        data = Dataset()
+        data.PatientID = "SECRETX"
+        body = tmp_path / "body"
+        dcmwrite(body, data, implicit_vr=True, little_endian=True)
+        (tmp_path / "x.dcm").write_bytes(b"\0" * 128 + b"DICM" + body.read_bytes())
+        body.unlink()
+        assert self.skipped(tmp_path)
+
+    def test_an_image_without_sop_class_is_not_skipped(self, factory, tmp_path):
+        factory.folder(tmp_path)
+        data = factory.dataset(7, SOPClassUID=None)
+        body = tmp_path / "body"
+        dcmwrite(body, data, implicit_vr=True, little_endian=True)
+        (tmp_path / "x.dcm").write_bytes(b"\0" * 128 + b"DICM" + body.read_bytes())
+        body.unlink()
+        refused("CTK-E003", tmp_path)
+
+    def test_an_empty_slice_is_a_loss_and_an_empty_marker_is_not(
+        self, factory, tmp_path
+    ):
+        factory.folder(tmp_path / "in")
+        (tmp_path / "in" / ".nobackup").touch()
+        assert len(read_series(tmp_path / "in")) == 5
+        (tmp_path / "in" / "003.dcm").write_bytes(b"")
+        error = refused("CTK-E003", tmp_path / "in")
+        assert "empty" in str(error)
+
+
+class TestUnspecifiedUnit:
+    """RescaleType US, as GDCM and ITK write it for HU."""
+
+    def test_hu_of_an_unspecified_unit_are_taken_with_a_warning(
+        self, factory, tmp_path
+    ):
+        series = read_series(factory.folder(tmp_path / "in", RescaleType="US"))
+        np.testing.assert_array_equal(series.hu, expected_hu(factory))
+        assert "CTK-W042" in codes(series)
+
+    def test_other_values_of_an_unspecified_unit_are_refused(self, factory, tmp_path):
+        folder = factory.folder(
+            tmp_path / "in", RescaleType="US", RescaleIntercept=-1300
+        )
+        error = refused("CTK-E042", folder)
+        assert "--force-hu" in error.fix
+        assert len(find_series(folder, force_hu=True)[0]) == 5
+
+
+class TestMissingValues:
+    """An unknown value is not another value: no slice is split off or lost."""
+
+    @pytest.mark.parametrize(
+        "keyword", ["ImageOrientationPatient", "KVP", "SliceThickness"]
+    )
+    def test_one_slice_without_a_value_stays_in_its_series(
+        self, factory, tmp_path, keyword
+    ):
+        factory.folder(tmp_path)
+        factory.save(factory.dataset(2, **{keyword: None}), tmp_path / "002.dcm")
+        (series,) = find_series(tmp_path)
+        np.testing.assert_array_equal(series.hu, expected_hu(factory))
+        assert np.allclose(series.spacing_mm, (5, 0.5, 0.75))
+        assert not {"CTK-W022", "CTK-W032", "CTK-W035"} & set(codes(series))
+        missing = keyword == "ImageOrientationPatient"
+        assert ("CTK-W036" in codes(series)) == missing
+
+    @pytest.mark.parametrize(
+        ("keyword", "values"),
+        [
+            ("KVP", ("80", "140", None)),
+            ("SliceThickness", ("1", "5", None)),
+            (
+                "ImageOrientationPatient",
+                ([1, 0, 0, 0, 1, 0], [0, 1, 0, 0, 0, -1], None),
+            ),
+        ],
+    )
+    def test_slices_that_may_belong_to_several_stacks_are_refused(
+        self, factory, tmp_path, keyword, values
+    ):
+        for index in range(12):
+            change = {keyword: values[0 if index < 5 else 1 if index < 11 else 2]}
+            factory.save(factory.dataset(index, **change), tmp_path / f"{index}.dcm")
+        refused("CTK-E036", tmp_path)
+
+
+class TestNothingFound:
+    """A folder without CT is told what it holds."""
+
+    @pytest.mark.parametrize(
+        ("name", "content", "what"),
+        [
+            ("ct.nii.gz", b"\x1f\x8b" + bytes(50), "NIfTI"),
+            ("ct.nii", bytes(400), "NIfTI"),
+            ("ct.nrrd", b"NRRD0004\n" + bytes(50), "NRRD"),
+            ("ct.mhd", b"ObjectType = Image\n", "MetaImage"),
+            ("L067.npy", b"\x93NUMPY\x01\0" + bytes(90), "NumPy"),
+            ("a.png", b"\x89PNG\r\n\x1a\n" + bytes(90), "PNG"),
+            ("a.tif", b"II*\0" + bytes(90), "TIFF"),
+            ("a.tar.gz", b"\x1f\x8b" + bytes(50), "tar archive"),
+        ],
+    )
+    def test_other_files_are_named(self, tmp_path, name, content, what):
+        (tmp_path / name).write_bytes(content)
+        error = refused("CTK-E001", tmp_path)
+        assert what in error.received
+        assert "DICOM" in error.expected
+        assert ("unpack" in error.fix) == ("archive" in what)
+
+    def test_zip(self, factory, tmp_path):
+        factory.folder(tmp_path / "dcm", 1)
+        (tmp_path / "in").mkdir()
+        with zipfile.ZipFile(tmp_path / "in" / "s.zip", "w") as archive:
+            archive.write(tmp_path / "dcm" / "000.dcm", "a.dcm")
+        error = refused("CTK-E001", tmp_path / "in")
+        assert "zip" in error.received
+        assert "unpack" in error.fix
+
+    def test_links(self, factory, tmp_path):
+        factory.folder(tmp_path / "dcm", 2)
+        (tmp_path / "in").mkdir()
+        for path in (tmp_path / "dcm").iterdir():
+            os.symlink(
+                os.path.relpath(path, tmp_path / "in"), tmp_path / "in" / path.name
+            )
+        error = refused("CTK-E001", tmp_path / "in")
+        assert error.received == "2 x link"
+        assert "not followed" in error.fix
+
+    def test_a_secondary_capture_is_named_by_its_class(self, factory, tmp_path):
+        folder = factory.folder(
+            tmp_path / "in", 2, SOPClassUID="1.2.840.10008.5.1.4.1.1.7"
+        )
+        error = refused("CTK-E001", folder)
+        assert error.received == "2 x Secondary Capture Image Storage"
+
+    def test_a_private_class_is_not_printed(self, factory, tmp_path):
+        folder = factory.folder(tmp_path / "in", 2, SOPClassUID="1.2.752.24.3.1.19")
+        assert "1.2.752" not in str(refused("CTK-E001", folder))
+
+    def test_arrays_in_the_layout_images_are_told_what_is_read(self, tmp_path):
+        for name in ("low", "full"):
+            (tmp_path / "src" / name).mkdir(parents=True)
+            np.save(tmp_path / "src" / name / "L067_0.npy", np.zeros((64, 64)))
+        with pytest.raises(CtKerasError, match="CTK-E001") as caught:
+            convert(
+                tmp_path / "src",
+                tmp_path / "r",
+                layout="images",
+                low="low",
+                full="full",
+            )
+        assert "PNG" in caught.value.expected
+        assert "TIFF" in caught.value.fix
+
+
+def test_a_patient_with_more_projections_than_50_000_is_scanned(factory, tmp_path):
+    factory.folder(tmp_path, 2)
+    for number in range(50_001):
+        os.mknod(tmp_path / f"{number:05d}")
+    assert len(scan_folder(tmp_path).series[0]) == 2
