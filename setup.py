@@ -18,8 +18,15 @@ CODECS = [
     "python-gdcm>=3.2.6",
 ]
 JAX = ["jax>=0.5"]
+ONNX = ["tf2onnx>=1.17", "onnxruntime>=1.19"]
+OPENVINO = ["tf2onnx>=1.17", "openvino>=2024.6"]
+LITERT = ["ai-edge-litert>=2.0"]
+EXPORTS = [*ONNX, *OPENVINO, *LITERT]
 NOTEBOOKS = ["jupytext>=1.16", "nbclient>=0.10", "ipykernel>=6.29"]
-TEST = [*JAX, *NOTEBOOKS, "pytest>=8", "pytest-xdist>=3.6", "hypothesis>=6.100"]
+TEST = [
+    *(*JAX, *NOTEBOOKS, *EXPORTS),
+    *("pytest>=8", "pytest-xdist>=3.6", "hypothesis>=6.100"),
+]
 
 setup(
     name="ct_keras",
@@ -66,8 +73,10 @@ setup(
     extras_require={
         "codecs": CODECS,
         "jax": JAX,
-        "onnx": ["tf2onnx>=1.17", "onnxruntime>=1.19"],
-        "openvino": ["tf2onnx>=1.17", "openvino>=2024.6"],
+        "onnx": ONNX,
+        "openvino": OPENVINO,
+        "litert": LITERT,
+        "exports": EXPORTS,
         "notebooks": NOTEBOOKS,
         "test": TEST,
         "dev": [*TEST, "ruff>=0.6", "pre-commit"],

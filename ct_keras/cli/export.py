@@ -12,17 +12,26 @@ from ct_keras.notice import NOTICE
 
 @safe_command()
 @click.argument("model", type=ModelText())
-@click.argument("out", type=OutputFolder("savedmodel"))
-@click.option("--format", "format_", default="savedmodel", show_default=True)
+@click.argument("out", type=OutputFolder("export"))
+@click.option(
+    "--format",
+    "format_",
+    default="savedmodel",
+    show_default=True,
+    help="savedmodel, onnx, openvino or litert.",
+)
 @click.option("--overwrite", is_flag=True, help="Replace OUT.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 def command(model, out, format_, overwrite, as_json) -> None:
-    """Writes MODEL to OUT as a SavedModel: HU in, HU out, any size.
+    """Writes MODEL to OUT for serving: HU in, HU out, any size.
 
     MODEL is the name of published weights, a run, a .keras file or filter:NAME of a
     linear filter (mean, gaussian, blur, gaussian_5x5). The signature is
-    serving_default(low_dose_hu) -> denoised_hu. The output is checked against the
-    Keras model in a fresh process before it appears.
+    serving_default(low_dose_hu) -> denoised_hu. The export is checked against the
+    Keras model in its own runtime, in a fresh process, before it appears.
+
+    Other formats than savedmodel need packages: pip install "ct_keras[onnx]",
+    "ct_keras[openvino]" or "ct_keras[litert]".
     """
     from ct_keras.denoising.methods import get_method
     from ct_keras.serving import export

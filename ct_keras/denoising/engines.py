@@ -12,14 +12,14 @@ from collections.abc import Callable
 import keras
 import numpy as np
 
-from ct_keras.denoising.deployable import INPUT_NAME, OUTPUT_NAME
+from ct_keras.denoising.deployable import INPUT_NAME
+from ct_keras.denoising.portable import to_onnx
 from ct_keras.errors import CtKerasError
 
 _PACKAGES = {
     "onnx": ("tf2onnx", "onnxruntime"),
     "openvino": ("tf2onnx", "openvino"),
 }
-_OPSET = 18
 
 
 def compiled_by(engine: str, model: keras.Model) -> Callable[[np.ndarray], np.ndarray]:
@@ -46,22 +46,7 @@ def compiled_by(engine: str, model: keras.Model) -> Callable[[np.ndarray], np.nd
             fix=f"pip install 'ct_keras[{engine}]', or use the engine auto",
         )
     compile_model = {"onnx": _onnx_runtime, "openvino": _openvino}[engine]
-    return compile_model(_as_onnx(model))
-
-
-def _as_onnx(model: keras.Model) -> bytes:
-    import tensorflow as tf
-    import tf2onnx
-
-    signature = [tf.TensorSpec(model.inputs[0].shape, tf.float32, name=INPUT_NAME)]
-    function = tf.function(
-        lambda low_dose_hu: model(low_dose_hu, training=False)[OUTPUT_NAME],
-        input_signature=signature,
-    )
-    converted, _ = tf2onnx.convert.from_function(
-        function, input_signature=signature, opset=_OPSET
-    )
-    return converted.SerializeToString()
+    return compile_model(to_onnx(model).SerializeToString())
 
 
 def _onnx_runtime(document: bytes) -> Callable[[np.ndarray], np.ndarray]:

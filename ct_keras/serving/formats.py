@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import functools
 from pathlib import Path
 
 from ct_keras.denoising.method import Method
 from ct_keras.errors import CtKerasError
 from ct_keras.filters import Filter
+from ct_keras.serving.runtimes import RUNTIMES, export_for_runtime
 from ct_keras.serving.savedmodel import export_savedmodel
 
-_EXPORTERS = {"savedmodel": export_savedmodel}
+_EXPORTERS = {"savedmodel": export_savedmodel} | {
+    name: functools.partial(export_for_runtime, runtime=runtime)
+    for name, runtime in RUNTIMES.items()
+}
 
 
 def export(
@@ -26,8 +31,8 @@ def export(
             `gaussian_5x5`) with its parameters, which is exported as a network. For a
             self-ensemble only the network is exported, with a warning.
         out: The folder to write.
-        format: "savedmodel".
-        overwrite: Replace a folder with content.
+        format: "savedmodel", "onnx", "openvino" or "litert".
+        overwrite: Replace a folder that an export wrote.
 
     Returns:
         The largest difference from the Keras model, in HU.

@@ -15,41 +15,29 @@ processed as a whole.
 
 from __future__ import annotations
 
-import subprocess
-import sys
-import tempfile
 from pathlib import Path
 
 import keras
-import numpy as np
 
 from ct_keras.denoising.denoiser import Denoiser
 from ct_keras.denoising.deployable import INPUT_NAME, OUTPUT_NAME
 from ct_keras.denoising.method import Method
 from ct_keras.denoising.methods import as_method
-from ct_keras.errors import CtKerasError
+from ct_keras.denoising.portable import require_tensorflow
 from ct_keras.files import atomic_folder
 from ct_keras.filters import Filter
 from ct_keras.notice import NOTICE
+from ct_keras.serving.parity import check_parity
 
 #: Maximum pixels of one request; more than any CT slice has.
 MAXIMUM_PIXELS = 16 * 2**20
-PARITY_SIZES = {
-    2: ((1, 1), (7, 9), (33, 57), (128, 96)),
-    3: ((1, 1, 1), (3, 7, 9), (9, 16, 33)),
-}
 PARITY_TOLERANCE_HU = 1e-3
 
-_FRESH_PROCESS = """
-import sys
-import numpy as np
+_LOADING = """
 import tensorflow as tf
-run = tf.saved_model.load(sys.argv[1]).signatures["serving_default"]
-assert "ct_keras" not in sys.modules
-with np.load(sys.argv[2]) as inputs:
-    outputs = {name: run(tf.constant(inputs[name]))["denoised_hu"].numpy()
-               for name in inputs.files}
-np.savez(sys.argv[3], **outputs)
+serve = tf.saved_model.load(sys.argv[1]).signatures["serving_default"]
+def run(image):
+    return serve(tf.constant(image))["denoised_hu"].numpy()
 """
 
 
@@ -74,24 +62,13 @@ def export_savedmodel(
         CtKerasError: CTK-E071 for a bad output folder, CTK-E093 if the backend is not
             TensorFlow, CTK-E094 if the output of the exported model differs.
     """
-    if keras.backend.backend() != "tensorflow":
-        raise CtKerasError(
-            "CTK-E093",
-            "SavedModel export needs the TensorFlow backend",
-            received=keras.backend.backend(),
-            fix="set KERAS_BACKEND=tensorflow",
-        )
+    require_tensorflow("SavedModel")
     denoiser = as_method(denoiser).as_denoiser()
-    with atomic_folder(out, overwrite=overwrite, kind="savedmodel") as temporary:
+    with atomic_folder(out, overwrite=overwrite, kind="export") as temporary:
         _write(denoiser, temporary)
-        difference = _largest_difference(denoiser, temporary)
-        if not difference <= PARITY_TOLERANCE_HU:
-            raise CtKerasError(
-                "CTK-E094",
-                "the output of the exported model differs from that of the Keras model",
-                received=f"{difference:.2e} HU",
-                expected=f"at most {PARITY_TOLERANCE_HU} HU",
-            )
+        difference = check_parity(
+            denoiser, temporary, loading=_LOADING, tolerance_hu=PARITY_TOLERANCE_HU
+        )
     return difference
 
 
@@ -179,34 +156,3 @@ def _checks(low_dose_hu) -> list:
             low_dose_hu, "ct_keras: input holds NaN or infinite values"
         ),
     ]
-
-
-def _largest_difference(denoiser: Denoiser, folder: Path) -> float:
-    """Runs the export in a new Python process without ct_keras."""
-    generator = np.random.default_rng(0)
-    inputs = {
-        "x".join(map(str, size)): generator.normal(0, 400, (1, *size, 1)).astype("f4")
-        for size in PARITY_SIZES[denoiser.dimensions]
-    }
-    with tempfile.TemporaryDirectory() as scratch:
-        given, returned = Path(scratch, "given.npz"), Path(scratch, "returned.npz")
-        np.savez(given, **inputs)
-        process = subprocess.run(
-            [sys.executable, "-P", "-c", _FRESH_PROCESS, folder, given, returned],
-            capture_output=True,
-            text=True,
-            cwd=scratch,
-            check=False,
-        )
-        if process.returncode:
-            raise CtKerasError(
-                "CTK-E094",
-                "the exported model does not run",
-                received=process.stderr.strip().splitlines()[-1:],
-            )
-        with np.load(returned) as outputs:
-            differences = [
-                outputs[name][0, ..., 0] - denoiser(x[0, ..., 0], strength=1.0)
-                for name, x in inputs.items()
-            ]
-        return max(float(np.abs(difference).max()) for difference in differences)
