@@ -88,6 +88,8 @@ def command(
     so on. A series appears when all of its slices are written and verified. Works in
     memory that does not grow with the number of slices.
 
+    If some series were denoised and others refused, the exit status is 8.
+
     Guards compare each series with what the model was trained on, and look for
     structure in what was removed. Findings (CTK-W) go to standard error.
     """
@@ -139,8 +141,21 @@ def command(
                 _claim(controls, "quality control")
         if refusals and not results:
             raise refusals[0]
-    _report(results, denoiser, applied, as_json)
-    return ExitCode.PARTIAL if refusals else ExitCode.DONE
+    unread = [] if wanted else _refused_neighbours(found)
+    refused = [*unread, *map(str, refusals)]
+    _report(results, refused, denoiser, applied, as_json)
+    return ExitCode.PARTIAL if refused else ExitCode.DONE
+
+
+def _refused_neighbours(found) -> list[str]:
+    """What the reader says of series that it refused; the same for every series."""
+    from ct_keras.dicom.finder import REFUSED_NEIGHBOUR
+
+    return [
+        finding.text
+        for finding in found[0].findings
+        if finding.code == REFUSED_NEIGHBOUR
+    ]
 
 
 @contextlib.contextmanager
@@ -195,10 +210,17 @@ def _row(number: int, series, result) -> dict:
     }
 
 
-def _report(results: list[dict], denoiser, strength: float, as_json: bool) -> None:
+def _report(
+    results: list[dict], refused: list[str], denoiser, strength: float, as_json: bool
+) -> None:
     if as_json:
         emit_json(
-            {"model": denoiser.identity.name, "strength": strength, "series": results}
+            {
+                "model": denoiser.identity.name,
+                "strength": strength,
+                "series": results,
+                "refused": refused,
+            }
         )
         return
     for row in results:

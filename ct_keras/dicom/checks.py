@@ -73,6 +73,13 @@ def check_syntax(syntax: str, file_number: int) -> None:
     """
     if syntax in READABLE_SYNTAXES:
         return
+    if not syntax:
+        raise CtKerasError(
+            "CTK-E007",
+            f"file #{file_number} does not say how it is encoded: its file meta lacks "
+            "TransferSyntaxUID",
+            fix="write it again with gdcmconv IN OUT, or copy it again if it was cut",
+        )
     raise CtKerasError(
         "CTK-E010",
         f"file #{file_number} needs a decoder for {_syntax_name(syntax)}",

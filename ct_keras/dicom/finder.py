@@ -21,6 +21,8 @@ from ct_keras.errors import CtKerasError, Finding
 from ct_keras.files import MARKER, TEMPORARY_PREFIX
 from ct_keras.progress import track
 
+#: The finding about a series beside this one that cannot be used.
+REFUSED_NEIGHBOUR = "CTK-W030"
 #: Series of a scan whose checked slices stay in memory until they are read again.
 _SERIES_READ_AHEAD = 16
 #: Slices that tell whether values of an unspecified unit are HU.
@@ -91,7 +93,7 @@ def find_series(
         if not refusal.whole_series or not scan.series:
             raise refusal.error
     refused = [
-        Finding("CTK-W030", f"another series here was refused: {refusal.error}")
+        Finding(REFUSED_NEIGHBOUR, f"another series here was refused: {refusal.error}")
         for refusal in scan.refusals
     ]
     for series in scan.series:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -152,6 +153,29 @@ def test_denoise_with_a_filter_is_not_called_a_network(capsys, one_patient, tmp_
     after = pydicom.dcmread(next(out.glob("*.dcm")))
     assert "neural" not in after.DerivationDescription
     assert "AI" not in after.ImageComments
+
+
+def test_a_refused_series_beside_a_denoised_one_is_a_partial_result(
+    capsys, one_patient, tmp_path
+):
+    both = tmp_path / "both"
+    shutil.copytree(one_patient, both / "good")
+    for path in shutil.copytree(one_patient, both / "cut").glob("*.dcm"):
+        dataset = pydicom.dcmread(path)
+        dataset.SeriesInstanceUID += ".9"
+        dataset.save_as(path)
+        path.write_bytes(path.read_bytes()[:-100])
+    options = ("--model", "filter:median", "--json")
+    status, text, errors = _run(capsys, "denoise", both, tmp_path / "OUT", *options)
+    assert status == 8
+    (refused,) = json.loads(text)["refused"]
+    assert "CTK-E003" in refused
+    assert "CTK-W030" in errors
+    assert len(list((tmp_path / "OUT").glob("*.dcm"))) == 3
+    chosen = ("--series", "1", *options)
+    status, text, _ = _run(capsys, "denoise", both, tmp_path / "ONE", *chosen)
+    assert status == 0
+    assert json.loads(text)["refused"] == []
 
 
 def test_denoise_of_strength_0_gives_every_pixel_back(

@@ -172,6 +172,17 @@ class TestOtherObjects:
         body.unlink()
         refused("CTK-E003", tmp_path)
 
+    def test_a_cut_file_meta_is_not_told_as_a_missing_decoder(self, factory, tmp_path):
+        path = factory.folder(tmp_path / "in") / "002.dcm"
+        data = path.read_bytes()
+        syntax = data.index(b"\x02\x00\x10\x00")
+        path.write_bytes(data[:syntax])
+        assert "decoder" not in str(refused("CTK-E007", tmp_path / "in"))
+        without = data[:syntax] + data[syntax + 8 + data[syntax + 6] :]
+        path.write_bytes(without)
+        error = refused("CTK-E007", tmp_path / "in")
+        assert "TransferSyntaxUID" in str(error)
+
     def test_an_empty_slice_is_a_loss_and_an_empty_marker_is_not(
         self, factory, tmp_path
     ):
