@@ -239,6 +239,13 @@ def source_findings(sources: Sequence[SourceSlice]) -> Iterator[Finding]:
             f"{misdeclared} slices are not encoded as their file meta says; read as "
             "they are",
         )
+    repeated = len(sources) - len({source.sop_instance_uid for source in sources})
+    if repeated:
+        yield Finding(
+            "CTK-W007",
+            f"{repeated} slices repeat the SOPInstanceUID of another; derived slices "
+            "get UIDs of their own",
+        )
     unknown = sum(not source.unit_known for source in sources)
     if unknown:
         yield Finding(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
+from collections import Counter
 from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO
@@ -172,11 +173,13 @@ class SeriesWriter:
         self.series_uid = content_uid("series", self.series.series_uid, *seeds, whole)
         moment = now(self._header(0))
         slices = range(len(self.series))
+        counts = Counter(source.sop_instance_uid for source in self.series.sources)
         for index in track(slices, "Writing DICOM", enabled=self._progress):
             source = self.series.sources[index]
-            uid = content_uid(
-                "instance", source.sop_instance_uid, *seeds, digests[index]
-            )
+            content = [*seeds, digests[index]]
+            if counts[source.sop_instance_uid] > 1:
+                content.append(str(index))  # what identifies it is its place only
+            uid = content_uid("instance", source.sop_instance_uid, *content)
             identity = SliceIdentity(uid, self.series_uid, self._used(index), moment)
             path = self._folder / f"IM{index + 1:05d}.dcm"
             self._write_slice(index, identity, path)

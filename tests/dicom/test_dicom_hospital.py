@@ -194,6 +194,23 @@ class TestOtherObjects:
         assert "empty" in str(error)
 
 
+def test_a_repeated_instance_uid_is_not_repeated_in_the_output(factory, tmp_path):
+    def uid(index):
+        return "1.2.3.9" if index in (1, 2) else f"1.2.3.{index + 20}"
+
+    same = {"PixelData": factory.image(0).tobytes(), "SOPInstanceUID": uid}
+    series = read_series(factory.folder(tmp_path / "in", **same))
+    assert "CTK-W007" in codes(series)
+    for name in ("out", "again"):
+        write_series(series, tmp_path / name)
+    uids = [
+        [source.sop_instance_uid for source in read_series(tmp_path / name).sources]
+        for name in ("out", "again")
+    ]
+    assert len(set(uids[0])) == 5
+    assert uids[0] == uids[1]
+
+
 class TestUnspecifiedUnit:
     """RescaleType US, as GDCM and ITK write it for HU."""
 
