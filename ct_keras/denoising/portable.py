@@ -151,7 +151,6 @@ def _signature(model: keras.Model) -> list:
 def _write_plain_savedmodel(model: keras.Model, folder: str | os.PathLike) -> None:
     """Writes a SavedModel with one endpoint, of operations that all converters know."""
     archive = keras.export.ExportArchive()
-    archive.track(model)
     archive.add_endpoint(
         "serving_default",
         lambda image: _served(model, image),

@@ -74,7 +74,7 @@ def export_savedmodel(
 
 def _write(denoiser: Denoiser, folder: Path) -> None:
     archive = keras.export.ExportArchive()
-    archive.track(denoiser.model)
+    # Without `track`, which would store every weight twice.
     for name, (function, signature) in _endpoints(denoiser).items():
         archive.add_endpoint(name, function, input_signature=signature)
     archive.write_out(str(folder), verbose=False)

@@ -225,6 +225,10 @@ def test_savedmodel_endpoints(denoiser, tmp_path):
         tf.constant(intercept),
     )["pixels_bytes"].numpy()
     assert np.array_equal(np.frombuffer(as_bytes, "<i2").reshape(25, 40), as_int16)
+    weights = 4 * denoiser.network.count_params()
+    files = (tmp_path / "sm" / "variables").iterdir()
+    size = sum(path.stat().st_size for path in files)
+    assert weights < size < 1.5 * weights + 5000  # each once
     info = served.signatures["info"]()
     assert "Not for diagnostic use" in info["notice"].numpy().decode()
     assert info["weights_sha256"].numpy().decode() == denoiser.identity.weights_sha256
