@@ -54,14 +54,21 @@ def torch_side(folder: Path, task: dict) -> dict:
     from network_files import torch_network
 
     torch.set_num_threads(task["threads"])
-    formats = [torch.contiguous_format]
-    if len(task["patches"]) == 4:
-        formats.append(torch.channels_last)
+    volume = len(task["patches"]) == 5
+    last = torch.channels_last_3d if volume else torch.channels_last
+    formats = (torch.contiguous_format, last)
     results = []
     for memory_format in formats:
         network = torch_network(folder).to(memory_format=memory_format)
         results.append(_torch_format(torch, network, memory_format, folder, task))
-    return {key: min(result[key] for result in results) for key in results[0]}
+    return {key: _least([result[key] for result in results]) for key in results[0]}
+
+
+def _least(values: list):
+    """The smallest number; of pairs, the smallest first and the smallest second."""
+    if isinstance(values[0], tuple):
+        return tuple(map(min, zip(*values, strict=True)))
+    return min(values)
 
 
 def _torch_format(torch, network, memory_format, folder, task) -> dict:

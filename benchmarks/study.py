@@ -14,6 +14,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from multiprocessing import get_context
 from pathlib import Path
 
 from convert import make_source
@@ -57,7 +58,12 @@ def main() -> None:
     arguments = parser.parse_args()
     slices = arguments.slices or (32 if arguments.quick else 256)
     with tempfile.TemporaryDirectory() as folder:
-        make_source(Path(folder), 1, slices)
+        # In a process of its own: a child's peak memory begins at that of its parent.
+        making = get_context("spawn").Process(
+            target=make_source, args=(Path(folder), 1, slices)
+        )
+        making.start()
+        making.join()
         for index, (name, options) in enumerate(RUNS.items()):
             out = Path(folder) / f"out{index}"
             row = measure(Path(folder) / "low" / "case0", out, options)

@@ -132,7 +132,8 @@ def choose_computation(
             fix="use the engine auto",
         )
     auto = precision == "auto"
-    if not other and (precision == "float32" or (auto and not bfloat16_is_fast())):
+    hopeless = auto and (method.engine is None or not bfloat16_is_fast())
+    if not other and (precision == "float32" or hopeless):
         return method, Computation(engine=method.engine)
     chosen = method.on_engine(engine) if other else method.in_bfloat16()
     if chosen is None and (other or not auto):

@@ -1,6 +1,8 @@
 """bfloat16 inside networks: where it computes, what it changes, when it is chosen."""
 
 import json
+import subprocess
+import sys
 
 import keras
 import numpy as np
@@ -246,3 +248,16 @@ def test_the_command_says_what_it_computed_in(study, tmp_path, capsys, fast):
     assert computed["precision"] == "bfloat16"
     assert 0 < computed["rms_difference_hu"] <= computation.LIMIT_HU
     assert f"{computed['rms_difference_hu']:.2f} HU RMS from float32" in printed.err
+
+
+def test_a_filter_denoises_a_series_without_tensorflow(study, tmp_path):
+    """TensorFlow takes five seconds and most of the memory."""
+    script = (
+        "import sys; from ct_keras.cli import main\n"
+        "try: main.main(sys.argv[1:])\n"
+        "finally: print({'keras', 'tensorflow'} & set(sys.modules))"
+    )
+    command = [sys.executable, "-c", script, "denoise", study, tmp_path / "out"]
+    command += ["--model", "filter:gaussian"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "set()"
