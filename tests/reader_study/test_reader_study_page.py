@@ -503,3 +503,34 @@ def test_a_browser_that_keeps_nothing_says_so_until_the_answers_are_saved(
         browser.press("4")
         browser.open("about:blank")
         assert browser.asked == ["beforeunload"]
+
+
+@pytest.mark.slow
+def test_no_control_covers_another_in_a_narrow_window(study, tmp_path):
+    with Browser(tmp_path / "profile") as browser:
+        open_page(browser, study, "reader-1")
+        for width in (1400, 960, 600, 360):
+            browser.resize(width, 900)
+            faults = browser.evaluate(
+                """(() => {
+                const parts = [...document.querySelectorAll(
+                  "header button, header select, .segments span, #window-text")];
+                const boxes = parts.map((part) => part.getBoundingClientRect());
+                const faults = parts.filter((part) =>
+                  part.scrollWidth > part.clientWidth + 1
+                  || part.scrollHeight > part.clientHeight + 1)
+                  .map((part) => "cut: " + part.textContent);
+                boxes.forEach((a, i) => boxes.slice(i + 1).forEach((b, j) => {
+                  const across = Math.min(a.right, b.right) - Math.max(a.left, b.left);
+                  const down = Math.min(a.bottom, b.bottom) - Math.max(a.top, b.top);
+                  if (across > 2 && down > 2) faults.push(
+                    parts[i].textContent + " over " + parts[i + 1 + j].textContent);
+                }));
+                for (const part of [document.documentElement,
+                                    document.querySelector("#form")])
+                  if (part.scrollWidth > part.clientWidth)
+                    faults.push(part.tagName + " is too wide");
+                return faults;
+                })()"""
+            )
+            assert faults == [], width
