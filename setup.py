@@ -25,7 +25,7 @@ EXPORTS = [*ONNX, *OPENVINO, *LITERT]
 NOTEBOOKS = ["jupytext>=1.16", "nbclient>=0.10", "ipykernel>=6.29"]
 TEST = [
     *(*JAX, *NOTEBOOKS, *EXPORTS),
-    *("pytest>=8", "pytest-xdist>=3.6", "hypothesis>=6.100"),
+    *("pytest>=8", "pytest-xdist>=3.6", "hypothesis>=6.100", "PyYAML"),
 ]
 
 setup(

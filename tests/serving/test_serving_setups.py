@@ -40,6 +40,7 @@ class StandIn:
     def __call__(self, environ, start_response):
         import tensorflow as tf
 
+        self.authorization = environ.get("HTTP_AUTHORIZATION")
         length = int(environ["CONTENT_LENGTH"])
         request = json.loads(environ["wsgi.input"].read(length))
         try:
@@ -62,22 +63,26 @@ def denoiser():
 
 
 @pytest.fixture(scope="module")
-def address(denoiser, tmp_path_factory):
+def served(denoiser, tmp_path_factory):
     folder = tmp_path_factory.mktemp("served") / "1"
     ct_keras.export(denoiser, folder)
-    server = make_server("127.0.0.1", 0, StandIn(folder), handler_class=Silent)
+    application = StandIn(folder)
+    server = make_server("127.0.0.1", 0, application, handler_class=Silent)
     thread = threading.Thread(target=server.serve_forever)
     thread.start()
-    yield f"http://127.0.0.1:{server.server_port}/v1/models"
+    yield f"http://127.0.0.1:{server.server_port}/v1/models", application
     server.shutdown()
     thread.join()
     server.server_close()
 
 
-def test_the_client_gets_what_keras_gives(denoiser, address):
+def test_the_client_gets_what_keras_gives(denoiser, served):
+    address, application = served
     for size in ((2, 30, 41), (1, 3, 5)):
         low_hu = np.random.default_rng(1).normal(0, 200, size).astype(np.float32)
-        found = CLIENT["denoise"](f"{address}/quiet:predict", low_hu)
+        secret = {"Authorization": "Basic abc"}
+        found = CLIENT["denoise"](f"{address}/quiet:predict", low_hu, secret)
+        assert application.authorization == "Basic abc"
         assert (found.dtype, found.shape) == (np.float32, size)
         assert np.abs(found - low_hu).max() > 1
         np.testing.assert_allclose(found, denoiser(low_hu), rtol=0, atol=1e-3)
@@ -86,7 +91,8 @@ def test_the_client_gets_what_keras_gives(denoiser, address):
 @pytest.mark.parametrize(
     ("name", "value"), [("unknown", 0.0), ("quiet", np.nan)], ids=["model", "NaN"]
 )
-def test_a_refusal_reaches_the_caller(address, name, value):
+def test_a_refusal_reaches_the_caller(served, name, value):
+    address, _ = served
     slices = np.full((1, 8, 8), value, np.float32)
     with pytest.raises(urllib.error.HTTPError) as refusal:
         CLIENT["denoise"](f"{address}/{name}:predict", slices)
