@@ -6,20 +6,13 @@ they are used only where asked for, and their packages are not installed by defa
 
 from __future__ import annotations
 
-import importlib.util
 from collections.abc import Callable
 
 import keras
 import numpy as np
 
 from ct_keras.denoising.deployable import INPUT_NAME
-from ct_keras.denoising.portable import to_onnx
-from ct_keras.errors import CtKerasError
-
-_PACKAGES = {
-    "onnx": ("tf2onnx", "onnxruntime"),
-    "openvino": ("tf2onnx", "openvino"),
-}
+from ct_keras.denoising.portable import require_packages, to_onnx
 
 
 def compiled_by(engine: str, model: keras.Model) -> Callable[[np.ndarray], np.ndarray]:
@@ -36,16 +29,11 @@ def compiled_by(engine: str, model: keras.Model) -> Callable[[np.ndarray], np.nd
         CtKerasError: CTK-E093, if a package is missing or Keras does not run on
             TensorFlow.
     """
-    missing = [name for name in _PACKAGES[engine] if not importlib.util.find_spec(name)]
-    if missing or keras.backend.backend() != "tensorflow":
-        raise CtKerasError(
-            "CTK-E093",
-            "the engine is not available",
-            received=engine,
-            expected=f"{', '.join(_PACKAGES[engine])} and the TensorFlow backend",
-            fix=f"pip install 'ct_keras[{engine}]', or use the engine auto",
-        )
-    compile_model = {"onnx": _onnx_runtime, "openvino": _openvino}[engine]
+    package, compile_model = {
+        "onnx": ("onnxruntime", _onnx_runtime),
+        "openvino": ("openvino", _openvino),
+    }[engine]
+    require_packages(engine, "tf2onnx", package)
     return compile_model(to_onnx(model).SerializeToString())
 
 
