@@ -39,8 +39,8 @@ from ct_keras.notice import NOTICE
     callback=numbers,
     default="",
     metavar="LOW,HIGH",
-    help="Simulate a new dose from this range for every patch (records of "
-    "--layout single).",
+    help="Simulate a new dose from this range for every patch (records with "
+    "simulated pairs).",
 )
 @click.option(
     "--loss",

@@ -45,8 +45,8 @@ def check_doses(
             received=f"records of the layout {manifest.layout}, schema "
             f"{manifest.schema_version}",
             expected="simulated pairs at their own pixel spacing, schema 1.3 or later",
-            fix="convert normal-dose scans again with --layout single and no "
-            "--resample, or train on the pairs of the records",
+            fix="convert normal-dose scans again by the layout single (--layout of "
+            "convert) without resampling, or train on the pairs of the records",
         )
     return lowest, highest
 

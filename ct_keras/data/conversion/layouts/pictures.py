@@ -151,7 +151,8 @@ def _dicom_or_nothing(low: Path, full: Path, options) -> list[SeriesPair]:
             "no pictures or DICOM files in the folders of low and full dose",
             received=error.received,
             expected="16-bit PNG, 16-bit or float TIFF, or DICOM files",
-            fix="write arrays as float TIFF in HU, with --slope 1 --intercept 0",
+            fix="write arrays as float TIFF in HU and give slope 1 and intercept 0 "
+            "(--slope and --intercept of convert)",
         ) from error
 
 
