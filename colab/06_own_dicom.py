@@ -334,7 +334,9 @@ from ct_keras.serving.series import denoise_series
 
 write_series(low, WORK / "low_dose", derivation=Derivation.simulated_dose(DOSE), overwrite=True)
 (source,) = find_series(WORK / "low_dose")
-done = denoise_series(source, WORK / "denoised", denoiser, overwrite=True)
+done = denoise_series(
+    source, WORK / "denoised", denoiser, precision="float32", overwrite=True
+)
 print(done)
 
 denoised = ct_keras.read_series(WORK / "denoised")
