@@ -347,7 +347,9 @@ for keyword in ("SeriesInstanceUID", "SOPInstanceUID", "FrameOfReferenceUID", "S
     kept = "kept" if before[keyword].value == after[keyword].value else "new"
     print(f"{keyword:22}{kept}")
 assert after.ImageType[0] == "DERIVED"
-assert np.abs(denoised.hu - denoiser(source.hu)).max() <= 0.5 * float(after.RescaleSlope) + 1e-3
+padding = np.stack([source.read(index).padding for index in range(len(source))])
+difference = np.abs(denoised.hu - denoiser(source.hu))[~padding]  # padding stays as it is
+assert difference.max() <= 0.5 * float(after.RescaleSlope) + 1e-3
 
 # %% [markdown]
 # A receiver can rely on new UIDs for series and images, the original frame of reference
