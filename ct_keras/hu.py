@@ -20,8 +20,8 @@ CEILING_HU = SCALE_HU - OFFSET_HU
 #: No reconstruction yields a lower value. Scanners write such values outside the
 #: reconstruction circle; they are restored bit for bit after denoising.
 NO_MEASUREMENT_HU = -1500.0
-#: No tissue or gas has a lower value: untagged pixels below it are padding if they are
-#: outside the field of view.
+#: No tissue or gas has a lower value: untagged pixels below it are padding if a corner
+#: of the image has the same value.
 PADDING_HU = -1100.0
 AIR_HU = -1000.0
 WATER_HU = 0.0

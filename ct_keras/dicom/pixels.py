@@ -9,7 +9,7 @@ import numpy as np
 
 from ct_keras.dicom.sources import SourceSlice
 from ct_keras.errors import CtKerasError
-from ct_keras.hu import PADDING_HU
+from ct_keras.hu import NO_MEASUREMENT_HU, PADDING_HU
 
 
 class SlicePixels(NamedTuple):
@@ -86,8 +86,9 @@ def find_padding(
 ) -> np.ndarray:
     """Finds the pixels that hold no measurement.
 
-    These are tagged pixels, and untagged pixels below -1100 HU that are outside the
-    circle inscribed in the image or have the same value as one of its corners.
+    These are tagged pixels, untagged pixels below -1100 HU with the same value as a
+    corner of the image, and those below -1500 HU outside the circle inscribed in it:
+    noise in air hardly reaches so low.
 
     Args:
         stored: Stored values, (rows, columns).
@@ -104,7 +105,7 @@ def find_padding(
     thin = hu < PADDING_HU
     thin &= ~mask
     if thin.any():
-        mask |= thin & outside_circle(*stored.shape)
+        mask |= thin & (hu < NO_MEASUREMENT_HU) & outside_circle(*stored.shape)
         corners = stored[[0, 0, -1, -1], [0, -1, 0, -1]]
         for value in np.unique(corners):
             mask |= thin & (stored == value)

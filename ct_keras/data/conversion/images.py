@@ -11,7 +11,7 @@ import numpy as np
 from ct_keras.dicom import SourceSlice
 from ct_keras.dicom.pixels import read_pixels
 from ct_keras.errors import CtKerasError
-from ct_keras.hu import FLOOR_HU, PADDING_HU, to_stored
+from ct_keras.hu import FLOOR_HU, NO_MEASUREMENT_HU, to_stored
 
 _INT16 = np.iinfo(np.int16)
 #: Minimum rows or columns of a picture: fewer suggest a wrong order of the axes.
@@ -103,7 +103,7 @@ def _read_picture(source: Picture) -> Image:
         )
     hu = (values.astype(np.float64) * source.slope + source.intercept).astype("f4")
     whole = source.slope if values.dtype != np.float32 else 0.0
-    return Image(hu, hu < PADDING_HU, whole, source.intercept)
+    return Image(hu, hu < NO_MEASUREMENT_HU, whole, source.intercept)
 
 
 def quantize(
