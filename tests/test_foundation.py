@@ -13,7 +13,8 @@ from ct_keras.errors import CtKerasError, ExitCode
 
 PACKAGE = Path(hu.__file__).parent
 FLOW = [
-    *("hu", "errors", "arrays", "settings", "registry", "files", "progress", "notice"),
+    *("hu", "errors", "lazy", "arrays", "settings"),
+    *("registry", "files", "progress", "notice"),
     *("metrics", "dicom", "simulation", "phantoms", "image_quality", "data", "losses"),
     *("models", "filters", "reconstruction", "denoising", "training", "tasks"),
     *("evaluation", "report", "reader_study", "serving", "cli"),

@@ -6,7 +6,7 @@ too, and importing TensorFlow would take each of them seconds.
 
 from __future__ import annotations
 
-import importlib
+from ct_keras.lazy import lazy_names
 
 _NAMES = {
     "LAYOUTS": "ct_keras.data.conversion.layouts",
@@ -26,13 +26,4 @@ _NAMES = {
 }
 
 __all__ = sorted(_NAMES)
-
-
-def __getattr__(name: str):
-    if name in _NAMES:
-        return getattr(importlib.import_module(_NAMES[name]), name)
-    raise AttributeError(f"module 'ct_keras.data' has no attribute {name!r}")
-
-
-def __dir__() -> list[str]:
-    return __all__
+__getattr__, __dir__ = lazy_names(__name__, _NAMES)

@@ -5,7 +5,7 @@ Names are loaded on first use: most methods do not need Keras.
 
 from __future__ import annotations
 
-import importlib
+from ct_keras.lazy import lazy_names
 
 _NAMES = {
     "DEFAULT_MODEL": "ct_keras.denoising.loading",
@@ -21,13 +21,4 @@ _NAMES = {
 }
 
 __all__ = sorted(_NAMES)
-
-
-def __getattr__(name: str):
-    if name in _NAMES:
-        return getattr(importlib.import_module(_NAMES[name]), name)
-    raise AttributeError(f"module 'ct_keras.denoising' has no attribute {name!r}")
-
-
-def __dir__() -> list[str]:
-    return __all__
+__getattr__, __dir__ = lazy_names(__name__, _NAMES)

@@ -5,7 +5,7 @@ Names are loaded on first use: a filter denoises a series without Keras.
 
 from __future__ import annotations
 
-import importlib
+from ct_keras.lazy import lazy_names
 
 _NAMES = {
     "export": "ct_keras.serving.formats",
@@ -15,13 +15,4 @@ _NAMES = {
 }
 
 __all__ = sorted(_NAMES)
-
-
-def __getattr__(name: str):
-    if name in _NAMES:
-        return getattr(importlib.import_module(_NAMES[name]), name)
-    raise AttributeError(f"module 'ct_keras.serving' has no attribute {name!r}")
-
-
-def __dir__() -> list[str]:
-    return __all__
+__getattr__, __dir__ = lazy_names(__name__, _NAMES)
