@@ -10,8 +10,10 @@ import contextlib
 import logging
 import math
 import re
+import threading
 import warnings
 from collections.abc import Iterator
+from contextlib import AbstractContextManager
 
 from pydicom.dataset import Dataset
 
@@ -19,22 +21,69 @@ _AGE = re.compile(r"(\d{1,3})([DWMY])")
 _DAYS = {"D": 1, "W": 7, "M": 365.25 / 12, "Y": 365.25}
 
 
-@contextlib.contextmanager
-def quiet_pydicom() -> Iterator[list[warnings.WarningMessage]]:
+class _Silence:
+    """Catches the warnings of all threads that asked for it, each into its own list."""
+
+    def __init__(self):
+        self._lock = threading.Lock()
+        self._threads = 0
+        self._mine = threading.local()
+        self._undo = contextlib.ExitStack()
+        self._show = warnings.showwarning
+
+    @contextlib.contextmanager
+    def keep(self) -> Iterator[list[warnings.WarningMessage]]:
+        """Collects the warnings of this thread until the block ends."""
+        lists = self._mine.__dict__.setdefault("lists", [])
+        lists.append([])
+        self._begin()
+        try:
+            yield lists[-1]
+        finally:
+            self._end()
+            lists.pop()
+
+    def _begin(self) -> None:
+        with self._lock:
+            self._threads += 1
+            if self._threads > 1:
+                return
+            logger = logging.getLogger("pydicom")
+            self._undo.callback(setattr, logger, "disabled", logger.disabled)
+            logger.disabled = True
+            self._undo.enter_context(warnings.catch_warnings())
+            self._show = warnings.showwarning
+            warnings.simplefilter("always")
+            warnings.showwarning = self._collect
+
+    def _end(self) -> None:
+        with self._lock:
+            self._threads -= 1
+            if self._threads == 0:
+                self._undo.close()
+
+    def _collect(self, message, category, filename, lineno, *rest) -> None:
+        lists = getattr(self._mine, "lists", None)
+        if not lists:
+            self._show(message, category, filename, lineno, *rest)
+            return
+        caught = warnings.WarningMessage(message, category, filename, lineno, *rest)
+        lists[-1].append(caught)
+
+
+_SILENCE = _Silence()
+
+
+def quiet_pydicom() -> AbstractContextManager[list[warnings.WarningMessage]]:
     """Collects pydicom's warnings, whose texts may hold header values.
 
-    Yields:
-        The warnings so far. Count them, never print them.
+    Several threads may do so at the same time.
+
+    Returns:
+        A context manager that gives the warnings of this thread so far. Count them,
+        never print them.
     """
-    logger = logging.getLogger("pydicom")
-    disabled = logger.disabled
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always")
-        logger.disabled = True
-        try:
-            yield caught
-        finally:
-            logger.disabled = disabled
+    return _SILENCE.keep()
 
 
 def values(dataset: Dataset, keyword: str) -> list:
