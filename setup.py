@@ -10,12 +10,10 @@ VERSION = re.search(
     r'^__version__ = "(.+)"$', (HERE / "ct_keras/__init__.py").read_text(), re.M
 ).group(1)
 
+# Decoders of compressed DICOM; pylibjpeg-libjpeg is left out, as it is under the GPL.
 CODECS = [
-    "pylibjpeg>=2.1",
-    "pylibjpeg-openjpeg>=2.6",
-    "pylibjpeg-rle>=2.2",
-    "pyjpegls>=1.5",
-    "python-gdcm>=3.2.6",
+    *("pylibjpeg>=2.1", "pylibjpeg-openjpeg>=2.6", "pylibjpeg-rle>=2.2"),
+    *("pyjpegls>=1.5", "python-gdcm>=3.2.6"),
 ]
 JAX = ["jax>=0.5"]
 ONNX = ["tf2onnx>=1.17", "onnxruntime>=1.19"]
@@ -59,6 +57,7 @@ setup(
         "keras>=3.12,<4",
         "numpy>=1.26",
         "pydicom>=3.0.2,<4",
+        *CODECS,
         "opencv-python",
         "PyWavelets>=1.4",
         "scikit-image>=0.24",
@@ -71,7 +70,7 @@ setup(
         "jinja2>=3.1",
     ],
     extras_require={
-        "codecs": CODECS,
+        "codecs": [],  # now installed by default; old commands still name it
         "jax": JAX,
         "onnx": ONNX,
         "openvino": OPENVINO,

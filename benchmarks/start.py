@@ -9,7 +9,7 @@ import time
 COMMANDS = {
     "python": [sys.executable, "-c", "pass"],
     "import ct_keras": [sys.executable, "-c", "import ct_keras"],
-    "ct-keras --help": [sys.executable, "-m", "ct_keras.cli.main", "--help"],
+    "ct-keras --help": [sys.executable, "-m", "ct_keras", "--help"],
 }
 
 

@@ -28,7 +28,7 @@ RUNS = {
 
 def measure(study: Path, out: Path, options: list[str]) -> dict:
     """Runs the command in its own process."""
-    command = [sys.executable, "-m", "ct_keras.cli.main", "denoise", study, out]
+    command = [sys.executable, "-m", "ct_keras", "denoise", study, out]
     command += ["--json", "--qc", out.with_suffix(".qc"), *options]
     begin = time.perf_counter()
     with tempfile.TemporaryFile() as printed:

@@ -70,6 +70,7 @@ def main(arguments: list[str] | None = None) -> None:
     arguments, debug = _without_debug(sys.argv[1:] if own_process else arguments)
     try:
         if own_process:
+            process.import_from_packages_only()
             process.use_plain_characters()
             process.stop_on_signals()
             if not debug:
@@ -111,7 +112,3 @@ def _without_debug(arguments: list[str]) -> tuple[list[str], bool]:
 def _fail(line: str, code: int) -> None:
     note(line)
     sys.exit(int(code))
-
-
-if __name__ == "__main__":
-    main()

@@ -35,6 +35,14 @@ class Stopped(BaseException):
         return 128 + self.number
 
 
+def import_from_packages_only() -> None:
+    """Lets worker processes import nothing from the working folder.
+
+    Python looks there first, and a folder of data may hold a file such as json.py.
+    """
+    os.environ["PYTHONSAFEPATH"] = "1"
+
+
 def stop_on_signals() -> None:
     """Lets SIGTERM and SIGHUP raise `Stopped`, so that partial output is removed.
 

@@ -467,7 +467,7 @@ def test_records_with_a_cut_shard_are_refused(
 
 def test_json_holds_nothing_but_json(one_patient, tmp_path):
     done = subprocess.run(
-        [sys.executable, "-m", "ct_keras.cli.main", "inspect", one_patient, "--json"],
+        [sys.executable, "-m", "ct_keras", "inspect", one_patient, "--json"],
         capture_output=True,
         text=True,
         check=True,
@@ -503,7 +503,7 @@ def test_a_kill_leaves_nothing_that_looks_complete(
         arguments = [phantom_patients, out, "--layout", "single", "--split", "folders"]
     else:
         arguments = [phantom_patients / "test", out, "--model", run]
-    line = [sys.executable, "-m", "ct_keras.cli.main", command, *map(str, arguments)]
+    line = [sys.executable, "-m", "ct_keras", command, *map(str, arguments)]
     for delay in (1, 3):
         process = subprocess.Popen(line, stderr=subprocess.DEVNULL)
         time.sleep(delay)

@@ -451,7 +451,7 @@ def test_checkpoint_of_another_network_is_refused(tmp_path, undisturbed):
 def test_sigterm_ends_with_75_and_resumes(phantom_records, tmp_path, undisturbed):
     run = tmp_path / "run"
     command = [
-        *(sys.executable, "-m", "ct_keras.cli.main", "train", "red_cnn"),
+        *(sys.executable, "-m", "ct_keras", "train", "red_cnn"),
         *(str(phantom_records), "--out", str(run), "--recipe", "quick"),
         *("--width", "4", "--epochs", "50", "--steps", "4"),
     ]
