@@ -49,6 +49,8 @@ class Limits:
         max_file_bytes: Maximum number of pixel bytes in one file.
         max_series_bytes: Maximum number of pixel bytes in one series.
         max_header_bytes: Maximum number of bytes before the pixels of a file.
+        max_nesting: Maximum depth of sequences in a header.
+        max_elements: Maximum number of elements in a header.
         max_files: Maximum number of files in one scan.
         max_depth: Maximum depth of subfolders below the scanned folder.
     """
@@ -58,6 +60,8 @@ class Limits:
     max_file_bytes: int = 512 * 2**20
     max_series_bytes: int = 8 * 2**30
     max_header_bytes: int = 16 * 2**20
+    max_nesting: int = 32
+    max_elements: int = 250_000
     max_files: int = 1_000_000
     max_depth: int = 16
 
@@ -196,9 +200,8 @@ def is_hounsfield(rescale_type: str) -> bool:
     return bool(_HOUNSFIELD.fullmatch("".join(filter(str.isalpha, rescale_type))))
 
 
-def modality_name(dataset: Dataset) -> str:
-    """Returns the modality if it is a defined term, else ``another modality``."""
-    modality = term(dataset, "Modality")
+def modality_name(modality: str) -> str:
+    """Returns a modality if it is a defined term, else ``another modality``."""
     return modality if MODALITIES.fullmatch(modality) else "another modality"
 
 

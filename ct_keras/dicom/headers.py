@@ -21,8 +21,9 @@ from pydicom.uid import ImplicitVRLittleEndian, MediaStorageDirectoryStorage
 
 from ct_keras.dicom import checks
 from ct_keras.dicom.checks import Limits
-from ct_keras.dicom.encoding import read_elements, read_meta
+from ct_keras.dicom.encoding import read_elements
 from ct_keras.dicom.foreign import name_foreign, name_sop_class
+from ct_keras.dicom.outline import Outline, look_over
 from ct_keras.dicom.pixels import truncated
 from ct_keras.dicom.sources import SourceSlice, source_slice
 from ct_keras.dicom.values import integer, quiet_pydicom, term, text
@@ -182,65 +183,66 @@ def _first_sop_class(start: bytes) -> str | None:
 def _scan_dicom(
     file: BinaryIO, path: Path, *, file_number: int, limits: Limits, size: int
 ) -> ScannedFile:
-    meta_class = None
+    outline = look_over(file, limits)
+    if outline.meta_class == MediaStorageDirectoryStorage:
+        return ScannedFile(Kind.DIRECTORY)
+    for sop_class in (outline.meta_class, outline.sop_class):
+        if sop_class and sop_class not in checks.CT_CLASSES:
+            return _other(sop_class, outline)
+    if outline.problem is not None:
+        error = CtKerasError("CTK-E007", f"file #{file_number}: {outline.problem}")
+        return ScannedFile(Kind.BROKEN, error=error)
+    file.seek(0)
+    head = BytesIO(file.read(outline.header_bytes))
     try:
-        meta, _ = read_meta(file)
-        meta_class = str(meta.get("MediaStorageSOPClassUID", ""))
-        if meta_class == MediaStorageDirectoryStorage:
-            return ScannedFile(Kind.DIRECTORY)
-        if meta_class and meta_class not in checks.CT_CLASSES:
-            return _other(meta_class, file)
-        syntax = str(meta.get("TransferSyntaxUID", ""))
-        if syntax.endswith("1.2.1.99"):  # would be inflated as a whole, without limit
-            checks.check_syntax(syntax, file_number)
-        dataset = read_elements(file, SCAN_TAGS)
-        if file.tell() > limits.max_header_bytes:
-            raise RecursionError
+        if outline.syntax.endswith("1.2.1.99"):  # would be inflated without limit
+            checks.check_syntax(outline.syntax, file_number)
+        dataset = read_elements(head, SCAN_TAGS)
         return _classify(
-            dataset, meta, file, path=path, file_number=file_number, limits=limits
+            dataset,
+            outline,
+            head,
+            path=path,
+            file_number=file_number,
+            limits=limits,
+            size=size,
         )
     except CtKerasError as error:
         return ScannedFile(Kind.BROKEN, error=error)
-    except RecursionError:
-        problem = "header over 16 MiB or nested deeper than 32"
-        error = CtKerasError("CTK-E007", f"file #{file_number}: {problem}")
     except Exception:  # any bytes can follow the magic, and pydicom raises many types
-        if file.tell() >= size:
+        if head.tell() >= size:
             error = CtKerasError("CTK-E003", f"file #{file_number} is truncated")
         else:
             error = CtKerasError("CTK-E007", f"file #{file_number}: malformed header")
     return ScannedFile(Kind.BROKEN, error=error)
 
 
-def _other(sop_class: str, file: BinaryIO) -> ScannedFile:
-    """The result for a DICOM object that its file meta declares to be no CT image."""
-    try:
-        dataset = read_elements(file, ["Modality"])
-        modality = checks.modality_name(dataset) if "Modality" in dataset else None
-    except Exception:  # whatever it is, it is not a CT image
-        modality = None
+def _other(sop_class: str, outline: Outline) -> ScannedFile:
+    """The result for a DICOM object whose class is not that of a CT image."""
+    modality = checks.modality_name(outline.modality) if outline.modality else None
     return ScannedFile(Kind.OTHER, modality=modality, what=name_sop_class(sop_class))
 
 
 def _classify(
     dataset: Dataset,
-    meta: Dataset,
+    outline: Outline,
     file: BinaryIO,
     *,
     path: Path,
     file_number: int,
     limits: Limits,
+    size: int,
 ) -> ScannedFile:
     """Classifies a header; checks that of a CT image in detail."""
     sop_class = text(dataset, "SOPClassUID")
-    sop_class = sop_class or text(meta, "MediaStorageSOPClassUID")
+    sop_class = sop_class or outline.meta_class
     if not sop_class:
         if "Rows" in dataset or not len(dataset):
             raise CtKerasError("CTK-E003", f"file #{file_number} is truncated")
         return ScannedFile(Kind.OTHER)
     modality = term(dataset, "Modality") or "CT"
     if sop_class not in checks.CT_CLASSES or modality != "CT":
-        modality = checks.modality_name(dataset)
+        modality = checks.modality_name(term(dataset, "Modality"))
         what = name_sop_class(sop_class)
         return ScannedFile(Kind.OTHER, modality=modality, what=what)
     if checks.is_localizer(dataset):
@@ -248,7 +250,7 @@ def _classify(
     series_uid = text(dataset, "SeriesInstanceUID")
     try:
         checks.check_frames(dataset, file_number)
-        syntax = text(meta, "TransferSyntaxUID") or ""
+        syntax = outline.syntax
         checks.check_syntax(syntax, file_number)
         length, implicit = _find_pixels(file, dataset, file_number)
         offset = file.tell()
@@ -261,7 +263,7 @@ def _classify(
             implicit=implicit,
             misdeclared=implicit != (syntax == ImplicitVRLittleEndian),
         )
-        present = min(os.fstat(file.fileno()).st_size - offset, length)
+        present = min(size - offset, length)
         if present < source.pixel_bytes:
             raise truncated(file_number, present, source.pixel_bytes)
     except CtKerasError as error:
