@@ -39,6 +39,7 @@ def command(
     echo_findings(series.findings)
     simulator = SeriesSimulator(series, calibrate(series, **given(options)))
     clipped = _write(series, out, simulator, dose, seed=seed, overwrite=overwrite)
+    echo_findings(series.value_findings())
     if clipped:
         note(f"CTK-W072 {clipped} values clipped to the stored range")
     report = _report(series, simulator.calibration, dose, seed)

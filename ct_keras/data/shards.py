@@ -38,6 +38,7 @@ class Shard:
         exact: Whether all full-dose slices kept their stored values.
         physics: Whether its records tell how to simulate other doses.
         noise_shares: Whether its records tell how much noise the full dose holds.
+        displaced: How many full-dose slices have values far from those of a body.
         places: The place of each record's slice; empty in older manifests.
     """
 
@@ -56,6 +57,7 @@ class Shard:
     exact: bool = True
     physics: bool = False
     noise_shares: bool = False
+    displaced: int = 0
     places: tuple[Place, ...] = ()
 
 

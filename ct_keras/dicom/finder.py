@@ -27,6 +27,8 @@ REFUSED_NEIGHBOUR = "CTK-W030"
 _SERIES_READ_AHEAD = 16
 #: Slices that tell whether values of an unspecified unit are HU.
 _UNIT_SLICES = 5
+#: Slices of unusual slope or intercept whose values are looked at.
+_RESCALED_SLICES = 8
 
 
 @dataclass(frozen=True)
@@ -214,6 +216,7 @@ def _add_series(
             if not force_hu:
                 few = len(scan.series) < _SERIES_READ_AHEAD
                 _check_values(series, read_ahead=few)
+                series.findings += series.value_findings()
             scan.series.append(series)
     except CtKerasError as error:
         scan.refusals.append(Refusal(error, len(files)))
@@ -246,6 +249,8 @@ def _check_size(series: Series, limits: Limits) -> None:
 def _check_values(series: Series, *, read_ahead: bool) -> None:
     read = series.read_ahead if read_ahead else series.read
     check_hu(read, len(series))
+    for index in _rescaled_otherwise(series):
+        read(index)  # which measures its values
     if all(source.unit_known for source in series.sources):
         return
     error = unlike_hu([read(index) for index in range(min(len(series), _UNIT_SLICES))])
@@ -258,6 +263,14 @@ def _check_values(series: Series, *, read_ahead: bool) -> None:
             fix="if they are HU, accept them: force_hu=True (--force-hu of inspect, "
             "denoise, simulate and convert)",
         )
+
+
+def _rescaled_otherwise(series: Series) -> list[int]:
+    """The first slices whose slope or intercept is not the usual one of the series."""
+    rescales = [(source.slope, source.intercept) for source in series.sources]
+    usual = Counter(rescales).most_common(1)[0][0]
+    others = [index for index, each in enumerate(rescales) if each != usual]
+    return others[:_RESCALED_SLICES]
 
 
 def count_findings(files: int, counts: Counter) -> Iterator[Finding]:

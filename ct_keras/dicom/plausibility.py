@@ -2,17 +2,19 @@
 
 `check_hu` refuses impossible values: readers and conversion call it for every stack.
 `unlike_hu` detects values that no patient shows: the guards call it before denoising.
+`displacement_hu` measures a wrong intercept: whoever reads a slice may call it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import functools
+from collections.abc import Callable, Mapping, Sequence
 
 import cv2
 import numpy as np
 
 from ct_keras.dicom.pixels import SlicePixels
-from ct_keras.errors import CtKerasError
+from ct_keras.errors import CtKerasError, Finding
 from ct_keras.hu import PADDING_HU
 from ct_keras.metrics.tissues import FAT_TO_SOFT_HU
 
@@ -33,6 +35,30 @@ _BIN_HU = 10.0
 #: Noise takes single air pixels below -1100 HU, but rarely the mean of 5 x 5 pixels.
 _MEAN_PIXELS = 5
 _AIR_HU = -1000.0
+#: Where the smoothed values of a body lie: centre and SD in HU, share. Air, lung, fat,
+#: what lies between fat and muscle, water, muscle and organs, bone and contrast agent;
+#: measured on 616 slices of 57 public scans.
+_PEAKS = (
+    (-1000.0, 10.0, 0.45),
+    (-850.0, 70.0, 0.15),
+    (-103.0, 14.0, 0.16),
+    (-20.0, 60.0, 0.06),
+    (0.0, 10.0, 0.04),
+    (50.0, 25.0, 0.16),
+    (200.0, 150.0, 0.02),
+)
+#: Share in any bin of what belongs to no peak.
+_ELSEWHERE = 1e-4
+_FINE_BIN_HU = 5.0
+_REACH_HU, _FARTHEST_HU = 2400.0, 1200.0
+#: Those scans are displaced by -25 to 25 HU: beyond this, the intercept is wrong.
+MOST_DISPLACED_HU = 30.0
+#: Soft tissue, and the least share of it and of air: less than in any of those slices.
+_SOFT_HU, _LEAST_SOFT, _LEAST_AIR = (-10.0, 110.0), 0.03, 0.03
+#: The smoothing: about 1/64 of the width, which is fine enough for organs.
+_SMOOTHINGS_PER_ROW, _LEAST_SMOOTHING = 64, 3
+#: Smoothed values are alike: every second of every second row is enough.
+_EVERY = 2
 
 
 def check_hu(read: Callable[[int], SlicePixels], count: int) -> None:
@@ -141,3 +167,71 @@ def _below_air(slices: list[SlicePixels]) -> float:
 
 def _lung(low: np.ndarray) -> bool:
     return bool(len(low)) and bool(np.mean((low > -950) & (low < -600)) > 0.5)
+
+
+def displacement_hu(pixels: SlicePixels) -> float | None:
+    """Measures how far the values of a slice lie from where they belong.
+
+    The histogram of the smoothed slice is compared with that of a body, displaced by
+    -1200 to 1200 HU; the most likely displacement counts.
+
+    Args:
+        pixels: An object with `hu` and `padding`, (rows, columns) each.
+
+    Returns:
+        In HU, in steps of 5; None without soft tissue and air: there is no body.
+    """
+    filled = np.where(pixels.padding, _AIR_HU, pixels.hu).astype(np.float32)
+    width = max(_LEAST_SMOOTHING, filled.shape[1] // _SMOOTHINGS_PER_ROW | 1)
+    smooth = cv2.blur(filled, (width, width))[::_EVERY, ::_EVERY]
+    known = ~pixels.padding[::_EVERY, ::_EVERY]
+    bins, reach = int(2 * _REACH_HU / _FINE_BIN_HU), (-_REACH_HU, _REACH_HU)
+    histogram = cv2.calcHist([smooth], [0], known.astype(np.uint8), [bins], reach)
+    counts = histogram.ravel()
+    likely = np.correlate(_log_likelihood(), counts, "valid")
+    best = _FARTHEST_HU - _FINE_BIN_HU * int(np.argmax(likely))
+    values = np.arange(-_REACH_HU, _REACH_HU, _FINE_BIN_HU) - best
+    soft = counts[(values >= _SOFT_HU[0]) & (values < _SOFT_HU[1])].sum()
+    air = counts[values < AIR_BELOW_HU].sum()
+    is_body = min(soft / _LEAST_SOFT, air / _LEAST_AIR) >= max(1, known.sum())
+    return best if is_body else None
+
+
+@functools.cache
+def _log_likelihood() -> np.ndarray:
+    """The log likelihood of each bin, as far as values may be displaced."""
+    reach = _REACH_HU + _FARTHEST_HU
+    values = np.arange(-reach, reach, _FINE_BIN_HU) + _FINE_BIN_HU / 2
+    shares = np.full(len(values), _ELSEWHERE)
+    for centre, deviation, share in _PEAKS:
+        height = share * _FINE_BIN_HU / (deviation * np.sqrt(2 * np.pi))
+        shares += height * np.exp(-(((values - centre) / deviation) ** 2) / 2)
+    return np.log(shares).astype(np.float32)
+
+
+def displaced(displacement: float | None) -> bool:
+    """Whether a displacement is larger than that of any correct scan."""
+    return displacement is not None and abs(displacement) > MOST_DISPLACED_HU
+
+
+def displacement_findings(found: Mapping[int, float | None]) -> list[Finding]:
+    """Tells of slices whose values are displaced.
+
+    Args:
+        found: Slice index -> `displacement_hu`, of all slices that were looked at.
+
+    Returns:
+        CTK-W044, or nothing.
+    """
+    wrong = {index: value for index, value in found.items() if displaced(value)}
+    if not wrong:
+        return []
+    typical = float(np.median(list(wrong.values())))
+    where = f"slice {min(wrong) + 1}" if len(wrong) == 1 else f"{len(wrong)} slices"
+    return [
+        Finding(
+            "CTK-W044",
+            f"air, fat and soft tissue of {where} of {len(found)} looked at lie about "
+            f"{typical:+.0f} HU from where they belong: check RescaleIntercept",
+        )
+    ]

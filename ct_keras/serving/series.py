@@ -125,7 +125,7 @@ def denoise_series(
             overwrite=overwrite,
         )
     findings = (
-        *(*entrance.findings, *computation.findings),
+        *(*series.value_findings(), *entrance.findings, *computation.findings),
         *audit.result().findings,
     )
     return DenoisedSeries(len(series), writer.clipped, findings, computation)

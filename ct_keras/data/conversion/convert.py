@@ -214,6 +214,11 @@ def _finish(out, plan, shards, findings, *, layout, seed, hasher) -> Manifest:
         text = "some images are not stored exactly: they were resampled, are not whole "
         text += "numbers, or span more than 65535 steps"
         findings.append(Finding("CTK-W078", text))
+    wrong = sum(shard.displaced for shard in shards)
+    if wrong:
+        text = f"air, fat and soft tissue of {wrong} slices do not lie where they "
+        text += "belong: check RescaleIntercept"
+        findings.append(Finding("CTK-W044", text))
     manifest = Manifest(
         folder=out,
         layout=layout,

@@ -20,6 +20,7 @@ from ct_keras.data.conversion.images import (
 )
 from ct_keras.data.conversion.layouts.series_pair import SourcePair
 from ct_keras.data.slice_facts import Record, SliceFacts, facts_of
+from ct_keras.dicom.plausibility import displaced, displacement_hu
 from ct_keras.errors import CtKerasError
 from ct_keras.simulation.calibration import Calibration
 from ct_keras.simulation.slice_physics import SlicePhysics
@@ -69,11 +70,13 @@ class Done:
         records: One for each slice and dose.
         exact: Whether each normal-dose image kept its stored values.
         hu_range: Smallest and largest HU of the normal-dose images.
+        displaced: How many normal-dose images have values far from those of a body.
     """
 
     records: tuple[Record, ...]
     exact: bool
     hu_range: tuple[float, float]
+    displaced: int = 0
 
 
 def series_seed(seed: int, series_key: str) -> int:
@@ -90,9 +93,10 @@ def run(job: Job) -> Done:
             size; CTK-E070, if an image is not finite.
     """
     records: list[Record] = []
-    all_exact, lowest, highest = True, np.inf, -np.inf
+    all_exact, lowest, highest, wrong = True, np.inf, -np.inf, 0
     for pair, uid_hash in job.pairs:
         full = read_image(pair.full)
+        wrong += displaced(displacement_hu(full))
         lows, physics = _low_images(job, pair, full)
         padding = full.padding
         full, lows, spacing_mm = _resampled(job, full, lows)
@@ -120,7 +124,7 @@ def run(job: Job) -> Done:
                 **facts_of(job.facts) | own,
             )
             records.append(record)
-    return Done(tuple(records), all_exact, (lowest, highest))
+    return Done(tuple(records), all_exact, (lowest, highest), wrong)
 
 
 class _Low(NamedTuple):

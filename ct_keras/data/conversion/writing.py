@@ -141,6 +141,7 @@ def _write_shard(out: Path, planned: PlannedShard, results: Iterator[Done]) -> S
         physics=all(record.physics is not None for record in records),
         noise_shares=all(record.noise_share is not None for record in records),
         exact=all(result.exact for result in done),
+        displaced=sum(result.displaced for result in done),
     )
 
 
