@@ -19,10 +19,11 @@ JAX = ["jax>=0.5"]
 ONNX = ["tf2onnx>=1.17", "onnxruntime>=1.19"]
 OPENVINO = ["tf2onnx>=1.17", "openvino>=2024.6"]
 LITERT = ["ai-edge-litert>=2.0"]
+PACS = ["pynetdicom>=3.0.4"]
 EXPORTS = [*ONNX, *OPENVINO, *LITERT]
 NOTEBOOKS = ["jupytext>=1.16", "nbclient>=0.10", "ipykernel>=6.29"]
 TEST = [
-    *(*JAX, *NOTEBOOKS, *EXPORTS),
+    *(*JAX, *NOTEBOOKS, *EXPORTS, *PACS),
     *("pytest>=8", "pytest-xdist>=3.6", "hypothesis>=6.100", "PyYAML"),
 ]
 
@@ -76,6 +77,7 @@ setup(
         "openvino": OPENVINO,
         "litert": LITERT,
         "exports": EXPORTS,
+        "pacs": PACS,
         "notebooks": NOTEBOOKS,
         "test": TEST,
         "dev": [*TEST, "ruff>=0.6", "pre-commit"],

@@ -52,6 +52,9 @@ _EXIT_CODES = {
     "CTK-E086": ExitCode.USAGE,  # a slice is smaller than a patch
     "CTK-E089": ExitCode.GUARD,  # training diverged
     "CTK-E092": ExitCode.USAGE,  # unknown model name
+    "CTK-E100": ExitCode.USAGE,  # the node cannot listen on its port
+    "CTK-E102": ExitCode.USAGE,  # TLS files cannot be used
+    "CTK-E106": ExitCode.UNEXPECTED,  # a part of the node has ended
 }
 
 

@@ -17,7 +17,7 @@ FLOW = [
     *("registry", "files", "progress", "notice"),
     *("metrics", "dicom", "simulation", "phantoms", "image_quality", "data", "losses"),
     *("models", "filters", "reconstruction", "denoising", "training", "tasks"),
-    *("evaluation", "report", "reader_study", "serving", "cli"),
+    *("evaluation", "report", "reader_study", "serving", "node", "cli"),
 ]
 
 

@@ -15,6 +15,7 @@ from ct_keras.files.atomic import (
     atomic_file,
     atomic_folder,
     sha256_of,
+    sync,
     write_text,
     write_texts,
 )
@@ -41,6 +42,7 @@ __all__ = [
     "read_table",
     "remove_stale",
     "sha256_of",
+    "sync",
     "write_errors",
     "write_marker",
     "write_text",

@@ -44,9 +44,9 @@ def atomic_file(path: str | os.PathLike) -> Iterator[Path]:
             temporary.touch()
             yield temporary
         with write_errors(path):
-            _sync(temporary)
+            sync(temporary)
             os.replace(temporary, path)
-            _sync(path.parent)
+            sync(path.parent)
 
 
 def write_text(path: str | os.PathLike, text: str) -> None:
@@ -75,10 +75,10 @@ def write_texts(folder: str | os.PathLike, texts: Mapping[str, str]) -> None:
             ) as workspace:
                 for name, text in texts.items():
                     (workspace.new / name).write_text(text, encoding="utf-8")
-                    _sync(workspace.new / name)
+                    sync(workspace.new / name)
                 for name in texts:
                     os.replace(workspace.new / name, folder / name)
-            _sync(folder)
+            sync(folder)
         except OSError:
             if made:
                 with contextlib.suppress(OSError):
@@ -122,13 +122,14 @@ def atomic_folder(
         with write_errors(target):
             write_marker(workspace.new, kind)
             for file in sorted(workspace.new.rglob("*")):
-                _sync(file)
-            _sync(workspace.new)
+                sync(file)
+            sync(workspace.new)
             swap_in(workspace, target, kind, overwrite=overwrite)
-            _sync(target.parent)
+            sync(target.parent)
 
 
-def _sync(path: str | os.PathLike) -> None:
+def sync(path: str | os.PathLike) -> None:
+    """Waits until a file or the names in a folder are on the disk."""
     handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)

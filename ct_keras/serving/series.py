@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -57,6 +57,7 @@ def denoise_series(
     override_guards: bool = False,
     quality_control: str | Path | None = None,
     progress: bool = False,
+    after_slice: Callable[[], None] | None = None,
 ) -> DenoisedSeries:
     """Writes the denoised series as a derived DICOM series.
 
@@ -81,6 +82,8 @@ def denoise_series(
         override_guards: Denoise what the guards refuse; the derived series says so.
         quality_control: A folder to write with qc.json and qc.png.
         progress: Show a bar.
+        after_slice: Called when a slice is denoised; what it raises ends the work and
+            leaves nothing behind.
 
     Raises:
         CtKerasError: As the method, CTK-E050, CTK-E071, CTK-E073 as the writer,
@@ -112,7 +115,7 @@ def denoise_series(
         allow_repeat=allow_repeat,
         neighbours=method.neighbours(len(series)),
     )
-    _write(method, series, strength, writer, audit, progress)
+    _write(method, series, strength, writer, audit, progress, after_slice)
     if quality_control is not None:
         write_quality_control(
             quality_control,
@@ -144,6 +147,7 @@ def _write(
     writer: SeriesWriter,
     audit: Audit,
     progress: bool,
+    after_slice: Callable[[], None] | None,
 ) -> None:
     """Denoises the slices while the next are read and the last are written."""
 
@@ -160,6 +164,8 @@ def _write(
         bar = track(results, "Denoising", total=len(series), enabled=progress)
         for index, (pixels, hu) in enumerate(bar):
             put(index, pixels, hu)
+            if after_slice is not None:
+                after_slice()
 
 
 def _check_outputs(
