@@ -8,10 +8,13 @@ from dataclasses import dataclass
 from pydicom.dataset import Dataset
 from pydicom.uid import (
     UID,
+    DeflatedExplicitVRLittleEndian,
+    ExplicitVRBigEndian,
     ExplicitVRLittleEndian,
     ImplicitVRLittleEndian,
 )
 
+from ct_keras.dicom.decoders import DECODERS, has_decoder
 from ct_keras.dicom.values import integer, number, term, terms, text
 from ct_keras.errors import CtKerasError
 
@@ -19,7 +22,15 @@ CT_IMAGE = "1.2.840.10008.5.1.4.1.1.2"
 ENHANCED_CT = "1.2.840.10008.5.1.4.1.1.2.1"
 LEGACY_ENHANCED_CT = "1.2.840.10008.5.1.4.1.1.2.2"
 CT_CLASSES = frozenset({CT_IMAGE, ENHANCED_CT, LEGACY_ENHANCED_CT})
-READABLE_SYNTAXES = frozenset({ImplicitVRLittleEndian, ExplicitVRLittleEndian})
+#: Transfer syntaxes of pixels that are not compressed, or with all the elements.
+NATIVE_SYNTAXES = frozenset(
+    {
+        ImplicitVRLittleEndian,
+        ExplicitVRLittleEndian,
+        ExplicitVRBigEndian,
+        DeflatedExplicitVRLittleEndian,
+    }
+)
 #: Modalities and rescale types that messages may name.
 MODALITIES = re.compile(
     "CR|CT|DOC|DX|ECG|ES|IO|IVUS|KO|MG|MR|NM|OCT|OP|OPT|OT|PR|PT|PX|REG|RF|RG|"
@@ -70,12 +81,12 @@ DEFAULT_LIMITS = Limits()
 
 
 def check_syntax(syntax: str, file_number: int) -> None:
-    """Refuses files whose pixels or header this version cannot decode.
+    """Refuses files whose pixels cannot be decoded.
 
     Raises:
-        CtKerasError: CTK-E010.
+        CtKerasError: CTK-E007, if the file does not say; CTK-E010.
     """
-    if syntax in READABLE_SYNTAXES:
+    if syntax in NATIVE_SYNTAXES or has_decoder(syntax):
         return
     if not syntax:
         raise CtKerasError(
@@ -84,11 +95,14 @@ def check_syntax(syntax: str, file_number: int) -> None:
             "TransferSyntaxUID",
             fix="write it again with gdcmconv IN OUT, or copy it again if it was cut",
         )
+    fix = "gdcmconv --raw IN OUT (or dcmdjpeg, dcmconv +te) for each file"
+    if syntax in DECODERS:
+        fix = f'pip install "{DECODERS[syntax].package}"  or  {fix}'
     raise CtKerasError(
         "CTK-E010",
         f"file #{file_number} needs a decoder for {_syntax_name(syntax)}",
-        expected="Explicit or Implicit VR Little Endian",
-        fix="gdcmconv --raw IN OUT (or dcmdjpeg, dcmconv +te) for each file",
+        expected="native pixels, RLE, lossless JPEG, JPEG-LS or JPEG 2000",
+        fix=fix,
     )
 
 

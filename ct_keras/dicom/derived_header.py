@@ -15,6 +15,7 @@ from pydicom.uid import ExplicitVRLittleEndian
 
 from ct_keras import __version__
 from ct_keras.dicom.checks import CT_IMAGE
+from ct_keras.dicom.decoders import LOSSY_METHODS
 from ct_keras.dicom.geometry import slice_normal
 from ct_keras.dicom.provenance import (
     IMPLEMENTATION_CLASS_UID,
@@ -24,7 +25,7 @@ from ct_keras.dicom.provenance import (
     device_uid,
     equipment_items,
 )
-from ct_keras.dicom.sources import EQUIPMENT_NAME, SourceSlice, was_lossy
+from ct_keras.dicom.sources import EQUIPMENT_NAME, SourceSlice
 from ct_keras.dicom.values import integer, text, values
 
 IMPLEMENTATION_VERSION_NAME = f"CTKERAS_{__version__.replace('.', '_')}"[:16]
@@ -41,6 +42,10 @@ _DROPPED = (
     "SmallestPixelValueInSeries",
     "LargestPixelValueInSeries",
     "PixelDataProviderURL",
+    # Of compressed pixels.
+    "ExtendedOffsetTable",
+    "ExtendedOffsetTableLengths",
+    "EncapsulatedPixelDataValueTotalLength",
 )
 _SCANNER_ONLY = ("DeviceSerialNumber", "StationName")
 
@@ -84,12 +89,14 @@ class SliceIdentity:
     Attributes:
         sop_instance_uid: Of this slice.
         series_uid: Of the derived series.
+        source: The slice that it is derived from.
         used: The source slices it was computed from.
         moment: Creation time.
     """
 
     sop_instance_uid: str
     series_uid: str
+    source: SourceSlice
     used: Sequence[SourceSlice]
     moment: datetime.datetime
 
@@ -175,7 +182,8 @@ def _drop_stale(header: Dataset) -> None:
 
 def _describe(header: Dataset, derivation: Derivation, identity: SliceIdentity) -> None:
     header.ImageType = _image_type(header)
-    header.DerivationDescription = derivation.full_description()
+    decoder = identity.source.decoder
+    header.DerivationDescription = derivation.full_description(decoder)
     codes = [*values(header, "DerivationCodeSequence"), code_item(*derivation.code)]
     header.DerivationCodeSequence = DicomSequence(codes)
     header.SourceImageSequence = DicomSequence(map(_source_item, identity.used))
@@ -190,7 +198,17 @@ def _describe(header: Dataset, derivation: Derivation, identity: SliceIdentity) 
     time = identity.moment.strftime("%H%M%S")
     header.SeriesDate = header.InstanceCreationDate = date
     header.SeriesTime = header.InstanceCreationTime = time
-    header.LossyImageCompression = "01" if was_lossy(header) else "00"
+    _describe_compression(header, identity.source)
+
+
+def _describe_compression(header: Dataset, source: SourceSlice) -> None:
+    """LossyImageCompression: what was lost once stays lost."""
+    header.LossyImageCompression = "01" if source.lossy else "00"
+    method = LOSSY_METHODS.get(source.file.syntax)
+    if method is None or text(header, "LossyImageCompressionRatio"):
+        return
+    header.LossyImageCompressionRatio = f"{source.lossy_ratio:g}"
+    header.LossyImageCompressionMethod = method
 
 
 def _image_type(header: Dataset) -> list[str]:

@@ -1,24 +1,32 @@
-"""Reads the elements of a file in the encoding that is found in it.
-
-pydicom notices by itself that a data set is implicit although its file meta says
-explicit; the reverse is done here.
-"""
+"""Reads the elements of a file in the encoding that is found in it."""
 
 from __future__ import annotations
 
+import os
+import zlib
 from collections.abc import Sequence
+from io import BytesIO
 from typing import BinaryIO
 
-from pydicom import dcmread
 from pydicom.dataset import Dataset, FileDataset, FileMetaDataset
 from pydicom.filereader import read_dataset
+from pydicom.filewriter import write_file_meta_info
 from pydicom.tag import BaseTag, Tag
-from pydicom.uid import ImplicitVRLittleEndian
+from pydicom.uid import ExplicitVRBigEndian, ExplicitVRLittleEndian
 from pydicom.valuerep import VR
 
+from ct_keras.errors import CtKerasError
+
+_MAGIC = b"DICM"
 _MAGIC_END = 132
 _PIXEL_GROUP = 0x7FE0
 _VALUE_REPRESENTATIONS = frozenset(vr.value.encode() for vr in VR)
+
+
+def file_version(file: BinaryIO) -> tuple[int, int]:
+    """Returns size and time of the last change of an open file."""
+    status = os.fstat(file.fileno())
+    return status.st_size, status.st_mtime_ns
 
 
 def read_meta(file: BinaryIO) -> tuple[Dataset, bool]:
@@ -40,25 +48,60 @@ def read_meta(file: BinaryIO) -> tuple[Dataset, bool]:
 def read_elements(file: BinaryIO, keywords: Sequence[str] | None = None) -> Dataset:
     """Reads the elements before the pixels.
 
+    Whether elements name their VR is as found, whatever the file meta says.
+
     Args:
         file: A file with preamble, at any place; left at the pixels.
         keywords: The elements to read; None for all.
     """
     file.seek(_MAGIC_END)
     meta, explicit = read_meta(file)
-    declared_implicit = meta.get("TransferSyntaxUID") == ImplicitVRLittleEndian
-    if not (explicit and declared_implicit):
-        file.seek(0)
-        return dcmread(file, stop_before_pixels=True, specific_tags=keywords)
+    little_endian = meta.get("TransferSyntaxUID") != ExplicitVRBigEndian
     tags = None if keywords is None else [Tag(keyword) for keyword in keywords]
-    elements = read_dataset(file, False, True, stop_when=_at_pixels, specific_tags=tags)
+    elements = read_dataset(
+        file, not explicit, little_endian, stop_when=_at_pixels, specific_tags=tags
+    )
     return FileDataset(
         file,
         elements,
         file_meta=FileMetaDataset(meta),
-        is_implicit_VR=False,
-        is_little_endian=True,
+        is_implicit_VR=not explicit,
+        is_little_endian=little_endian,
     )
+
+
+def inflate(file: BinaryIO, most_bytes: int) -> BytesIO:
+    """Inflates a file whose data set is deflated.
+
+    Args:
+        file: A file with preamble, at any place.
+        most_bytes: How much of the result is wanted at most; more is left out.
+
+    Returns:
+        The file as if written in Explicit VR Little Endian.
+
+    Raises:
+        CtKerasError: CTK-E007, if the data are damaged.
+    """
+    file.seek(_MAGIC_END)
+    meta = FileMetaDataset(read_dataset(file, False, True, stop_when=_beyond_meta))
+    meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    result = BytesIO()
+    result.write(bytes(_MAGIC_END - len(_MAGIC)) + _MAGIC)
+    write_file_meta_info(result, meta, enforce_standard=False)
+    room = max(1, most_bytes - result.tell())
+    # Deflation makes even noise hardly longer.
+    deflated = file.read(room + room // 1000 + 1024)
+    try:
+        result.write(zlib.decompressobj(-zlib.MAX_WBITS).decompress(deflated, room))
+    except zlib.error as error:
+        raise CtKerasError(
+            "CTK-E007",
+            "a deflated file is damaged",
+            fix="copy the series again from its source",
+        ) from error
+    result.seek(0)
+    return result
 
 
 def _beyond_meta(tag: BaseTag, vr: str | None, length: int) -> bool:

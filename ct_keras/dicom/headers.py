@@ -17,16 +17,23 @@ from typing import BinaryIO
 
 from pydicom import dcmread
 from pydicom.dataset import Dataset
-from pydicom.uid import ImplicitVRLittleEndian, MediaStorageDirectoryStorage
+from pydicom.uid import (
+    DeflatedExplicitVRLittleEndian,
+    ExplicitVRBigEndian,
+    ExplicitVRLittleEndian,
+    ImplicitVRLittleEndian,
+    MediaStorageDirectoryStorage,
+)
 
 from ct_keras.dicom import checks
 from ct_keras.dicom.checks import Limits
-from ct_keras.dicom.encoding import read_elements
+from ct_keras.dicom.decoders import DECODERS
+from ct_keras.dicom.encoding import file_version, inflate, read_elements
 from ct_keras.dicom.foreign import name_foreign, name_sop_class
 from ct_keras.dicom.outline import Outline, look_over
-from ct_keras.dicom.pixels import truncated
-from ct_keras.dicom.sources import SourceSlice, source_slice
-from ct_keras.dicom.values import integer, quiet_pydicom, term, text
+from ct_keras.dicom.places import compressed_places, find_pixels, native_places
+from ct_keras.dicom.sources import SourceFile, SourceSlice, source_slice
+from ct_keras.dicom.values import quiet_pydicom, term, text
 from ct_keras.errors import CtKerasError
 
 #: The header elements that a scan reads.
@@ -73,10 +80,6 @@ SCAN_TAGS = [
     "LossyImageCompressionRatio",
     "ContributingEquipmentSequence",
 ]
-_PIXEL_DATA = (0x7FE0, 0x0010)
-_FLOAT_PIXELS = ((0x7FE0, 0x0008), (0x7FE0, 0x0009))
-_PIXEL_VRS = (b"OW", b"OB")
-_UNDEFINED_LENGTH = 0xFFFFFFFF
 #: Bytes of a stream without preamble in which the SOP class is looked for.
 _FIRST_BYTES = 4096
 
@@ -119,6 +122,27 @@ class ScannedFile:
     extra_bytes: int = 0
 
 
+@dataclass(frozen=True, slots=True)
+class _Opened:
+    """A file that is scanned.
+
+    Attributes:
+        file: Its content; inflated, if it is deflated.
+        path: Where it is.
+        number: 1-based number in the scan.
+        version: `file_version`.
+        outline: Of the content.
+        syntax: Transfer syntax by the file meta.
+    """
+
+    file: BinaryIO
+    path: Path
+    number: int
+    version: tuple[int, int]
+    outline: Outline
+    syntax: str
+
+
 def scan_file(path: Path, file_number: int, limits: Limits) -> ScannedFile:
     """Scans one file without following links or reading its pixels."""
     unreadable = CtKerasError("CTK-E005", f"cannot read file #{file_number}")
@@ -137,11 +161,7 @@ def scan_file(path: Path, file_number: int, limits: Limits) -> ScannedFile:
                 return _without_magic(start, path.name, file_number)
             with quiet_pydicom() as warned:
                 scanned = _scan_dicom(
-                    file,
-                    path,
-                    file_number=file_number,
-                    limits=limits,
-                    size=status.st_size,
+                    file, path, file_number=file_number, limits=limits
                 )
     except OSError:
         return ScannedFile(Kind.BROKEN, error=unreadable)
@@ -181,40 +201,58 @@ def _first_sop_class(start: bytes) -> str | None:
 
 
 def _scan_dicom(
-    file: BinaryIO, path: Path, *, file_number: int, limits: Limits, size: int
+    file: BinaryIO, path: Path, *, file_number: int, limits: Limits
 ) -> ScannedFile:
+    version = file_version(file)
     outline = look_over(file, limits)
     if outline.meta_class == MediaStorageDirectoryStorage:
         return ScannedFile(Kind.DIRECTORY)
-    for sop_class in (outline.meta_class, outline.sop_class):
-        if sop_class and sop_class not in checks.CT_CLASSES:
-            return _other(sop_class, outline)
-    if outline.problem is not None:
-        error = CtKerasError("CTK-E007", f"file #{file_number}: {outline.problem}")
+    syntax = outline.syntax
+    try:
+        if syntax == DeflatedExplicitVRLittleEndian:
+            file = _inflated(file, file_number, limits)
+            outline = look_over(file, limits)
+        for sop_class in (outline.meta_class, outline.sop_class):
+            if sop_class and sop_class not in checks.CT_CLASSES:
+                return _other(sop_class, outline)
+        if outline.problem is not None:
+            raise CtKerasError("CTK-E007", f"file #{file_number}: {outline.problem}")
+    except CtKerasError as error:
         return ScannedFile(Kind.BROKEN, error=error)
+    opened = _Opened(file, path, file_number, version, outline, syntax)
     file.seek(0)
     head = BytesIO(file.read(outline.header_bytes))
     try:
-        if outline.syntax.endswith("1.2.1.99"):  # would be inflated without limit
-            checks.check_syntax(outline.syntax, file_number)
         dataset = read_elements(head, SCAN_TAGS)
-        return _classify(
-            dataset,
-            outline,
-            head,
-            path=path,
-            file_number=file_number,
-            limits=limits,
-            size=size,
-        )
+        return _classify(dataset, head, opened, limits)
     except CtKerasError as error:
         return ScannedFile(Kind.BROKEN, error=error)
     except Exception:  # any bytes can follow the magic, and pydicom raises many types
-        if head.tell() >= size:
+        if head.tell() >= file.seek(0, os.SEEK_END):
             error = CtKerasError("CTK-E003", f"file #{file_number} is truncated")
         else:
             error = CtKerasError("CTK-E007", f"file #{file_number}: malformed header")
     return ScannedFile(Kind.BROKEN, error=error)
+
+
+def _inflated(file: BinaryIO, file_number: int, limits: Limits) -> BinaryIO:
+    """A deflated file, inflated in memory up to its limit."""
+    limit = limits.max_header_bytes + limits.max_file_bytes
+    try:
+        inflated = inflate(file, limit + 1)
+    except CtKerasError:
+        raise
+    except Exception as error:  # pydicom raises many types for odd file meta
+        raise CtKerasError(
+            "CTK-E007", f"file #{file_number}: malformed header"
+        ) from error
+    if inflated.seek(0, os.SEEK_END) > limit:
+        raise CtKerasError(
+            "CTK-E041",
+            f"file #{file_number} inflates to more than {limit / 2**20:.0f} MiB",
+            fix="pass other limits if this size is correct",
+        )
+    return inflated
 
 
 def _other(sop_class: str, outline: Outline) -> ScannedFile:
@@ -224,21 +262,14 @@ def _other(sop_class: str, outline: Outline) -> ScannedFile:
 
 
 def _classify(
-    dataset: Dataset,
-    outline: Outline,
-    file: BinaryIO,
-    *,
-    path: Path,
-    file_number: int,
-    limits: Limits,
-    size: int,
+    dataset: Dataset, head: BinaryIO, opened: _Opened, limits: Limits
 ) -> ScannedFile:
     """Classifies a header; checks that of a CT image in detail."""
     sop_class = text(dataset, "SOPClassUID")
-    sop_class = sop_class or outline.meta_class
+    sop_class = sop_class or opened.outline.meta_class
     if not sop_class:
         if "Rows" in dataset or not len(dataset):
-            raise CtKerasError("CTK-E003", f"file #{file_number} is truncated")
+            raise CtKerasError("CTK-E003", f"file #{opened.number} is truncated")
         return ScannedFile(Kind.OTHER)
     modality = term(dataset, "Modality") or "CT"
     if sop_class not in checks.CT_CLASSES or modality != "CT":
@@ -249,49 +280,44 @@ def _classify(
         return ScannedFile(Kind.LOCALIZER)
     series_uid = text(dataset, "SeriesInstanceUID")
     try:
-        checks.check_frames(dataset, file_number)
-        syntax = outline.syntax
-        checks.check_syntax(syntax, file_number)
-        length, implicit = _find_pixels(file, dataset, file_number)
-        offset = file.tell()
-        checks.check_header(dataset, file_number, limits)
-        source = source_slice(
-            dataset,
-            path,
-            file_number,
-            pixel_offset=offset,
-            implicit=implicit,
-            misdeclared=implicit != (syntax == ImplicitVRLittleEndian),
-        )
-        present = min(size - offset, length)
-        if present < source.pixel_bytes:
-            raise truncated(file_number, present, source.pixel_bytes)
+        return _read_image(dataset, head, opened, sop_class, limits)
     except CtKerasError as error:
         return ScannedFile(Kind.CT, series_uid=series_uid, error=error)
-    extra = length - source.pixel_bytes
-    return ScannedFile(Kind.CT, source=source, series_uid=series_uid, extra_bytes=extra)
 
 
-def _find_pixels(
-    file: BinaryIO, dataset: Dataset, file_number: int
-) -> tuple[int, bool]:
-    """Moves to the first pixel byte; returns the length of PixelData, and if implicit.
-
-    Whether the VR is explicit follows from the element itself: some files are not
-    encoded as their file meta says. A length that spells OW or OB would be odd.
-    """
-    head = file.read(12)
-    if len(head) >= 8 and struct.unpack_from("<HH", head) in _FLOAT_PIXELS:
-        raise CtKerasError(
-            "CTK-E047", f"file #{file_number}: pixels are floating-point numbers"
-        )
-    if len(head) < 12 or struct.unpack_from("<HH", head) != _PIXEL_DATA:
-        rows, columns = integer(dataset, "Rows"), integer(dataset, "Columns")
-        raise truncated(file_number, 0, 2 * (rows or 0) * (columns or 0))
-    implicit = head[4:6] not in _PIXEL_VRS
-    if implicit:
-        file.seek(-4, os.SEEK_CUR)
-    (length,) = struct.unpack_from("<I", head, 4 if implicit else 8)
-    if length == _UNDEFINED_LENGTH:
-        raise CtKerasError("CTK-E007", f"file #{file_number}: malformed pixel data")
-    return length, implicit
+def _read_image(
+    dataset: Dataset, head: BinaryIO, opened: _Opened, sop_class: str, limits: Limits
+) -> ScannedFile:
+    """Checks the header of a CT image and finds its pixels."""
+    number, syntax = opened.number, opened.syntax
+    checks.check_frames(dataset, number)
+    checks.check_syntax(syntax, number)
+    element = find_pixels(
+        head, dataset, number, big_endian=syntax == ExplicitVRBigEndian
+    )
+    checks.check_header(dataset, number, limits)
+    frame_bytes = int(dataset.Rows) * int(dataset.Columns) * 2
+    misdeclared = element.implicit != (syntax == ImplicitVRLittleEndian)
+    if syntax in DECODERS and element.length == frame_bytes:  # decompressed before
+        syntax, misdeclared = ExplicitVRLittleEndian, True
+    extra = 0
+    if syntax in DECODERS:
+        places = compressed_places(opened.file, element, 1, number)
+    else:
+        places = native_places(opened.file, element, frame_bytes, 1, number)
+        extra = element.length - frame_bytes
+    source_file = SourceFile(
+        path=opened.path,
+        number=number,
+        version=opened.version,
+        sop_class_uid=sop_class,
+        frames=1,
+        syntax=syntax,
+        implicit=element.implicit,
+        misdeclared=misdeclared,
+        header_bytes=element.start,
+    )
+    source = source_slice(dataset, source_file, places[0])
+    return ScannedFile(
+        Kind.CT, source=source, series_uid=source.series_uid, extra_bytes=extra
+    )

@@ -7,6 +7,9 @@ from typing import NamedTuple
 
 import numpy as np
 
+from ct_keras.dicom.decoders import decode_frame
+from ct_keras.dicom.encoding import file_version, inflate
+from ct_keras.dicom.places import Place, truncated
 from ct_keras.dicom.sources import SourceSlice
 from ct_keras.errors import CtKerasError
 from ct_keras.hu import NO_MEASUREMENT_HU, PADDING_HU
@@ -39,31 +42,63 @@ def read_stored(source: SourceSlice) -> tuple[np.ndarray, bytes]:
 
     Raises:
         CtKerasError: CTK-E003, if the file has become shorter; CTK-E005, if it cannot
-            be read.
+            be read or has changed; for compressed pixels as `decoders.decode_frame`.
     """
-    try:
-        with open(source.path, "rb") as file:
-            header = file.read(source.pixel_offset)
-            data = file.read(source.pixel_bytes)
-    except OSError as error:
-        raise CtKerasError("CTK-E005", f"cannot read file #{source.number}") from error
-    if len(data) < source.pixel_bytes:
-        raise truncated(source.number, len(data), source.pixel_bytes)
-    stored = np.frombuffer(data, "<i2" if source.signed else "<u2")
-    stored = stored.astype(stored.dtype.newbyteorder("="), copy=False)
+    header, data = _read_places(source, source.places)
+    shape = source.rows, source.columns
+    if source.decoder is None:
+        order = "<" if source.file.little_endian else ">"
+        stored = np.frombuffer(data, order + ("i2" if source.signed else "u2"))
+        stored = stored.astype(stored.dtype.newbyteorder("="), copy=False)
+    else:
+        stored = decode_frame(
+            data,
+            source.file.syntax,
+            shape,
+            bits_stored=source.bits_stored,
+            signed=source.signed,
+            file_number=source.number,
+        )
     unused = 16 - source.bits_stored
     if unused:
         stored = np.right_shift(np.left_shift(stored, unused), unused)
-    return stored.reshape(source.rows, source.columns), header
+    return stored.reshape(shape), header
 
 
-def truncated(number: int, received: int, expected: int) -> CtKerasError:
-    """Returns the refusal of a file that ends too early."""
-    return CtKerasError(
-        "CTK-E003",
-        f"file #{number} is truncated: {received} of {expected} pixel bytes",
-        fix="copy the series again from its source",
-    )
+def read_header_bytes(source: SourceSlice) -> bytes:
+    """Reads the bytes of a file before its pixels.
+
+    Raises:
+        CtKerasError: CTK-E005, if the file cannot be read or has changed.
+    """
+    return _read_places(source, ())[0]
+
+
+def _read_places(source: SourceSlice, places: tuple[Place, ...]) -> tuple[bytes, bytes]:
+    """Reads the header of a file and the bytes at some places, opening it once."""
+    end = max([source.file.header_bytes, *(sum(place) for place in places)])
+    try:
+        with open(source.path, "rb") as opened:
+            version = file_version(opened)
+            file = inflate(opened, end) if source.file.deflated else opened
+            header = file.read(source.file.header_bytes)
+            parts = []
+            for start, length in places:
+                file.seek(start)
+                parts.append(file.read(length))
+    except OSError as error:
+        raise CtKerasError("CTK-E005", f"cannot read file #{source.number}") from error
+    data = b"".join(parts)
+    expected = sum(length for _, length in places)
+    if len(data) < expected:
+        raise truncated(source.number, len(data), expected)
+    if version != source.file.version:
+        raise CtKerasError(
+            "CTK-E005",
+            f"file #{source.number} has changed since it was scanned",
+            fix="wait until the folder is complete, and start again",
+        )
+    return header, data
 
 
 def stored_to_hu(stored: np.ndarray, slope: float, intercept: float) -> np.ndarray:

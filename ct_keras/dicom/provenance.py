@@ -157,9 +157,15 @@ class Derivation:
         }
         return json.dumps(parts, sort_keys=True, default=str)
 
-    def full_description(self) -> str:
-        """DerivationDescription: method, model, parameters; at most 1024 characters."""
+    def full_description(self, decoder: str | None = None) -> str:
+        """DerivationDescription: method, model, parameters; at most 1024 characters.
+
+        Args:
+            decoder: What decoded the source, if its pixels were compressed.
+        """
         parts = [self.description, f"ct_keras {__version__}"]
+        if decoder:
+            parts.append(f"decoded by {decoder}")
         if self.model_name:
             version = f" {self.model_version}" if self.model_version else ""
             parts.append(f"model {self.model_name}{version}")

@@ -12,7 +12,7 @@ import numpy as np
 from pydicom.dataset import Dataset
 
 from ct_keras.dicom.encoding import read_elements
-from ct_keras.dicom.pixels import SlicePixels, read_pixels
+from ct_keras.dicom.pixels import SlicePixels, read_header_bytes, read_pixels
 from ct_keras.dicom.plausibility import (
     displaced,
     displacement_findings,
@@ -148,6 +148,12 @@ class Series:
         """Whether any image was ever lossy-compressed."""
         return any(source.lossy for source in self.sources)
 
+    @property
+    def decoders(self) -> tuple[str, ...]:
+        """Packages and versions that decode its pixels; empty for native pixels."""
+        names = {source.decoder for source in self.sources}
+        return tuple(sorted(name for name in names if name))
+
     def read(self, slice_index: int) -> SlicePixels:
         """Reads one slice.
 
@@ -238,18 +244,23 @@ def read_header(source: SourceSlice, data: bytes | None = None) -> Dataset:
     Raises:
         CtKerasError: CTK-E005, if the file can no longer be read.
     """
+    if data is None:
+        data = read_header_bytes(source)
     try:
         with quiet_pydicom():
-            if data is None:
-                with open(source.path, "rb") as file:
-                    dataset = read_elements(file)
-            else:
-                dataset = read_elements(io.BytesIO(data))
-            # What pydicom assumes follows from the file meta, which may be wrong.
-            dataset.set_original_encoding(source.implicit, True)
+            dataset = read_elements(io.BytesIO(data))
+            if not source.file.little_endian:
+                _swap_words(dataset)
             return dataset
-    except Exception as error:  # the file changed since the scan
+    except Exception as error:  # pydicom raises many types
         raise CtKerasError("CTK-E005", f"cannot read file #{source.number}") from error
+
+
+def _swap_words(dataset: Dataset) -> None:
+    """Turns the words of a big-endian file around, which pydicom keeps as they are."""
+    for element in dataset.iterall():
+        if element.VR == "OW" and element.value:
+            element.value = np.frombuffer(element.value, ">u2").astype("<u2").tobytes()
 
 
 def _median(values) -> float | None:

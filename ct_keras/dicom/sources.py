@@ -7,8 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pydicom.dataset import Dataset
+from pydicom.uid import DeflatedExplicitVRLittleEndian, ExplicitVRBigEndian
 
 from ct_keras.dicom.checks import UNSPECIFIED
+from ct_keras.dicom.decoders import LOSSY_METHODS, decoder_name
+from ct_keras.dicom.places import Place
 from ct_keras.dicom.values import (
     age_years,
     integer,
@@ -29,11 +32,50 @@ REDUCED_MARK = "Noise reduction by"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class SourceSlice:
-    """One CT image in a file.
+class SourceFile:
+    """A file of CT images and how it is encoded.
 
     Attributes:
-        number: 1-based number of the file in the scan, as shown in messages.
+        path: Where it is.
+        number: 1-based number in the scan, as shown in messages.
+        version: Size and time of the last change; a file that changes is not read.
+        sop_class_uid: Its SOP class.
+        frames: Number of images.
+        syntax: UID of the transfer syntax.
+        implicit: Whether the VR of the elements is implicit.
+        misdeclared: Whether the file meta says something else.
+        header_bytes: Where the pixels begin; in a deflated file, after inflation.
+    """
+
+    path: Path
+    number: int
+    version: tuple[int, int]
+    sop_class_uid: str
+    frames: int
+    syntax: str
+    implicit: bool
+    misdeclared: bool
+    header_bytes: int
+
+    @property
+    def little_endian(self) -> bool:
+        """The byte order."""
+        return self.syntax != ExplicitVRBigEndian
+
+    @property
+    def deflated(self) -> bool:
+        """Whether the data set is deflated as a whole."""
+        return self.syntax == DeflatedExplicitVRLittleEndian
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SourceSlice:
+    """One CT image: a frame of a file.
+
+    Attributes:
+        file: The file.
+        frame: 0-based number of the image in the file.
+        places: Where its pixels, or the fragments of them, lie in the file.
         stack_key: What distinguishes two images at the same position: acquisition,
             temporal position, echo, ImageType and kVp.
         patient_age_years: From PatientAge; weeks and days are fractions of a year.
@@ -42,14 +84,11 @@ class SourceSlice:
         signed: Whether stored values are two's complement.
         unit_known: Whether RescaleType says HU, or is absent, which means HU in CT.
         padding: Lowest and highest stored value of padding pixels, or None.
-        pixel_offset: Where the pixels begin in the file, in bytes.
-        pixel_bytes: Size of the pixels in bytes.
-        implicit: Whether the VR of the elements is implicit.
-        misdeclared: Whether the file meta says something else.
     """
 
-    path: Path
-    number: int
+    file: SourceFile
+    frame: int
+    places: tuple[Place, ...]
     sop_instance_uid: str
     series_uid: str
     study_uid: str
@@ -81,10 +120,31 @@ class SourceSlice:
     lossy: bool
     lossy_ratio: float | None
     denoised: bool
-    pixel_offset: int
-    pixel_bytes: int
-    implicit: bool
-    misdeclared: bool
+
+    @property
+    def path(self) -> Path:
+        """The file."""
+        return self.file.path
+
+    @property
+    def number(self) -> int:
+        """1-based number of the file in the scan, as shown in messages."""
+        return self.file.number
+
+    @property
+    def decoder(self) -> str | None:
+        """Package and version that decode the pixels, None if they are native."""
+        return decoder_name(self.file.syntax)
+
+    @property
+    def misdeclared(self) -> bool:
+        """Whether the file is not encoded as its file meta says."""
+        return self.file.misdeclared
+
+    @property
+    def pixel_bytes(self) -> int:
+        """Size of the pixels in memory, in bytes."""
+        return self.rows * self.columns * 2
 
     @property
     def exposure_mas(self) -> float | None:
@@ -98,30 +158,23 @@ class SourceSlice:
 
 
 def source_slice(
-    dataset: Dataset,
-    path: Path,
-    file_number: int,
-    *,
-    pixel_offset: int,
-    implicit: bool,
-    misdeclared: bool,
+    dataset: Dataset, file: SourceFile, places: tuple[Place, ...], frame: int = 0
 ) -> SourceSlice:
     """Returns the `SourceSlice` of a header that passed `checks.check_header`.
 
     Args:
         dataset: The header.
-        path: The file.
-        file_number: Its 1-based number in the scan.
-        pixel_offset: Where its pixels begin, in bytes.
-        implicit: Whether the VR of the elements is implicit.
-        misdeclared: Whether the file meta says something else.
+        file: The file.
+        places: Where the pixels lie in it.
+        frame: 0-based number of the image in the file.
     """
     image_type = terms(dataset, "ImageType")
     rows, columns = int(dataset.Rows), int(dataset.Columns)
     spacing = numbers(dataset, "PixelSpacing", 2)
     return SourceSlice(
-        path=path,
-        number=file_number,
+        file=file,
+        frame=frame,
+        places=places,
         sop_instance_uid=str(dataset.SOPInstanceUID),
         series_uid=str(dataset.SeriesInstanceUID),
         study_uid=str(dataset.StudyInstanceUID),
@@ -152,11 +205,18 @@ def source_slice(
             number(dataset, "KVP"),
         ),
         **_history(dataset),
-        pixel_offset=pixel_offset,
-        pixel_bytes=rows * columns * 2,
-        implicit=implicit,
-        misdeclared=misdeclared,
+        **_compression(dataset, file, places),
     )
+
+
+def _compression(dataset: Dataset, file: SourceFile, places: tuple[Place, ...]) -> dict:
+    """Whether the image was lossy-compressed, and how much."""
+    ratio = number(dataset, "LossyImageCompressionRatio")
+    lossy_now = file.syntax in LOSSY_METHODS
+    if lossy_now and ratio is None:
+        pixels = int(dataset.Rows) * int(dataset.Columns) * 2
+        ratio = round(pixels / max(1, sum(length for _, length in places)), 1)
+    return dict(lossy=was_lossy(dataset) or lossy_now, lossy_ratio=ratio)
 
 
 def _history(dataset: Dataset) -> dict:
@@ -167,8 +227,6 @@ def _history(dataset: Dataset) -> dict:
         tube_current_ma=number(dataset, "XRayTubeCurrent"),
         exposure_time_ms=number(dataset, "ExposureTime"),
         monochrome1=term(dataset, "PhotometricInterpretation") == "MONOCHROME1",
-        lossy=was_lossy(dataset),
-        lossy_ratio=number(dataset, "LossyImageCompressionRatio"),
         denoised=_was_denoised(dataset),
     )
 

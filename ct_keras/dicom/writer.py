@@ -11,7 +11,7 @@ from types import TracebackType
 from typing import BinaryIO
 
 import numpy as np
-from pydicom import dcmread
+from pydicom import dcmread, dcmwrite
 from pydicom.dataset import Dataset
 
 from ct_keras import __version__
@@ -180,7 +180,8 @@ class SeriesWriter:
             if counts[source.sop_instance_uid] > 1:
                 content.append(str(index))  # what identifies it is its place only
             uid = content_uid("instance", source.sop_instance_uid, *content)
-            identity = SliceIdentity(uid, self.series_uid, self._used(index), moment)
+            used = self._used(index)
+            identity = SliceIdentity(uid, self.series_uid, source, used, moment)
             path = self._folder / f"IM{index + 1:05d}.dcm"
             self._write_slice(index, identity, path)
             verify_slice(path, uid, self.series_uid, digests[index])
@@ -264,8 +265,9 @@ def source_format(source: SourceSlice) -> PixelFormat:
 def save_slice(header: Dataset, pixels: np.ndarray, path: Path) -> None:
     """Writes one file: header, then pixels, Explicit VR Little Endian."""
     header.add_new("PixelData", "OW", pixels.tobytes())
-    header.save_as(
+    dcmwrite(  # Dataset.save_as refuses sources of the other byte order
         path,
+        header,
         implicit_vr=False,
         little_endian=True,
         enforce_file_format=True,

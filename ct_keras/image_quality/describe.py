@@ -38,6 +38,7 @@ def describe_series(series: Series) -> dict:
         "noise_hu": _rounded(noise_level_hu(series)),
         "noise_frequency_per_cm": _rounded(frequency),
         "padding_share": _rounded(float(middle.padding.mean())),
+        "decoders": list(series.decoders),
         "denoised": series.denoised,
         "findings": [str(finding) for finding in series.findings],
     }

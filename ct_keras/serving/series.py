@@ -125,6 +125,7 @@ def denoise_series(
             model=name,
             ranges=ranges,
             strength=strength,
+            decoders=series.decoders,
             overwrite=overwrite,
         )
     findings = (

@@ -8,10 +8,12 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 from pydicom import dcmread
+from pydicom.uid import JPEGLSLossless
 from real_ct import PATIENTS
 from scipy import ndimage
 
 import ct_keras
+from ct_keras import filters
 from ct_keras.data import training_ranges
 from ct_keras.denoising import Identity, read_card
 from ct_keras.dicom import find_series, read_series
@@ -450,6 +452,25 @@ def test_series_with_an_invented_lesion_is_told_and_pictured(tmp_path):
     assert document["removed"]["worst_slice"] == 1
     assert np.hypot(*np.subtract(document["removed"]["worst_place"], place)) < 8
     assert (qc / "qc.png").read_bytes()[:4] == b"\x89PNG"
+    assert document["decoders"] == []
+
+
+def test_the_decoder_is_recorded(phantom_patients, tmp_path):
+    source = next((phantom_patients / "test").iterdir())
+    (tmp_path / "in").mkdir()
+    for path in source.glob("*.dcm"):
+        dataset = dcmread(path)
+        dataset.compress(JPEGLSLossless)
+        dataset.save_as(tmp_path / "in" / path.name, enforce_file_format=True)
+    method, qc = filters.get("gaussian"), tmp_path / "qc"
+    series = read_series(tmp_path / "in")
+    denoise_series(series, tmp_path / "out", method, quality_control=qc)
+    (decoder,) = json.loads((qc / "qc.json").read_text())["decoders"]
+    assert decoder.startswith("pyjpegls 1.")
+    written = read_series(tmp_path / "out")
+    assert f"decoded by {decoder};" in written.header.DerivationDescription
+    denoise_series(read_series(source), tmp_path / "plain", method)
+    assert np.array_equal(read_series(tmp_path / "plain").hu, written.hu)
 
 
 def test_overriding_a_refusal_is_recorded_in_the_series(phantom_patients, tmp_path):

@@ -233,13 +233,18 @@ def _finish(out, plan, shards, findings, *, layout, seed, hasher) -> Manifest:
         splits=summary(shards),
         shards=tuple(shards),
         findings=tuple(str(finding) for finding in findings),
-        tools=_tools(),
+        tools=_tools(plan),
     )
     write_manifest(manifest)
     return manifest
 
 
-def _tools() -> dict[str, str]:
+def _tools(plan: Plan) -> dict[str, str]:
+    """Versions of the programs, with the decoders of compressed pixels if any."""
     names = ("tensorflow", "numpy", "pydicom")
     versions = {name: importlib.metadata.version(name) for name in names}
+    for shard in plan.shards:
+        for _, pair in shard.items:
+            decoders = (getattr(image, "decoder", None) for image in pair.images)
+            versions |= dict(name.split() for name in decoders if name)
     return {"ct_keras": ct_keras.__version__, **versions}

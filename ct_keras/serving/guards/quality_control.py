@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
@@ -27,6 +28,7 @@ def write_quality_control(
     model: str,
     ranges: dict | None,
     strength: float,
+    decoders: Sequence[str] = (),
     overwrite: bool = False,
 ) -> Path:
     """Writes a folder with qc.json and qc.png.
@@ -39,6 +41,7 @@ def write_quality_control(
         model: Name of the model.
         ranges: The training ranges in its card.
         strength: The strength of the denoising, 0 to 1.
+        decoders: What decoded the pixels of the source.
         overwrite: Replace a folder with content.
 
     Returns:
@@ -53,6 +56,7 @@ def write_quality_control(
         "notice": NOTICE,
         "model": model,
         "strength": strength,
+        "decoders": list(decoders),
         "computation": asdict(computation),
         "trained_on": ranges,
         "before": {
