@@ -39,13 +39,6 @@ def hash_key(tmp_path_factory):
         yield
 
 
-@pytest.fixture
-def all_cores(monkeypatch) -> None:
-    """For the longest tests: when they are the last ones, no core waits."""
-    for variable in THREADS:
-        monkeypatch.delenv(variable, raising=False)
-
-
 @pytest.fixture(scope="session")
 def shared_ct() -> Path:
     """The folder of real CT series beside the project, or a skip."""

@@ -114,7 +114,6 @@ def test_only_the_first_cell_installs(source):
 
 
 @pytest.mark.slow
-@pytest.mark.usefixtures("all_cores")
 @each_source
 def test_notebook_runs_from_end_to_end(source, tmp_path):
     notebook = nbformat.read(source.with_suffix(".ipynb"), as_version=4)

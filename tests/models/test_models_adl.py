@@ -2,6 +2,7 @@
 
 import shutil
 from dataclasses import replace
+from functools import partial
 
 import keras
 import numpy as np
@@ -250,15 +251,37 @@ def test_identity_start_with_few_channels_is_coarser():
     assert 1 < np.sqrt(np.mean(error_hu**2)) < 6
 
 
-def _system(dimensions=2, epochs=3, **settings):
-    keras.utils.set_random_seed(0)
+def _small_networks():
+    """A denoiser of three scales and a discriminator, with few layers.
+
+    The algorithm takes any networks with these outputs, and these are quickly called.
+    """
+    layers = keras.layers
+
+    def three_scales(x, activation):
+        maps = layers.Conv2D(3, 3, padding="same")(x)
+        maps = layers.BatchNormalization()(maps)
+        return [
+            layers.Conv2D(1, 3, padding="same", activation=activation)(
+                layers.AveragePooling2D(factor)(maps)
+            )
+            for factor in (1, 2, 4)
+        ]
+
+    image = keras.Input((None, None, 1))
+    denoiser = keras.Model(image, three_scales(image, "sigmoid"))
+    return denoiser, keras.Model(image, three_scales(image, None))
+
+
+def _published_networks(dimensions=2):
     builder = {2: AdlDenoiser, 3: Adl3dDenoiser}[dimensions]
-    system = Adl(
-        builder(width=3, all_scales=True),
-        AdlDiscriminator(width=3, dimensions=dimensions),
-        epochs=epochs,
-        settings=AdlSettings(**settings),
-    )
+    discriminator = AdlDiscriminator(width=3, dimensions=dimensions)
+    return builder(width=3, all_scales=True), discriminator
+
+
+def _system(networks=_small_networks, **settings):
+    keras.utils.set_random_seed(0)
+    system = Adl(*networks(), epochs=3, settings=AdlSettings(**settings))
     system.compile(
         keras.optimizers.Adam(1e-3),
         keras.optimizers.Adam(1e-3),
@@ -282,7 +305,7 @@ def _changed(before, after) -> bool:
 @pytest.mark.parametrize("dimensions", [2, 3])
 def test_each_phase_trains_what_it_should(dimensions):
     batch = _batch({2: (2, 40, 40, 1), 3: (1, 16, 16, 16, 1)}[dimensions])
-    system = _system(dimensions)
+    system = _system(partial(_published_networks, dimensions))
     changed = {}
     for epoch in range(3):
         system.begin_epoch(epoch)
@@ -594,7 +617,7 @@ def test_a_run_resumed_in_any_phase_ends_alike(small_recipe, phantom_records, tm
 
 
 def test_checkpoints_hold_both_networks_and_both_optimisers():
-    system = _system()
+    system = _system(_published_networks)
     names = list(training_variables(system))
     trained = sum(
         len(network.trainable_variables)
@@ -608,7 +631,7 @@ def test_checkpoints_hold_both_networks_and_both_optimisers():
 
 
 def test_the_product_is_the_full_scale_alone():
-    system = _system()
+    system = _system(_published_networks)
     assert len(system.network.outputs) == 1
     assert system.network.layers[-1].name == "denoised"
     x = _batch()[0]
