@@ -259,14 +259,14 @@ def _small_networks():
     layers = keras.layers
 
     def three_scales(x, activation):
-        maps = layers.Conv2D(3, 3, padding="same")(x)
-        maps = layers.BatchNormalization()(maps)
-        return [
-            layers.Conv2D(1, 3, padding="same", activation=activation)(
-                layers.AveragePooling2D(factor)(maps)
-            )
-            for factor in (1, 2, 4)
-        ]
+        maps = layers.Conv2D(3, 3, padding="same", name="maps")(x)
+        maps = layers.BatchNormalization(name="bn")(maps)
+        outputs = []
+        for factor in (1, 2, 4):
+            pooled = layers.AveragePooling2D(factor, name=f"pooled{factor}")(maps)
+            options = {"activation": activation, "name": f"scale{factor}"}
+            outputs.append(layers.Conv2D(1, 3, padding="same", **options)(pooled))
+        return outputs
 
     image = keras.Input((None, None, 1))
     denoiser = keras.Model(image, three_scales(image, "sigmoid"))
@@ -567,24 +567,18 @@ def test_the_joint_learning_rate_follows_a_schedule_of_the_recipe():
 
 @pytest.fixture
 def small_recipe(monkeypatch):
-    """Three phases in four epochs of two steps, run eagerly: no graph to trace."""
-
-    def make_system(recipe):
-        system = adl.make_system(recipe)
-        system.run_eagerly = True
-        return system
-
+    """Three phases in four epochs of two steps, of small networks."""
+    monkeypatch.setattr(adl, "AdlDenoiser", lambda **_: _small_networks()[0])
+    monkeypatch.setattr(adl, "AdlDiscriminator", lambda *_, **__: _small_networks()[1])
     recipe = replace(
         QUICK,
-        options={"filters": (3, 4, 4, 4)},
         patch_size=40,
         batch_size=2,
         epochs=4,
         steps_per_epoch=2,
         training={"phases": (1, 1, 2), "discriminator_width": 3},
     )
-    spec = replace(adl.SPEC, recipes=(recipe,), make_system=make_system)
-    monkeypatch.setitem(models._SPECS, "adl", spec)
+    monkeypatch.setitem(models._SPECS, "adl", replace(adl.SPEC, recipes=(recipe,)))
 
 
 def test_a_run_resumed_in_any_phase_ends_alike(small_recipe, phantom_records, tmp_path):
