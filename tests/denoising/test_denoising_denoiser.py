@@ -200,11 +200,23 @@ def test_keras_file_and_savedmodel_agree_in_a_process_without_ct_keras(
                 assert np.abs(outputs[f"{kind} {name}"] - expected).max() <= 1e-3
 
 
-def test_savedmodel_endpoints(denoiser, tmp_path):
+@pytest.fixture(scope="module")
+def exported(denoiser, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("exported") / "sm"
+    ct_keras.export(denoiser, folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def served(exported):
     import tensorflow as tf
 
-    ct_keras.export(denoiser, tmp_path / "sm")
-    served = tf.saved_model.load(tmp_path / "sm")
+    return tf.saved_model.load(exported)
+
+
+def test_savedmodel_endpoints(denoiser, exported, served):
+    import tensorflow as tf
+
     signature = served.signatures["serving_default"]
     assert list(signature.structured_outputs) == ["denoised_hu"]
     assert list(signature.structured_input_signature[1]) == ["low_dose_hu"]
@@ -226,7 +238,7 @@ def test_savedmodel_endpoints(denoiser, tmp_path):
     )["pixels_bytes"].numpy()
     assert np.array_equal(np.frombuffer(as_bytes, "<i2").reshape(25, 40), as_int16)
     weights = 4 * denoiser.network.count_params()
-    files = (tmp_path / "sm" / "variables").iterdir()
+    files = (exported / "variables").iterdir()
     size = sum(path.stat().st_size for path in files)
     assert weights < size < 1.5 * weights + 5000  # each once
     info = served.signatures["info"]()
@@ -241,11 +253,10 @@ def test_savedmodel_endpoints(denoiser, tmp_path):
         (np.full((1, 8, 8, 1), np.nan), "ct_keras: input holds NaN"),
     ],
 )
-def test_savedmodel_refuses_inside_its_graph(denoiser, tmp_path, value, text):
+def test_savedmodel_refuses_inside_its_graph(served, value, text):
     import tensorflow as tf
 
-    ct_keras.export(denoiser, tmp_path / "sm")
-    serve = tf.saved_model.load(tmp_path / "sm").signatures["serving_default"]
+    serve = served.signatures["serving_default"]
     with pytest.raises(tf.errors.InvalidArgumentError, match=text):
         serve(tf.constant(value, tf.float32))
 
