@@ -148,3 +148,25 @@ def test_the_kserve_service_is_limited():
     assert model["modelFormat"] == {"name": "tensorflow"}
     assert model["protocolVersion"] == "v1"
     assert model["resources"]["limits"] == {"cpu": "2", "memory": "4Gi"}
+
+
+def test_the_dicom_node_is_limited_and_its_commands_are_valid():
+    from ct_keras.cli.listen import command
+
+    folder = SERVING / "dicom_node"
+    setup = yaml.safe_load((folder / "compose.yaml").read_text())
+    for service in setup["services"].values():
+        assert {"mem_limit", "cpus", "pids_limit"} <= service.keys()
+        assert service["read_only"] and service["cap_drop"] == ["ALL"]
+    node, orthanc = setup["services"]["node"], setup["services"]["orthanc"]
+    assert "ports" not in node and node["networks"] == ["inside"]
+    assert setup["networks"]["inside"]["internal"] is True
+    assert all(port.startswith("127.0.0.1:") for port in orthanc["ports"])
+    network = setup["networks"]["inside"]["ipam"]["config"][0]["subnet"]
+    assert f"--allow-address={network}" in node["command"]
+    unit = (folder / "ct-keras-listen.service").read_text()
+    called = re.search(r"^ExecStart=/\S+/ct-keras (.+)$", unit, re.M)[1].split()
+    for name, *words in (node["command"], called, node["healthcheck"]["test"][2:]):
+        assert name == "listen"
+        command.make_context("listen", words, resilient_parsing=False)
+    assert "IPAddressDeny=any" in unit and "UMask=0077" in unit
