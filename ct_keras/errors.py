@@ -28,6 +28,10 @@ class ExitCode(IntEnum):
     INTERRUPTED = 75
 
 
+#: Findings about a series beside this one, and about files of unknown series, that
+#: cannot be used: a result lacks them.
+REFUSED_NEIGHBOUR, LEFT_OUT = "CTK-W030", "CTK-W009"
+
 #: Exit codes that differ from BAD_INPUT, by error code.
 _EXIT_CODES = {
     "CTK-E000": ExitCode.USAGE,  # usage: unknown option value, missing argument

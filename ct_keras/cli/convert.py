@@ -7,9 +7,10 @@ from pathlib import Path
 
 import click
 
+from ct_keras.cli import partial
 from ct_keras.cli.options import SIMULATION, given, numbers, simulation
 from ct_keras.cli.output import echo_findings, echo_table, emit_json, say
-from ct_keras.cli.paths import InputPath, OutputFolder
+from ct_keras.cli.paths import InputPath, OutputFolder, SeriesPath
 from ct_keras.cli.paths import command as safe_command
 from ct_keras.data.manifest import SPLITS
 from ct_keras.errors import CtKerasError
@@ -20,6 +21,8 @@ _LIST = re.compile(rf"({'|'.join(SPLITS)})=")
 
 class _Places(OutputFolder):
     """[SRC] RECORDS; after --split they may include further lists of patients."""
+
+    watched = True
 
     def convert(self, value, param, ctx) -> str:
         """The text itself, which may not be a path."""
@@ -50,8 +53,8 @@ _PLACES = _Places("records", resumable=True)
     type=click.Choice(["mayo", "tcia", "pairs", "images", "single"]),
     help="How the source is laid out.",
 )
-@click.option("--low", type=InputPath(), help="Low-dose folder (pairs, images).")
-@click.option("--full", type=InputPath(), help="Normal-dose folder (pairs, images).")
+@click.option("--low", type=SeriesPath(), help="Low-dose folder (pairs, images).")
+@click.option("--full", type=SeriesPath(), help="Normal-dose folder (pairs, images).")
 @click.option(
     "--dose",
     "doses",
@@ -75,6 +78,7 @@ _PLACES = _Places("records", resumable=True)
 @simulation
 @click.option("--force-hu", is_flag=True, help="Accept values that may not be HU.")
 @click.option("--allow-lossy", is_flag=True, help="Accept lossy-compressed images.")
+@partial.wait_stable
 @click.option("--overwrite", is_flag=True, help="Replace existing RECORDS.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 def command(paths, doses, split, pixel_spacing, as_json, **options) -> None:
@@ -109,7 +113,7 @@ def command(paths, doses, split, pixel_spacing, as_json, **options) -> None:
         options["dose"] = doses[0]
     manifest = convert(src, records, progress=True, **options)
     echo_findings(manifest.findings)
-    _show(manifest, as_json)
+    _show(manifest, partial.missing(manifest.refused), as_json)
 
 
 def _source(places: list[Path], options: dict) -> tuple[Path, Path]:
@@ -127,7 +131,7 @@ def _source(places: list[Path], options: dict) -> tuple[Path, Path]:
     )
 
 
-def _show(manifest, as_json: bool) -> None:
+def _show(manifest, refused: list[str], as_json: bool) -> None:
     doses = ", ".join(f"{dose:g}" if dose else "unknown" for dose in manifest.doses)
     if as_json:
         document = {
@@ -138,6 +142,7 @@ def _show(manifest, as_json: bool) -> None:
             "splits": manifest.splits,
             "shards": len(manifest.shards),
             "findings": list(manifest.findings),
+            "refused": refused,
         }
         emit_json(document)
         return

@@ -10,7 +10,7 @@ from pathlib import Path
 import click
 
 from ct_keras.cli.output import echo_table, emit_json, note, say
-from ct_keras.cli.paths import InputPath, OutputFolder
+from ct_keras.cli.paths import OutputFolder, SeriesPath
 from ct_keras.cli.paths import command as safe_command
 from ct_keras.notice import NOTICE
 
@@ -37,7 +37,7 @@ FILTERS = ("filter:gaussian", "filter:median", "filter:nlm")
 @click.option(
     "--input",
     "source",
-    type=InputPath(),
+    type=SeriesPath(),
     help="Normal-dose CT series to test on, instead of phantom patients.",
 )
 @click.option("--overwrite", is_flag=True, help="Replace OUT.")

@@ -8,16 +8,17 @@ from pathlib import Path
 
 import click
 
+from ct_keras.cli import partial
 from ct_keras.cli.output import echo_findings, emit_json, note, say
-from ct_keras.cli.paths import InputPath, ModelText, OutputFolder
+from ct_keras.cli.paths import ModelText, OutputFolder, SeriesPath
 from ct_keras.cli.paths import command as safe_command
-from ct_keras.errors import CtKerasError, ExitCode
+from ct_keras.errors import CtKerasError
 from ct_keras.files import atomic_folder, entries_of, folder_lock, write_marker
 from ct_keras.notice import NOTICE
 
 
 @safe_command()
-@click.argument("source", metavar="IN", type=InputPath())
+@click.argument("source", metavar="IN", type=SeriesPath())
 @click.argument("out", type=OutputFolder("series"))
 @click.option(
     "--model",
@@ -63,6 +64,7 @@ from ct_keras.notice import NOTICE
 @click.option(
     "--override-guards", is_flag=True, help="Denoise what the guards refuse; recorded."
 )
+@partial.wait_stable
 @click.option("--overwrite", is_flag=True, help="Replace OUT and the folder of --qc.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 def command(
@@ -81,19 +83,20 @@ def command(
     override_guards,
     overwrite,
     as_json,
-) -> int:
+) -> None:
     """Denoises every CT series in IN into derived DICOM series in OUT.
 
     One series is written straight into OUT, several into OUT/series-1, OUT/series-2 and
     so on. A series appears when all of its slices are written and verified. Works in
     memory that does not grow with the number of slices.
 
-    If some series were denoised and others refused, the exit status is 8.
+    The exit status is 8 if some series were refused, or if IN changed meanwhile.
 
     Guards compare each series with what the model was trained on, and look for
     structure in what was removed. Findings (CTK-W) go to standard error.
     """
     from ct_keras.dicom import find_series, read_series
+    from ct_keras.dicom.finder import left_out
 
     if wanted:
         found = [read_series(source, series=wanted, force_hu=force_hu)]
@@ -141,21 +144,9 @@ def command(
                 _claim(controls, "quality control")
         if refusals and not results:
             raise refusals[0]
-    unread = [] if wanted else _refused_neighbours(found)
-    refused = [*unread, *map(str, refusals)]
+    unread = left_out(found, chosen=bool(wanted))
+    refused = partial.missing([*unread, *map(str, refusals)])
     _report(results, refused, denoiser, applied, as_json)
-    return ExitCode.PARTIAL if refused else ExitCode.DONE
-
-
-def _refused_neighbours(found) -> list[str]:
-    """What the reader says of series that it refused; the same for every series."""
-    from ct_keras.dicom.finder import REFUSED_NEIGHBOUR
-
-    return [
-        finding.text
-        for finding in found[0].findings
-        if finding.code == REFUSED_NEIGHBOUR
-    ]
 
 
 @contextlib.contextmanager

@@ -6,9 +6,16 @@ from typing import TYPE_CHECKING
 
 import click
 
+from ct_keras.cli import partial
 from ct_keras.cli.options import numbers
-from ct_keras.cli.output import echo_table, emit_json, public_command, say
-from ct_keras.cli.paths import InputPath, ModelText, OutputFolder
+from ct_keras.cli.output import (
+    echo_findings,
+    echo_table,
+    emit_json,
+    public_command,
+    say,
+)
+from ct_keras.cli.paths import InputPath, ModelText, OutputFolder, SeriesPath
 from ct_keras.cli.paths import command as safe_command
 from ct_keras.errors import CtKerasError
 from ct_keras.notice import NOTICE
@@ -21,9 +28,9 @@ if TYPE_CHECKING:  # it loads most rooms, `--help` does not
 @click.argument("models", metavar="MODEL...", nargs=-1, required=True, type=ModelText())
 @click.option("--records", type=InputPath(), help="Folder of records.")
 @click.option("--split", default="test", show_default=True, help="Split of records.")
-@click.option("--low", type=InputPath(), help="Low-dose series.")
-@click.option("--full", type=InputPath(), help="Reference of --low.")
-@click.option("--scans", type=InputPath(), help="Normal-dose series, to be simulated.")
+@click.option("--low", type=SeriesPath(), help="Low-dose series.")
+@click.option("--full", type=SeriesPath(), help="Reference of --low.")
+@click.option("--scans", type=SeriesPath(), help="Normal-dose series, to be simulated.")
 @click.option(
     "--phantoms", type=click.IntRange(min=1), help="Number of phantom patients."
 )
@@ -37,7 +44,7 @@ if TYPE_CHECKING:  # it loads most rooms, `--help` does not
 )
 @click.option(
     "--fit-scans",
-    type=InputPath(),
+    type=SeriesPath(),
     help="Normal-dose series of other patients, to fit the filters to (scans).",
 )
 @click.option("--out", required=True, type=OutputFolder("evaluation"))
@@ -84,6 +91,7 @@ def command(models, out, tune, quality, baseline, seed, overwrite, as_json, **wh
 
         curves = read_quality(quality)
     source = _source(seed=seed, **where)
+    echo_findings(source.findings())
     from ct_keras.denoising.methods import methods_by_label
 
     methods = methods_by_label(models)
@@ -106,6 +114,10 @@ def command(models, out, tune, quality, baseline, seed, overwrite, as_json, **wh
         seed=seed,
         command=public_command(),
     )
+    echo_findings(source.value_findings())
+    refused = partial.missing(source.left_out())
+    if refused:
+        evaluation.document["refused"] = refused
     with atomic_folder(out, overwrite=overwrite, kind="evaluation") as folder:
         write_report(evaluation, folder, curves=curves)
     if as_json:

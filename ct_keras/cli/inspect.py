@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import click
 
-from ct_keras.cli.paths import InputPath, ModelText
+from ct_keras.cli import partial
+from ct_keras.cli.paths import ModelText, SeriesPath
 from ct_keras.cli.paths import command as safe_command
 from ct_keras.errors import ExitCode
 
@@ -26,7 +27,8 @@ _COLUMNS = (
 
 
 @safe_command()
-@click.argument("folder", type=InputPath())
+@click.argument("folder", type=SeriesPath())
+@partial.wait_stable
 @click.option("--force-hu", is_flag=True, help="Accept values that may not be HU.")
 @click.option(
     "--model",

@@ -14,11 +14,18 @@ from pathlib import Path
 
 import click
 
+from ct_keras.cli import partial
+
 
 class DeclaredPath(click.ParamType):
-    """A parameter that may name places on the disk."""
+    """A parameter that may name places on the disk.
+
+    Attributes:
+        watched: Whether a change of its inputs during the command is told.
+    """
 
     name = "path"
+    watched = False
 
     def inputs(self, values: Sequence, given: dict) -> list[Path]:
         """Those of the values that are read; `given` holds all parameters."""
@@ -39,6 +46,12 @@ class InputPath(DeclaredPath):
     def inputs(self, values, given) -> list[Path]:
         """All of them."""
         return list(values)
+
+
+class SeriesPath(InputPath):
+    """A file or folder of DICOM files; it may still be filling."""
+
+    watched = True
 
 
 class OutputFolder(DeclaredPath):
@@ -82,12 +95,22 @@ class ModelText(DeclaredPath):
 
 
 class SafeCommand(click.Command):
-    """A command that first refuses outputs which could damage something."""
+    """A command that first refuses outputs which could damage something.
+
+    It ends with 8 if a folder of DICOM files changed while it ran.
+    """
 
     def invoke(self, ctx: click.Context) -> object:
         """Checks the paths, then runs the command."""
         self.check_places(ctx.params)
-        return super().invoke(ctx)
+        watched = [
+            path
+            for _, kind, values in self._declared(ctx.params)
+            if kind.watched
+            for path in kind.inputs(values, ctx.params)
+        ]
+        partial.watch(ctx, watched)
+        return partial.exit_code(super().invoke(ctx))
 
     def check_places(self, given: dict) -> None:
         """Checks all paths of a call.

@@ -4,8 +4,22 @@ from __future__ import annotations
 
 import click
 
-from ct_keras.cli.output import echo_table, emit_json, note, public_command, say
-from ct_keras.cli.paths import InputPath, ModelText, OutputFolder, SafeCommand
+from ct_keras.cli import partial
+from ct_keras.cli.output import (
+    echo_findings,
+    echo_table,
+    emit_json,
+    note,
+    public_command,
+    say,
+)
+from ct_keras.cli.paths import (
+    InputPath,
+    ModelText,
+    OutputFolder,
+    SafeCommand,
+    SeriesPath,
+)
 from ct_keras.notice import NOTICE
 
 
@@ -22,8 +36,8 @@ def command() -> None:
 @click.argument("models", metavar="MODEL...", nargs=-1, required=True, type=ModelText())
 @click.option("--records", type=InputPath(), help="Folder of records.")
 @click.option("--split", default="test", show_default=True)
-@click.option("--low", type=InputPath(), help="Low-dose series.")
-@click.option("--full", type=InputPath(), help="Reference of --low.")
+@click.option("--low", type=SeriesPath(), help="Low-dose series.")
+@click.option("--full", type=SeriesPath(), help="Reference of --low.")
 @click.option("--out", required=True, type=OutputFolder("reader study"))
 @click.option("--readers", default=3, show_default=True, help="Number of pages.")
 @click.option("--cases", type=int, help="Upper limit; default: every patient.")
@@ -75,6 +89,7 @@ def make(
     source = (
         series_source(low, full) if records is None else records_source(records, split)
     )
+    echo_findings(source.findings())
     from ct_keras.denoising.methods import methods_by_label
     from ct_keras.evaluation.measure import tuned
     from ct_keras.reader_study import (
@@ -99,6 +114,7 @@ def make(
     )
     for remark in design_remarks(key):
         note(remark)
+    partial.missing(source.left_out())
     if as_json:
         emit_json(public_summary(key))
         return

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import click
 
+from ct_keras.cli import partial
 from ct_keras.cli.options import given, simulation
 from ct_keras.cli.output import echo_findings, emit_json, note, say
-from ct_keras.cli.paths import InputPath, OutputFolder
+from ct_keras.cli.paths import OutputFolder, SeriesPath
 from ct_keras.cli.paths import command as safe_command
 from ct_keras.notice import NOTICE
 
 
 @safe_command()
-@click.argument("source", metavar="IN", type=InputPath())
+@click.argument("source", metavar="IN", type=SeriesPath())
 @click.argument("out", type=OutputFolder("series"))
 @click.option("--dose", type=float, required=True, help="Fraction, such as 0.25.")
 @click.option("--seed", default=0, show_default=True, help="Seed of the noise.")
@@ -21,6 +22,7 @@ from ct_keras.notice import NOTICE
 )
 @simulation
 @click.option("--force-hu", is_flag=True, help="Accept values that may not be HU.")
+@partial.wait_stable
 @click.option("--overwrite", is_flag=True, help="Replace OUT.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 def command(
@@ -32,6 +34,7 @@ def command(
     accounted for. Works in memory that does not grow with the number of slices.
     """
     from ct_keras.dicom import read_series
+    from ct_keras.dicom.finder import left_out
     from ct_keras.simulation import SeriesSimulator, calibrate, check_dose
 
     check_dose(dose)
@@ -42,7 +45,8 @@ def command(
     echo_findings(series.value_findings())
     if clipped:
         note(f"CTK-W072 {clipped} values clipped to the stored range")
-    report = _report(series, simulator.calibration, dose, seed)
+    refused = partial.missing(left_out([series], chosen=bool(wanted)))
+    report = _report(series, simulator.calibration, dose, seed) | {"refused": refused}
     if as_json:
         emit_json(report)
     else:

@@ -14,7 +14,7 @@ from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 
 from ct_keras.data.shards import Shard, check_shard, shard_from
-from ct_keras.errors import CtKerasError
+from ct_keras.errors import LEFT_OUT, REFUSED_NEIGHBOUR, CtKerasError
 from ct_keras.files import write_text
 
 FORMAT = "ct_keras records"
@@ -55,6 +55,12 @@ class Manifest:
     findings: tuple[str, ...] = ()
     tools: dict[str, str] = field(default_factory=dict)
     schema_version: str = SCHEMA_VERSION
+
+    @property
+    def refused(self) -> list[str]:
+        """The findings about series and files of the source that were left out."""
+        codes = (REFUSED_NEIGHBOUR, LEFT_OUT)
+        return [finding for finding in self.findings if finding.startswith(codes)]
 
     def of_split(self, split: str) -> tuple[Shard, ...]:
         """Returns the shards of a split.

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import os
-import stat
 from collections import Counter, defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from ct_keras.dicom.checks import DEFAULT_LIMITS, Limits
+from ct_keras.dicom.folders import list_files
 from ct_keras.dicom.foreign import nothing_found
 from ct_keras.dicom.geometry import stack_geometry
 from ct_keras.dicom.grouping import Stack, split_series
@@ -17,12 +17,9 @@ from ct_keras.dicom.headers import Kind, ScannedFile, scan_file
 from ct_keras.dicom.plausibility import check_hu, unlike_hu
 from ct_keras.dicom.series import Series
 from ct_keras.dicom.sources import source_findings
-from ct_keras.errors import CtKerasError, Finding
-from ct_keras.files import MARKER, TEMPORARY_PREFIX
+from ct_keras.errors import LEFT_OUT, REFUSED_NEIGHBOUR, CtKerasError, Finding
 from ct_keras.progress import track
 
-#: The finding about a series beside this one that cannot be used.
-REFUSED_NEIGHBOUR = "CTK-W030"
 #: Series of a scan whose checked slices stay in memory until they are read again.
 _SERIES_READ_AHEAD = 16
 #: Slices that tell whether values of an unspecified unit are HU.
@@ -39,11 +36,13 @@ class Refusal:
         error: The reason.
         files: Number of files concerned.
         whole_series: False for a file of unknown series.
+        folder: Where that file is; a series with slices in this folder may lack it.
     """
 
     error: CtKerasError
     files: int
     whole_series: bool = True
+    folder: Path | None = None
 
 
 @dataclass
@@ -74,7 +73,8 @@ def find_series(
 
     Only headers are read, and the pixels of a few slices to check that the values are
     HU. If usable series are found too, a refused series appears in their findings as
-    CTK-W030.
+    CTK-W030, and files that cannot be read, so that nobody knows their series, as
+    CTK-W009. A series in the folder of such a file may lack it, and is refused too.
 
     Args:
         folder: A folder, or one file.
@@ -86,21 +86,81 @@ def find_series(
         At least one series, in the order of the file names.
 
     Raises:
-        CtKerasError: CTK-E001, no CT image; CTK-E020, only another modality; CTK-E002,
-            E003 or E005, a file of unknown series; or the refusal of the first series,
-            if none is usable.
+        CtKerasError: CTK-E001, no CT image; CTK-E020, only another modality; or the
+            first refusal, if no series is usable.
     """
     scan = scan_folder(folder, progress=progress, force_hu=force_hu, limits=limits)
-    for refusal in scan.refusals:
-        if not refusal.whole_series or not scan.series:
-            raise refusal.error
-    refused = [
-        Finding(REFUSED_NEIGHBOUR, f"another series here was refused: {refusal.error}")
-        for refusal in scan.refusals
-    ]
+    strays = [each for each in scan.refusals if not each.whole_series]
+    refused = [each.error for each in scan.refusals if each.whole_series]
+    usable, incomplete = [], []
     for series in scan.series:
-        series.findings[:0] = [*scan.findings, *refused]
-    return scan.series
+        beside = _beside(series, strays)
+        if beside:
+            incomplete.append(_may_lack(beside[0].error))
+        else:
+            usable.append(series)
+    if not usable:
+        raise (incomplete or [each.error for each in scan.refusals])[0]
+    refused += incomplete
+    told = [*scan.findings, *_refused_findings(refused), *_stray_findings(strays)]
+    for series in usable:
+        series.findings[:0] = told
+    return usable
+
+
+def _beside(series: Series, strays: Iterable[Refusal]) -> list[Refusal]:
+    """The files of unknown series in the folders of a series."""
+    folders = {source.path.parent for source in series.sources}
+    return [each for each in strays if each.folder in folders]
+
+
+def _may_lack(error: CtKerasError) -> CtKerasError:
+    """The refusal of a series that a file of unknown series may belong to."""
+    own = "remove the file, or choose the series: series=NUMBER (--series of denoise "
+    own += "and simulate)"
+    return CtKerasError(
+        error.code,
+        f"{error.message}; it may be a slice of the series beside it",
+        received=error.received,
+        expected=error.expected,
+        fix=own if error.fix is None else f"{error.fix}; or {own}",
+    )
+
+
+def _refused_findings(errors: Iterable[CtKerasError]) -> list[Finding]:
+    return [
+        Finding(REFUSED_NEIGHBOUR, f"another series here was refused: {error}")
+        for error in errors
+    ]
+
+
+def _stray_findings(strays: Iterable[Refusal]) -> list[Finding]:
+    """One finding for each reason."""
+    by_code = defaultdict(list)
+    for stray in strays:
+        by_code[stray.error.code].append(stray.error)
+    return [
+        Finding(
+            LEFT_OUT,
+            f"{len(errors)} files of unknown series were left out: {errors[0]}",
+        )
+        for errors in by_code.values()
+    ]
+
+
+def left_out(series: Iterable[Series], *, chosen: bool = False) -> list[str]:
+    """Tells what a result made of these series lacks.
+
+    Args:
+        series: From `find_series` or `read_series`.
+        chosen: Whether the series were chosen, so that other series are not missed.
+
+    Returns:
+        The text of each reason once.
+    """
+    codes = (LEFT_OUT,) if chosen else (LEFT_OUT, REFUSED_NEIGHBOUR)
+    found = (finding for each in series for finding in each.findings)
+    return list(dict.fromkeys(each.text for each in found if each.code in codes))
 
 
 def read_series(
@@ -115,26 +175,41 @@ def read_series(
     Args:
         folder: A folder, or one file.
         series: Which series to read if there are several: its SeriesInstanceUID, or its
-            1-based number in the order of `find_series`.
+            1-based number in the order of `ct-keras inspect`.
         force_hu: Accept values that do not look like HU (CTK-E044).
         limits: Bounds of what is read.
+
+    Returns:
+        The series. If it was chosen and a file in its folder cannot be read, its
+        findings say so (CTK-W009).
 
     Raises:
         CtKerasError: CTK-E030, if there are several and none is chosen, or if the
             chosen one is not found; otherwise as `find_series`.
     """
-    found = find_series(folder, force_hu=force_hu, limits=limits)
-    if series is None and len(found) == 1:
-        return found[0]
-    chosen = [
-        candidate
-        for number, candidate in enumerate(found, start=1)
-        if str(series) in (str(number), candidate.series_uid)
+    if series is None:
+        found = find_series(folder, force_hu=force_hu, limits=limits)
+        if len(found) == 1:
+            return found[0]
+        raise _which(found, "exactly one is needed")
+    scan = scan_folder(folder, force_hu=force_hu, limits=limits)
+    if not scan.series:
+        raise scan.refusals[0].error
+    matches = [
+        each
+        for number, each in enumerate(scan.series, start=1)
+        if str(series) in (str(number), each.series_uid)
     ]
-    if len(chosen) == 1:
-        return chosen[0]
-    problem = "exactly one is needed" if series is None else "not the chosen one"
-    raise CtKerasError(
+    if len(matches) != 1:
+        raise _which(scan.series, "not the chosen one")
+    (chosen,) = matches
+    strays = [each for each in scan.refusals if not each.whole_series]
+    chosen.findings[:0] = [*scan.findings, *_stray_findings(_beside(chosen, strays))]
+    return chosen
+
+
+def _which(found: list[Series], problem: str) -> CtKerasError:
+    return CtKerasError(
         "CTK-E030",
         f"found {len(found)} CT series; {problem}",
         expected=f"a SeriesInstanceUID or a number from 1 to {len(found)}",
@@ -184,10 +259,10 @@ def scan_folder(
         if scanned.kind is Kind.CT and scanned.series_uid:
             members[scanned.series_uid].append(scanned)
         elif scanned.error is not None:
-            scan.refusals.append(Refusal(scanned.error, 1, whole_series=False))
-    lost = [number for number, path in empty if (path.parent, path.suffix) in suffixes]
+            scan.refusals.append(_stray(scanned.error, path))
+    lost = [each for each in empty if (each[1].parent, each[1].suffix) in suffixes]
     counts[Kind.FOREIGN] += len(empty) - len(lost)
-    scan.refusals += [Refusal(_empty(number), 1, whole_series=False) for number in lost]
+    scan.refusals += [_stray(_empty(number), path) for number, path in lost]
     for files in members.values():
         counts[Kind.LOCALIZER] += _add_series(scan, files, limits, force_hu=force_hu)
     scan.findings += count_findings(scan.files, counts)
@@ -298,6 +373,10 @@ def count_findings(files: int, counts: Counter) -> Iterator[Finding]:
             yield Finding(code, text.format(counts[kind]))
 
 
+def _stray(error: CtKerasError, path: Path) -> Refusal:
+    return Refusal(error, 1, whole_series=False, folder=path.parent)
+
+
 def _empty(number: int) -> CtKerasError:
     """The refusal of an empty file beside CT images of the same suffix."""
     return CtKerasError(
@@ -305,50 +384,3 @@ def _empty(number: int) -> CtKerasError:
         f"file #{number} is empty, and its name is that of a slice",
         fix="copy the series again from its source",
     )
-
-
-def list_files(folder: Path, limits: Limits) -> list[Path]:
-    """Lists the files below a folder, or the given file.
-
-    Unfinished output of ct_keras and its marker files are left out.
-
-    Raises:
-        CtKerasError: CTK-E005, if the folder cannot be read; CTK-E006, too many files
-            or folders nested too deep.
-    """
-    try:
-        if not stat.S_ISDIR(folder.stat().st_mode):
-            return [folder]
-        paths = []
-        for path in _walk(folder, limits.max_depth):
-            if len(paths) >= limits.max_files:
-                raise CtKerasError(
-                    "CTK-E006",
-                    f"more than {limits.max_files:,} files".replace(",", " "),
-                    fix="choose a smaller folder",
-                )
-            paths.append(path)
-    except OSError as error:
-        raise CtKerasError(
-            "CTK-E005",
-            f"cannot read the input folder: {error.strerror}",
-            received=folder.name,
-        ) from error
-    return paths
-
-
-def _walk(folder: Path, depth: int) -> Iterator[Path]:
-    """Yields the entries that are not folders, sorted, without following links."""
-    with os.scandir(folder) as entries:
-        ordered = sorted(entries, key=lambda entry: entry.name)
-    for entry in ordered:
-        if entry.name == MARKER:
-            continue
-        if not entry.is_dir(follow_symlinks=False):
-            yield Path(entry.path)
-        elif not entry.name.startswith(TEMPORARY_PREFIX):
-            if depth < 1:
-                raise CtKerasError(
-                    "CTK-E006", "folders are nested too deep", fix="choose a subfolder"
-                )
-            yield from _walk(Path(entry.path), depth - 1)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ct_keras.errors import CtKerasError
+from ct_keras.errors import CtKerasError, Finding
 
 if TYPE_CHECKING:  # it imports TensorFlow, which `--help` does not need
     from ct_keras.data import SlicePair
@@ -40,6 +40,20 @@ class Source:
     fitting: Callable[[], list[SlicePair]] | None = None
     rays: bool = False
     series: Sequence[Series] = ()
+
+    def findings(self) -> list[Finding]:
+        """Returns what the reader noticed of the series, each finding once."""
+        return list(dict.fromkeys(each for own in self.series for each in own.findings))
+
+    def value_findings(self) -> list[Finding]:
+        """Returns what the values that were read since show (CTK-W044)."""
+        return [each for own in self.series for each in own.value_findings()]
+
+    def left_out(self) -> list[str]:
+        """Tells which series and files beside these could not be used."""
+        from ct_keras.dicom.finder import left_out
+
+        return left_out(self.series)
 
     def require_volumes(self) -> None:
         """Refuses series that are not regular volumes, for 3-D methods.

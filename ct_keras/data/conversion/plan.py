@@ -18,7 +18,7 @@ from ct_keras.data.conversion.layouts import SeriesPair, SourcePair
 from ct_keras.data.conversion.work import Recipe
 from ct_keras.data.manifest import SCHEMA_VERSION, SPLITS
 from ct_keras.data.shards import Shard
-from ct_keras.errors import CtKerasError, Finding
+from ct_keras.errors import LEFT_OUT, REFUSED_NEIGHBOUR, CtKerasError, Finding
 from ct_keras.files import sha256_of
 from ct_keras.progress import track
 
@@ -218,7 +218,11 @@ def _findings(series_pairs: Sequence[SeriesPair]) -> tuple[Finding, ...]:
         if finding.code != "CTK-I030"  # several series are expected here
     )
     found = [
-        Finding(finding.code, f"{finding.text} ({count} of {len(series_pairs)} series)")
+        finding
+        if finding.code in (REFUSED_NEIGHBOUR, LEFT_OUT)  # of the folder, not a series
+        else Finding(
+            finding.code, f"{finding.text} ({count} of {len(series_pairs)} series)"
+        )
         for finding, count in sorted(counts.items(), key=lambda item: str(item[0]))
     ]
     unmatched = sum(each.unmatched for each in series_pairs)
