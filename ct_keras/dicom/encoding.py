@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import zlib
 from collections.abc import Sequence
@@ -27,6 +28,11 @@ def file_version(file: BinaryIO) -> tuple[int, int]:
     """Returns size and time of the last change of an open file."""
     status = os.fstat(file.fileno())
     return status.st_size, status.st_mtime_ns
+
+
+def digest(header: bytes) -> bytes:
+    """Returns a checksum that identifies a header."""
+    return hashlib.blake2b(header, digest_size=16).digest()
 
 
 def read_meta(file: BinaryIO) -> tuple[Dataset, bool]:

@@ -28,7 +28,7 @@ from pydicom.uid import (
 from ct_keras.dicom import checks
 from ct_keras.dicom.checks import Limits
 from ct_keras.dicom.decoders import DECODERS
-from ct_keras.dicom.encoding import file_version, inflate, read_elements
+from ct_keras.dicom.encoding import digest, file_version, inflate, read_elements
 from ct_keras.dicom.foreign import name_foreign, name_sop_class
 from ct_keras.dicom.outline import Outline, look_over
 from ct_keras.dicom.places import compressed_places, find_pixels, native_places
@@ -262,7 +262,7 @@ def _other(sop_class: str, outline: Outline) -> ScannedFile:
 
 
 def _classify(
-    dataset: Dataset, head: BinaryIO, opened: _Opened, limits: Limits
+    dataset: Dataset, head: BytesIO, opened: _Opened, limits: Limits
 ) -> ScannedFile:
     """Classifies a header; checks that of a CT image in detail."""
     sop_class = text(dataset, "SOPClassUID")
@@ -286,7 +286,7 @@ def _classify(
 
 
 def _read_image(
-    dataset: Dataset, head: BinaryIO, opened: _Opened, sop_class: str, limits: Limits
+    dataset: Dataset, head: BytesIO, opened: _Opened, sop_class: str, limits: Limits
 ) -> ScannedFile:
     """Checks the header of a CT image and finds its pixels."""
     number, syntax = opened.number, opened.syntax
@@ -316,6 +316,7 @@ def _read_image(
         implicit=element.implicit,
         misdeclared=misdeclared,
         header_bytes=element.start,
+        header_digest=digest(head.getvalue()[: element.start]),
     )
     source = source_slice(dataset, source_file, places[0])
     return ScannedFile(

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from ct_keras.dicom.decoders import decode_frame
-from ct_keras.dicom.encoding import file_version, inflate
+from ct_keras.dicom.encoding import digest, file_version, inflate
 from ct_keras.dicom.places import Place, truncated
 from ct_keras.dicom.sources import SourceSlice
 from ct_keras.errors import CtKerasError
@@ -92,7 +92,8 @@ def _read_places(source: SourceSlice, places: tuple[Place, ...]) -> tuple[bytes,
     expected = sum(length for _, length in places)
     if len(data) < expected:
         raise truncated(source.number, len(data), expected)
-    if version != source.file.version:
+    same_header = digest(header) == source.file.header_digest
+    if version != source.file.version or not same_header:
         raise CtKerasError(
             "CTK-E005",
             f"file #{source.number} has changed since it was scanned",

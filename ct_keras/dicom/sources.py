@@ -45,6 +45,8 @@ class SourceFile:
         implicit: Whether the VR of the elements is implicit.
         misdeclared: Whether the file meta says something else.
         header_bytes: Where the pixels begin; in a deflated file, after inflation.
+        header_digest: `encoding.digest` of the bytes before them; another file that
+            took its place with the same size and time is not read either.
     """
 
     path: Path
@@ -56,6 +58,7 @@ class SourceFile:
     implicit: bool
     misdeclared: bool
     header_bytes: int
+    header_digest: bytes
 
     @property
     def little_endian(self) -> bool:
