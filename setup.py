@@ -25,6 +25,7 @@ NOTEBOOKS = ["jupytext>=1.16", "nbclient>=0.10", "ipykernel>=6.29"]
 TEST = [
     *(*JAX, *NOTEBOOKS, *EXPORTS, *PACS),
     *("pytest>=8", "pytest-xdist>=3.6", "hypothesis>=6.100", "PyYAML"),
+    "highdicom>=0.27",
 ]
 
 setup(

@@ -123,9 +123,8 @@ def check_header(dataset: Dataset, file_number: int, limits: Limits) -> None:
         limits: Limits of the image size.
 
     Raises:
-        CtKerasError: CTK-E007, E040, E041, E042, E046, E047 or E048.
+        CtKerasError: CTK-E007, E040, E041, E042, E046 or E047.
     """
-    check_frames(dataset, file_number)
     for keyword in (*_IDENTITY, "Rows", "Columns"):
         if not text(dataset, keyword):
             raise CtKerasError("CTK-E007", f"file #{file_number} lacks {keyword}")
@@ -134,16 +133,23 @@ def check_header(dataset: Dataset, file_number: int, limits: Limits) -> None:
     _check_rescale(dataset)
 
 
-def check_frames(dataset: Dataset, file_number: int) -> None:
-    """Refuses Enhanced CT and other multi-frame images (CTK-E048)."""
+def count_frames(dataset: Dataset, sop_class: str, file_number: int) -> int:
+    """Returns the number of frames; refuses several in a single-frame class.
+
+    Raises:
+        CtKerasError: CTK-E048.
+    """
     frames = integer(dataset, "NumberOfFrames")
-    enhanced = text(dataset, "SOPClassUID") in (ENHANCED_CT, LEGACY_ENHANCED_CT)
-    if enhanced or (frames or 1) > 1:
+    if sop_class != CT_IMAGE:
+        return max(0, frames or 0)
+    if (frames or 1) > 1:
         raise CtKerasError(
             "CTK-E048",
-            f"file #{file_number}: Enhanced (multi-frame) CT is not supported yet",
-            fix="split it with dcm4che emf2sf or highdicom",
+            f"file #{file_number}: {frames} frames in a single-frame CT image",
+            expected="Enhanced CT, or one file for each image",
+            fix="split it with dcm4che emf2sf",
         )
+    return 1
 
 
 def _check_size(dataset: Dataset, file_number: int, limits: Limits) -> None:
@@ -157,10 +163,11 @@ def _check_size(dataset: Dataset, file_number: int, limits: Limits) -> None:
             received=f"file #{file_number}",
             fix="pass other limits if this size is correct",
         )
-    if rows * columns * 2 > limits.max_file_bytes:
+    needed = rows * columns * 2 * (integer(dataset, "NumberOfFrames") or 1)
+    if needed > limits.max_file_bytes:
         raise CtKerasError(
             "CTK-E041",
-            f"file #{file_number} needs {rows * columns * 2 / 2**20:.0f} MiB, "
+            f"file #{file_number} needs {needed / 2**20:.0f} MiB, "
             f"limit {limits.max_file_bytes / 2**20:.0f} MiB",
         )
 

@@ -16,7 +16,7 @@ from ct_keras.dicom.derived_header import file_meta
 from ct_keras.dicom.provenance import NOT_DIAGNOSTIC, content_uid, now
 from ct_keras.dicom.sources import EQUIPMENT_NAME
 from ct_keras.dicom.values import quiet_pydicom
-from ct_keras.dicom.writer import save_slice, verify_slice
+from ct_keras.dicom.writer import save_file, verify_file
 from ct_keras.errors import CtKerasError
 from ct_keras.files import atomic_folder
 from ct_keras.hu import to_stored
@@ -96,8 +96,8 @@ def create_series(
             header.file_meta = file_meta(header.SOPInstanceUID)
             header.preamble = b"\0" * 128
             path = folder / f"IM{index + 1:05d}.dcm"
-            save_slice(header, _stored(index, image, intercept), path)
-            verify_slice(path, header.SOPInstanceUID, series, digests[index])
+            save_file(header, [_stored(index, image, intercept)], 1, path)
+            verify_file(path, header.SOPInstanceUID, series, [digests[index]])
 
 
 def _stored(slice_index: int, hu: np.ndarray, intercept: float) -> np.ndarray:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import datetime
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,14 +14,20 @@ from pydicom.uid import ExplicitVRLittleEndian
 from ct_keras import __version__
 from ct_keras.dicom.checks import CT_IMAGE
 from ct_keras.dicom.decoders import LOSSY_METHODS
+from ct_keras.dicom.derived_frames import (
+    FileIdentity,
+    ImageOrigin,
+    derive_frames,
+    unassigned_items,
+)
 from ct_keras.dicom.geometry import slice_normal
 from ct_keras.dicom.provenance import (
     IMPLEMENTATION_CLASS_UID,
-    SOURCE_CODE,
     Derivation,
     code_item,
     device_uid,
     equipment_items,
+    source_item,
 )
 from ct_keras.dicom.sources import EQUIPMENT_NAME, SourceSlice
 from ct_keras.dicom.values import integer, text, values
@@ -82,34 +86,15 @@ class PixelFormat:
         return self.lowest <= lowest and highest <= self.highest
 
 
-@dataclass(frozen=True)
-class SliceIdentity:
-    """UIDs, sources and creation time of one derived slice.
-
-    Attributes:
-        sop_instance_uid: Of this slice.
-        series_uid: Of the derived series.
-        source: The slice that it is derived from.
-        used: The source slices it was computed from.
-        moment: Creation time.
-    """
-
-    sop_instance_uid: str
-    series_uid: str
-    source: SourceSlice
-    used: Sequence[SourceSlice]
-    moment: datetime.datetime
-
-
 def derive_header(
     header: Dataset,
     derivation: Derivation,
-    identity: SliceIdentity,
+    identity: FileIdentity,
     pixel_format: PixelFormat,
     *,
     keep_equipment: bool = False,
 ) -> None:
-    """Turns the header of a source slice into that of the derived slice, in place.
+    """Turns the header of a source file into that of the derived file, in place.
 
     Args:
         header: The whole source header, without pixels.
@@ -122,6 +107,10 @@ def derive_header(
     drop_private(header)
     _drop_stale(header)
     _describe(header, derivation, identity)
+    if identity.source.file.multi_frame:
+        derive_frames(header, derivation, identity)
+    else:
+        _describe_image(header, derivation, identity.images[0])
     moment = identity.moment
     header.ContributingEquipmentSequence = equipment_items(header, derivation, moment)
     if not keep_equipment:
@@ -131,16 +120,19 @@ def derive_header(
         header.ManufacturerModelName = (derivation.model_name or EQUIPMENT_NAME)[:64]
         header.SoftwareVersions = __version__
         header.DeviceUID = device_uid(derivation)
+        if identity.source.file.multi_frame:  # where it is required
+            header.DeviceSerialNumber = (derivation.weights_sha256 or __version__)[:64]
     _describe_pixels(header, pixel_format)
-    header.file_meta = file_meta(identity.sop_instance_uid)
+    sop_class = identity.source.file.sop_class_uid
+    header.file_meta = file_meta(identity.sop_instance_uid, sop_class)
     header.preamble = b"\0" * 128
 
 
-def file_meta(sop_instance_uid: str) -> FileMetaDataset:
+def file_meta(sop_instance_uid: str, sop_class: str = CT_IMAGE) -> FileMetaDataset:
     """Returns the file meta information of a derived CT image."""
     meta = FileMetaDataset()
     meta.FileMetaInformationVersion = b"\x00\x01"
-    meta.MediaStorageSOPClassUID = CT_IMAGE
+    meta.MediaStorageSOPClassUID = sop_class
     meta.MediaStorageSOPInstanceUID = sop_instance_uid
     meta.TransferSyntaxUID = ExplicitVRLittleEndian
     meta.ImplementationClassUID = IMPLEMENTATION_CLASS_UID
@@ -180,13 +172,7 @@ def _drop_stale(header: Dataset) -> None:
                     del header[tag]
 
 
-def _describe(header: Dataset, derivation: Derivation, identity: SliceIdentity) -> None:
-    header.ImageType = _image_type(header)
-    decoder = identity.source.decoder
-    header.DerivationDescription = derivation.full_description(decoder)
-    codes = [*values(header, "DerivationCodeSequence"), code_item(*derivation.code)]
-    header.DerivationCodeSequence = DicomSequence(codes)
-    header.SourceImageSequence = DicomSequence(map(_source_item, identity.used))
+def _describe(header: Dataset, derivation: Derivation, identity: FileIdentity) -> None:
     header.SOPInstanceUID = identity.sop_instance_uid
     header.SeriesInstanceUID = identity.series_uid
     number = (integer(header, "SeriesNumber") or 0) + 1000
@@ -211,6 +197,19 @@ def _describe_compression(header: Dataset, source: SourceSlice) -> None:
     header.LossyImageCompressionMethod = method
 
 
+def _describe_image(
+    header: Dataset, derivation: Derivation, origin: ImageOrigin
+) -> None:
+    """What a single-frame image says about its origin."""
+    header.ImageType = _image_type(header)
+    header.RescaleType = "HU"
+    decoder = origin.source.decoder
+    header.DerivationDescription = derivation.full_description(decoder)
+    codes = [*values(header, "DerivationCodeSequence"), code_item(*derivation.code)]
+    header.DerivationCodeSequence = DicomSequence(codes)
+    header.SourceImageSequence = DicomSequence(map(source_item, origin.used))
+
+
 def _image_type(header: Dataset) -> list[str]:
     """DERIVED, SECONDARY, then the values of the source from the third on."""
     rest = [str(value) for value in values(header, "ImageType")][2:]
@@ -227,27 +226,22 @@ def _is_axial(header: Dataset) -> bool:
     return bool(abs(normal[2]) > 0.7)
 
 
-def _source_item(source: SourceSlice) -> Dataset:
-    item = Dataset()
-    item.ReferencedSOPClassUID = CT_IMAGE
-    item.ReferencedSOPInstanceUID = source.sop_instance_uid
-    item.SpatialLocationsPreserved = "YES"
-    item.PurposeOfReferenceCodeSequence = DicomSequence([code_item(*SOURCE_CODE)])
-    return item
-
-
 def _describe_pixels(header: Dataset, pixel_format: PixelFormat) -> None:
     header.BitsAllocated = 16
     header.BitsStored = pixel_format.bits_stored
     header.HighBit = pixel_format.bits_stored - 1
     header.PixelRepresentation = int(pixel_format.signed)
-    header.RescaleType = "HU"
+    for dataset in (header, *unassigned_items(header)):
+        _describe_padding(dataset, pixel_format)
+
+
+def _describe_padding(dataset: Dataset, pixel_format: PixelFormat) -> None:
     for keyword in ("PixelPaddingValue", "PixelPaddingRangeLimit"):
-        value = integer(header, keyword)
-        header.pop(keyword, None)
+        value = integer(dataset, keyword)
+        dataset.pop(keyword, None)
         if value is not None:
             value &= 0xFFFF
             if pixel_format.signed and value & 0x8000:
                 value -= 0x10000
             vr = "SS" if pixel_format.signed else "US"
-            header.add_new(keyword, vr, value)
+            dataset.add_new(keyword, vr, value)

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from ct_keras.dicom.checks import DEFAULT_LIMITS, Limits
+from ct_keras.dicom.checks import DEFAULT_LIMITS, ENHANCED_CT, Limits
 from ct_keras.dicom.folders import list_files
 from ct_keras.dicom.foreign import nothing_found
 from ct_keras.dicom.geometry import stack_geometry
@@ -249,6 +249,7 @@ def scan_folder(
         counts[scanned.kind] += 1
         counts["odd values"] += bool(scanned.odd_values)
         counts["extra bytes"] += scanned.extra_bytes > 0
+        counts[Kind.LOCALIZER] += scanned.localizers
         modality = modality or scanned.modality
         if scanned.what:
             others[scanned.what] += 1
@@ -283,7 +284,9 @@ def _add_series(
         for file in files:
             if file.error is not None:
                 raise file.error
-        stacks, findings, localizers = split_series([file.source for file in files])
+        stacks, findings, localizers = split_series(
+            [source for file in files for source in file.sources]
+        )
         several = len(stacks) > 1
         for number, stack in enumerate(stacks, start=1):
             series = _make_series(stack, findings, number if several else 0)
@@ -326,18 +329,27 @@ def _check_values(series: Series, *, read_ahead: bool) -> None:
     check_hu(read, len(series))
     for index in _rescaled_otherwise(series):
         read(index)  # which measures its values
-    if all(source.unit_known for source in series.sources):
+    unknown = [source for source in series.sources if not source.unit_known]
+    if not unknown:
         return
-    error = unlike_hu([read(index) for index in range(min(len(series), _UNIT_SLICES))])
-    if error is not None:
-        raise CtKerasError(
-            "CTK-E042",
-            "RescaleType is 'US' (unspecified), and the values do not look like HU",
-            received=error.received,
-            expected=error.expected,
-            fix="if they are HU, accept them: force_hu=True (--force-hu of inspect, "
-            "denoise, simulate and convert)",
-        )
+    said, expected = "the values do not look like HU", "HU"
+    received = None
+    if any(source.file.sop_class_uid == ENHANCED_CT for source in unknown):
+        said = "Enhanced CT names the unit of its values"
+    else:
+        few = range(min(len(series), _UNIT_SLICES))
+        error = unlike_hu([read(index) for index in few])
+        if error is None:
+            return
+        received, expected = error.received, error.expected
+    raise CtKerasError(
+        "CTK-E042",
+        f"RescaleType is 'US' (unspecified), and {said}",
+        received=received,
+        expected=expected,
+        fix="if they are HU, accept them: force_hu=True (--force-hu of inspect, "
+        "denoise, simulate and convert)",
+    )
 
 
 def _rescaled_otherwise(series: Series) -> list[int]:

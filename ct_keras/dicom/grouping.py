@@ -202,7 +202,7 @@ def _group(stack: Stack, key: Callable[[SourceSlice], object]) -> list[Stack]:
 def _places(stack: Stack) -> list[Stack]:
     """Groups slices at the same position or with the same SOPInstanceUID."""
     if not has_positions(stack):
-        return _group(stack, lambda source: source.sop_instance_uid)
+        return _group(stack, lambda source: source.image_key)
     normal = slice_normal(stack[0].orientation)
     ordered = sorted(stack, key=lambda source: float(normal @ source.position))
     groups: list[Stack] = []
@@ -254,7 +254,7 @@ def split_phases(stack: Stack) -> list[Stack]:
     raise CtKerasError(
         "CTK-E031",
         f"{largest} different images at the same position",
-        expected="an acquisition number, temporal position, echo, image type or kVp "
-        "that distinguishes them",
+        expected="an acquisition number, temporal position, echo, stack, image type or "
+        "kVp that distinguishes them",
         fix="put each phase in a separate folder with a separate series UID",
     )

@@ -30,6 +30,7 @@ from ct_keras.dicom.checks import Limits
 from ct_keras.dicom.decoders import DECODERS
 from ct_keras.dicom.encoding import digest, file_version, inflate, read_elements
 from ct_keras.dicom.foreign import name_foreign, name_sop_class
+from ct_keras.dicom.frames import FRAME_GROUPS, SHARED_GROUPS, frame_headers
 from ct_keras.dicom.outline import Outline, look_over
 from ct_keras.dicom.places import compressed_places, find_pixels, native_places
 from ct_keras.dicom.sources import SourceFile, SourceSlice, source_slice
@@ -79,6 +80,9 @@ SCAN_TAGS = [
     "LossyImageCompression",
     "LossyImageCompressionRatio",
     "ContributingEquipmentSequence",
+    SHARED_GROUPS,
+    FRAME_GROUPS,
+    "ExtendedOffsetTable",
 ]
 #: Bytes of a stream without preamble in which the SOP class is looked for.
 _FIRST_BYTES = 4096
@@ -103,21 +107,23 @@ class ScannedFile:
 
     Attributes:
         kind: What it is.
-        source: The slice, for a CT image that can be read.
+        sources: The slices, for a CT image that can be read.
         series_uid: Its SeriesInstanceUID, if known.
         error: The reason for refusing a CT image or a broken file.
         modality: Its modality, for other DICOM objects.
         what: What it is instead of a CT image, for a message; None if unknown.
+        localizers: Number of frames that were left out as localizers.
         odd_values: Number of header values that violate the DICOM standard.
         extra_bytes: Pixel bytes beyond the image.
     """
 
     kind: Kind
-    source: SourceSlice | None = None
+    sources: tuple[SourceSlice, ...] = ()
     series_uid: str | None = None
     error: CtKerasError | None = None
     modality: str | None = None
     what: str | None = None
+    localizers: int = 0
     odd_values: int = 0
     extra_bytes: int = 0
 
@@ -276,7 +282,7 @@ def _classify(
         modality = checks.modality_name(term(dataset, "Modality"))
         what = name_sop_class(sop_class)
         return ScannedFile(Kind.OTHER, modality=modality, what=what)
-    if checks.is_localizer(dataset):
+    if sop_class == checks.CT_IMAGE and checks.is_localizer(dataset):
         return ScannedFile(Kind.LOCALIZER)
     series_uid = text(dataset, "SeriesInstanceUID")
     try:
@@ -288,37 +294,58 @@ def _classify(
 def _read_image(
     dataset: Dataset, head: BytesIO, opened: _Opened, sop_class: str, limits: Limits
 ) -> ScannedFile:
-    """Checks the header of a CT image and finds its pixels."""
+    """Checks the header of every frame of a CT image and finds its pixels."""
     number, syntax = opened.number, opened.syntax
-    checks.check_frames(dataset, number)
     checks.check_syntax(syntax, number)
+    frames = checks.count_frames(dataset, sop_class, number)
     element = find_pixels(
         head, dataset, number, big_endian=syntax == ExplicitVRBigEndian
     )
-    checks.check_header(dataset, number, limits)
+    headers = [dataset]
+    if sop_class != checks.CT_IMAGE:
+        headers = list(frame_headers(dataset, number))
+    for header in headers:
+        checks.check_header(header, number, limits)
     frame_bytes = int(dataset.Rows) * int(dataset.Columns) * 2
     misdeclared = element.implicit != (syntax == ImplicitVRLittleEndian)
-    if syntax in DECODERS and element.length == frame_bytes:  # decompressed before
-        syntax, misdeclared = ExplicitVRLittleEndian, True
+    if syntax in DECODERS and element.length == frame_bytes * frames:
+        syntax, misdeclared = ExplicitVRLittleEndian, True  # decompressed before
     extra = 0
     if syntax in DECODERS:
-        places = compressed_places(opened.file, element, 1, number)
+        offsets = _offset_table(dataset)
+        places = compressed_places(opened.file, element, frames, number, offsets)
     else:
-        places = native_places(opened.file, element, frame_bytes, 1, number)
-        extra = element.length - frame_bytes
-    source_file = SourceFile(
+        places = native_places(opened.file, element, frame_bytes, frames, number)
+        extra = element.length - frame_bytes * frames
+    file = SourceFile(
         path=opened.path,
         number=number,
         version=opened.version,
         sop_class_uid=sop_class,
-        frames=1,
+        frames=frames,
         syntax=syntax,
         implicit=element.implicit,
         misdeclared=misdeclared,
         header_bytes=element.start,
         header_digest=digest(head.getvalue()[: element.start]),
     )
-    source = source_slice(dataset, source_file, places[0])
-    return ScannedFile(
-        Kind.CT, source=source, series_uid=source.series_uid, extra_bytes=extra
+    sources = tuple(
+        source_slice(header, file, place, frame)
+        for frame, (header, place) in enumerate(zip(headers, places, strict=True))
+        if not checks.is_localizer(header)
     )
+    if not sources:
+        return ScannedFile(Kind.LOCALIZER)
+    return ScannedFile(
+        Kind.CT,
+        sources=sources,
+        series_uid=sources[0].series_uid,
+        localizers=frames - len(sources),
+        extra_bytes=extra,
+    )
+
+
+def _offset_table(dataset: Dataset) -> tuple[int, ...]:
+    """The extended offset table, empty if there is none."""
+    table = dataset.get("ExtendedOffsetTable") or b""
+    return struct.unpack(f"<{len(table) // 8}Q", table[: len(table) // 8 * 8])

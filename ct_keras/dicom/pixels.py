@@ -24,6 +24,7 @@ class SlicePixels(NamedTuple):
             too.
         padding: bool, True where a pixel holds no measurement.
         header: The bytes of the file before the pixels; see `series.read_header`.
+            Empty for a frame of a multi-frame file.
     """
 
     stored: np.ndarray
@@ -75,13 +76,18 @@ def read_header_bytes(source: SourceSlice) -> bytes:
 
 
 def _read_places(source: SourceSlice, places: tuple[Place, ...]) -> tuple[bytes, bytes]:
-    """Reads the header of a file and the bytes at some places, opening it once."""
+    """Reads the header of a file and the bytes at some places, opening it once.
+
+    The header of a multi-frame file is read only without places: it is long, and
+    belongs to all frames.
+    """
     end = max([source.file.header_bytes, *(sum(place) for place in places)])
     try:
         with open(source.path, "rb") as opened:
             version = file_version(opened)
             file = inflate(opened, end) if source.file.deflated else opened
-            header = file.read(source.file.header_bytes)
+            alone = not (places and source.file.multi_frame)
+            header = file.read(source.file.header_bytes) if alone else b""
             parts = []
             for start, length in places:
                 file.seek(start)

@@ -117,7 +117,6 @@ def compressed_places(
     element: PixelElement,
     frames: int,
     file_number: int,
-    *,
     offsets: Sequence[int] = (),
 ) -> list[tuple[Place, ...]]:
     """Places of the fragments of each frame of compressed pixels.

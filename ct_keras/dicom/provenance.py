@@ -13,7 +13,12 @@ from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence as DicomSequence
 
 from ct_keras import __version__
-from ct_keras.dicom.sources import DENOISED_MARK, EQUIPMENT_NAME, REDUCED_MARK
+from ct_keras.dicom.sources import (
+    DENOISED_MARK,
+    EQUIPMENT_NAME,
+    REDUCED_MARK,
+    SourceSlice,
+)
 from ct_keras.dicom.values import text, values
 
 NOT_DIAGNOSTIC = "NOT FOR DIAGNOSTIC USE"
@@ -215,6 +220,18 @@ def code_item(value: str, scheme: str, meaning: str) -> Dataset:
     item.CodeValue = value
     item.CodingSchemeDesignator = scheme
     item.CodeMeaning = meaning
+    return item
+
+
+def source_item(source: SourceSlice) -> Dataset:
+    """Returns the item of SourceImageSequence for an image."""
+    item = Dataset()
+    item.ReferencedSOPClassUID = source.file.sop_class_uid
+    item.ReferencedSOPInstanceUID = source.sop_instance_uid
+    if source.file.multi_frame:
+        item.ReferencedFrameNumber = source.frame + 1
+    item.SpatialLocationsPreserved = "YES"
+    item.PurposeOfReferenceCodeSequence = DicomSequence([code_item(*SOURCE_CODE)])
     return item
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from pydicom.dataset import Dataset
 from pydicom.uid import DeflatedExplicitVRLittleEndian, ExplicitVRBigEndian
 
-from ct_keras.dicom.checks import UNSPECIFIED
+from ct_keras.dicom.checks import CT_IMAGE, UNSPECIFIED
 from ct_keras.dicom.decoders import LOSSY_METHODS, decoder_name
 from ct_keras.dicom.places import Place
 from ct_keras.dicom.values import (
@@ -66,6 +66,11 @@ class SourceFile:
         return self.syntax != ExplicitVRBigEndian
 
     @property
+    def multi_frame(self) -> bool:
+        """Whether its class keeps images as frames, be it only one."""
+        return self.sop_class_uid != CT_IMAGE
+
+    @property
     def deflated(self) -> bool:
         """Whether the data set is deflated as a whole."""
         return self.syntax == DeflatedExplicitVRLittleEndian
@@ -80,7 +85,7 @@ class SourceSlice:
         frame: 0-based number of the image in the file.
         places: Where its pixels, or the fragments of them, lie in the file.
         stack_key: What distinguishes two images at the same position: acquisition,
-            temporal position, echo, ImageType and kVp.
+            temporal position, echo, stack, ImageType and kVp.
         patient_age_years: From PatientAge; weeks and days are fractions of a year.
         body_part: BodyPartExamined, verbatim; never print it.
         bits_stored: Bits of a stored pixel value, 1 to 16.
@@ -133,6 +138,12 @@ class SourceSlice:
     def number(self) -> int:
         """1-based number of the file in the scan, as shown in messages."""
         return self.file.number
+
+    @property
+    def image_key(self) -> str:
+        """Identifies the image, to be hashed; never print it."""
+        suffix = f"#{self.frame + 1}" if self.file.multi_frame else ""
+        return self.sop_instance_uid + suffix
 
     @property
     def decoder(self) -> str | None:
@@ -204,6 +215,7 @@ def source_slice(
             integer(dataset, "AcquisitionNumber"),
             integer(dataset, "TemporalPositionIdentifier"),
             text(dataset, "EchoNumbers"),
+            text(dataset, "StackID"),
             image_type,
             number(dataset, "KVP"),
         ),
@@ -300,7 +312,7 @@ def source_findings(sources: Sequence[SourceSlice]) -> Iterator[Finding]:
             f"{misdeclared} slices are not encoded as their file meta says; read as "
             "they are",
         )
-    repeated = len(sources) - len({source.sop_instance_uid for source in sources})
+    repeated = len(sources) - len({source.image_key for source in sources})
     if repeated:
         yield Finding(
             "CTK-W007",

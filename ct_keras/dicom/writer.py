@@ -5,7 +5,9 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
-from collections import Counter
+import struct
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO
@@ -15,8 +17,9 @@ from pydicom import dcmread, dcmwrite
 from pydicom.dataset import Dataset
 
 from ct_keras import __version__
-from ct_keras.dicom.derived_header import PixelFormat, SliceIdentity, derive_header
-from ct_keras.dicom.pixels import SlicePixels
+from ct_keras.dicom.derived_frames import FileIdentity, ImageOrigin
+from ct_keras.dicom.derived_header import PixelFormat, derive_header
+from ct_keras.dicom.pixels import SlicePixels, read_header_bytes
 from ct_keras.dicom.provenance import Derivation, content_uid, now
 from ct_keras.dicom.series import Series, read_header
 from ct_keras.dicom.sources import SourceSlice
@@ -28,6 +31,8 @@ from ct_keras.progress import track
 
 _SPOOL_NAME = ".spool"
 _SPOOL_TYPE = np.dtype("<i4")
+#: Tag, VR, two bytes of nothing and length, PS3.5, 7.1.2.
+_PIXELS_FOLLOW = struct.Struct("<HH2sHI")
 _SIGNED_16 = PixelFormat(bits_stored=16, signed=True)
 _UNSIGNED_16 = PixelFormat(bits_stored=16, signed=False)
 
@@ -38,7 +43,8 @@ class SeriesWriter:
     New pixels and source headers are collected in one temporary file. If the `with`
     block ends without an error and every slice was given, the DICOM files are written
     from it, read back and compared, and the folder appears under its final name.
-    Otherwise nothing is left behind.
+    Otherwise nothing is left behind. A series from single-frame files becomes one file
+    for each slice; the frames of a multi-frame file become one file of its class.
 
     Stored values keep the slope, intercept and pixel format of the source if every
     value fits; otherwise the series becomes 16-bit signed. Padding keeps its stored
@@ -172,49 +178,69 @@ class SeriesWriter:
         whole = hashlib.sha256("".join(digests).encode()).hexdigest()
         self.series_uid = content_uid("series", self.series.series_uid, *seeds, whole)
         moment = now(self._header(0))
-        slices = range(len(self.series))
-        counts = Counter(source.sop_instance_uid for source in self.series.sources)
-        for index in track(slices, "Writing DICOM", enabled=self._progress):
-            source = self.series.sources[index]
-            content = [*seeds, digests[index]]
+        files = self._files()
+        counts = Counter(self._source(indices).sop_instance_uid for indices in files)
+        numbered = enumerate(files, start=1)
+        bar = track(numbered, "Writing DICOM", total=len(files), enabled=self._progress)
+        for number, indices in bar:
+            source = self._source(indices)
+            content = [*seeds, *(digests[index] for index in indices)]
             if counts[source.sop_instance_uid] > 1:
-                content.append(str(index))  # what identifies it is its place only
+                content.append(str(number - 1))  # only its place identifies it
             uid = content_uid("instance", source.sop_instance_uid, *content)
-            used = self._used(index)
-            identity = SliceIdentity(uid, self.series_uid, source, used, moment)
-            path = self._folder / f"IM{index + 1:05d}.dcm"
-            self._write_slice(index, identity, path)
-            verify_slice(path, uid, self.series_uid, digests[index])
+            images = [
+                ImageOrigin(self.series.sources[index], self._used(index))
+                for index in indices
+            ]
+            identity = FileIdentity(uid, self.series_uid, images, moment)
+            path = self._folder / f"IM{number:05d}.dcm"
+            self._write_file(indices, identity, path)
+            expected = [digests[index] for index in indices]
+            verify_file(path, uid, self.series_uid, expected)
         self._spool.close()
         (self._folder / _SPOOL_NAME).unlink()
 
-    def _write_slice(
-        self, slice_index: int, identity: SliceIdentity, path: Path
+    def _files(self) -> list[list[int]]:
+        """The slices of each file: one, or the frames of a file in their order."""
+        files: dict[object, list[int]] = defaultdict(list)
+        for index, source in enumerate(self.series.sources):
+            files[source.path if source.file.multi_frame else index].append(index)
+        for indices in files.values():
+            indices.sort(key=lambda index: self.series.sources[index].frame)
+        return list(files.values())
+
+    def _source(self, indices: list[int]) -> SourceSlice:
+        return self.series.sources[indices[0]]
+
+    def _write_file(
+        self, indices: list[int], identity: FileIdentity, path: Path
     ) -> None:
-        source = self.series.sources[slice_index]
-        header = self._header(slice_index)
-        pixels = self._pixels(slice_index)
+        header = self._header(indices[0])
         try:
             with quiet_pydicom():
                 derive_header(
                     header,
                     self.derivation,
                     identity,
-                    self._format(source),
+                    self._format(identity.source),
                     keep_equipment=self._keep_equipment,
                 )
-                save_slice(header, pixels, path)
+                frames = (self._pixels(index) for index in indices)
+                save_file(header, frames, len(indices), path)
         except Exception as error:  # pydicom raises many types for odd header values
             if isinstance(error, OSError) and error.errno:
                 raise  # the disk, not the header
+            number = identity.source.number
             raise CtKerasError(
-                "CTK-E007", f"file #{source.number}: the header cannot be rewritten"
+                "CTK-E007", f"file #{number}: the header cannot be rewritten"
             ) from error
 
     def _header(self, slice_index: int) -> Dataset:
+        source = self.series.sources[slice_index]
         place, size = self._headers[slice_index]
         self._spool.seek(place)
-        return read_header(self.series.sources[slice_index], self._spool.read(size))
+        data = self._spool.read(size) if size else read_header_bytes(source)
+        return read_header(source, data)
 
     def _format(self, source: SourceSlice) -> PixelFormat:
         """The format of the source if every slice fits, otherwise 16-bit signed."""
@@ -262,9 +288,17 @@ def source_format(source: SourceSlice) -> PixelFormat:
     return PixelFormat(source.bits_stored, source.signed)
 
 
-def save_slice(header: Dataset, pixels: np.ndarray, path: Path) -> None:
-    """Writes one file: header, then pixels, Explicit VR Little Endian."""
-    header.add_new("PixelData", "OW", pixels.tobytes())
+def save_file(
+    header: Dataset, frames: Iterable[np.ndarray], count: int, path: Path
+) -> str:
+    """Writes one file: header, then pixels, Explicit VR Little Endian.
+
+    Args:
+        header: Without pixels.
+        frames: The pixels of one image after the other, in their final type.
+        count: Number of frames.
+        path: The new file.
+    """
     dcmwrite(  # Dataset.save_as refuses sources of the other byte order
         path,
         header,
@@ -273,20 +307,37 @@ def save_slice(header: Dataset, pixels: np.ndarray, path: Path) -> None:
         enforce_file_format=True,
         overwrite=False,
     )
+    length = header.Rows * header.Columns * 2 * count
+    with open(path, "ab") as file:
+        file.write(_PIXELS_FOLLOW.pack(0x7FE0, 0x0010, b"OW", 0, length))
+        for frame in frames:
+            file.write(frame.tobytes())
 
 
-def verify_slice(
-    path: Path, sop_instance_uid: str, series_uid: str, digest: str
+def verify_file(
+    path: Path, sop_instance_uid: str, series_uid: str, digests: Sequence[str]
 ) -> None:
     """Reads a file back and compares pixels and UIDs.
+
+    Args:
+        path: The file.
+        sop_instance_uid: What it must say.
+        series_uid: What it must say.
+        digests: SHA-256 of the pixels of each frame.
 
     Raises:
         CtKerasError: CTK-E074, if anything differs.
     """
     with quiet_pydicom():
         dataset = dcmread(path)
+        pixels = memoryview(dataset.PixelData)
+        size = len(pixels) // len(digests)
+        found = [
+            hashlib.sha256(pixels[start : start + size]).hexdigest()
+            for start in range(0, len(pixels), max(1, size))
+        ]
         same = (
-            hashlib.sha256(dataset.PixelData).hexdigest() == digest
+            found == list(digests)
             and dataset.SOPInstanceUID == sop_instance_uid
             and dataset.SeriesInstanceUID == series_uid
             and dataset.file_meta.MediaStorageSOPInstanceUID == dataset.SOPInstanceUID

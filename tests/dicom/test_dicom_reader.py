@@ -93,7 +93,7 @@ def test_spacing_oddities_of_real_series(shared_ct):
 def test_hard_folder_is_told_without_an_exception(shared_ct):
     scan = scan_folder(shared_ct / "hard")
     codes = {refusal.error.code for refusal in scan.refusals}
-    assert {"CTK-E010", "CTK-E003", "CTK-E041", "CTK-E048"} <= codes
+    assert {"CTK-E010", "CTK-E003", "CTK-E041", "CTK-E043"} <= codes
     found = {source.path.parent.name for each in scan.series for source in each.sources}
     assert {"signs_padding", "increment_5_5_10", "overlap_1_25_at_1"} <= found
     assert "encodings" in found

@@ -175,11 +175,11 @@ class TestRefusals:
     ):
         from ct_keras.dicom import writer as module
 
-        def save_badly(header, pixels, path):
-            real(header, pixels ^ 1, path)
+        def save_badly(header, frames, count, path):
+            real(header, (frame ^ 1 for frame in frames), count, path)
 
-        real = module.save_slice
-        monkeypatch.setattr(module, "save_slice", save_badly)
+        real = module.save_file
+        monkeypatch.setattr(module, "save_file", save_badly)
         with pytest.raises(CtKerasError, match="CTK-E074 IM00001"):
             write_series(series, tmp_path / "out")
         assert sorted(os.listdir(tmp_path)) == ["in"]
@@ -189,11 +189,11 @@ class TestRefusals:
     ):
         from ct_keras.dicom import writer as module
 
-        def full(header, pixels, path):
+        def full(header, frames, count, path):
             # As pydicom raises it again, without the number.
             raise OSError(f"[Errno 28] {os.strerror(28)}")
 
-        monkeypatch.setattr(module, "save_slice", full)
+        monkeypatch.setattr(module, "save_file", full)
         with pytest.raises(CtKerasError, match=r"CTK-E073.*disk full") as caught:
             write_series(series, tmp_path / "out")
         assert caught.value.exit_code == 7

@@ -25,7 +25,7 @@ class Picture:
     Attributes:
         path: The file.
         number: 1-based number of the file, as shown in messages.
-        sop_instance_uid: Identifies the image in hashes.
+        image_key: Identifies the image in hashes.
         slope: HU per unit.
         intercept: HU of the value 0.
         page: Page number in a multi-page file.
@@ -33,7 +33,7 @@ class Picture:
 
     path: Path
     number: int
-    sop_instance_uid: str
+    image_key: str
     slope: float
     intercept: float
     page: int = 0

@@ -188,7 +188,7 @@ def _source_sum(items, recipe: Recipe, hasher: Hasher, digests) -> str:
     for each, pair in items:
         facts = [
             [
-                hasher("image", image.sop_instance_uid),
+                hasher("image", image.image_key),
                 digests[image.path],
                 image.slope,
                 image.intercept,

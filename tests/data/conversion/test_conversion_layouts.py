@@ -323,7 +323,7 @@ def test_pages_of_a_tiff_are_slices(tmp_path):
     assert {each.patient for each in found} == {"p"}
     pages = [read_image(pair.full).hu[0, 0] + 1024 for pair in found[1].pairs]
     assert pages == [0, 1, 2]
-    assert len({pair.full.sop_instance_uid for pair in found[1].pairs}) == 3
+    assert len({pair.full.image_key for pair in found[1].pairs}) == 3
     path = tmp_path / "noisy" / "p" / "a.tif"
     assert cv2.imwritemulti(str(path), [raw(0), raw(1)])
     with pytest.raises(CtKerasError, match=r"CTK-E039.*pages"):
