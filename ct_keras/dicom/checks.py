@@ -31,6 +31,8 @@ NATIVE_SYNTAXES = frozenset(
         DeflatedExplicitVRLittleEndian,
     }
 )
+#: Transfer syntaxes that this version reads, if the decoders are installed.
+READABLE_SYNTAXES = NATIVE_SYNTAXES | frozenset(DECODERS)
 #: Modalities and rescale types that messages may name.
 MODALITIES = re.compile(
     "CR|CT|DOC|DX|ECG|ES|IO|IVUS|KO|MG|MR|NM|OCT|OP|OPT|OT|PR|PT|PX|REG|RF|RG|"

@@ -78,16 +78,15 @@ def read_header_bytes(source: SourceSlice) -> bytes:
 def _read_places(source: SourceSlice, places: tuple[Place, ...]) -> tuple[bytes, bytes]:
     """Reads the header of a file and the bytes at some places, opening it once.
 
-    The header of a multi-frame file is read only without places: it is long, and
-    belongs to all frames.
+    With places, the header of a multi-frame file is read but not returned: it is long,
+    and belongs to all frames.
     """
     end = max([source.file.header_bytes, *(sum(place) for place in places)])
     try:
         with open(source.path, "rb") as opened:
             version = file_version(opened)
             file = inflate(opened, end) if source.file.deflated else opened
-            alone = not (places and source.file.multi_frame)
-            header = file.read(source.file.header_bytes) if alone else b""
+            header = file.read(source.file.header_bytes)
             parts = []
             for start, length in places:
                 file.seek(start)
@@ -105,7 +104,7 @@ def _read_places(source: SourceSlice, places: tuple[Place, ...]) -> tuple[bytes,
             f"file #{source.number} has changed since it was scanned",
             fix="wait until the folder is complete, and start again",
         )
-    return header, data
+    return b"" if places and source.file.multi_frame else header, data
 
 
 def stored_to_hu(stored: np.ndarray, slope: float, intercept: float) -> np.ndarray:
