@@ -21,6 +21,7 @@ from pathlib import Path
 
 import numpy as np
 
+from ct_keras.data import SlicePair
 from ct_keras.data.simulated import phantom_pairs, simulated_pairs
 from ct_keras.denoising.classical import FilterMethod
 from ct_keras.denoising.method import blend
@@ -60,22 +61,23 @@ def groups_of(ct: Path) -> dict[str, list[Path]]:
     return dict(groups)
 
 
-def real_pairs(folders: Sequence[Path], every: int) -> list:
-    """Every N-th slice of each folder, at least one, at each dose."""
+def real_pairs(folders: Sequence[Path], every: int) -> list[tuple[str, SlicePair]]:
+    """Every N-th slice of each folder, at least one, at each dose; and the folder."""
     pairs = []
     for folder in folders:
         series = find_series(folder)
         slices = sum(map(len, series))
         wanted = range(min(every, slices) // 2, slices, every)
         only = {i * len(DOSES) + n for i in wanted for n in range(len(DOSES))}
-        pairs += simulated_pairs(series, DOSES, seed=1, only=only)
+        simulated = simulated_pairs(series, DOSES, seed=1, only=only)
+        pairs += [(f"{folder.name} {pair.series}", pair) for pair in simulated]
     return pairs
 
 
-def phantoms(seeds: Sequence[int]) -> list:
-    """A slice of each phantom at each dose and at full dose."""
+def phantoms(seeds: Sequence[int]) -> list[tuple[str, SlicePair]]:
+    """A slice of each phantom at each dose and at full dose; and the phantom."""
     made = phantom_pairs(seeds, (*DOSES, 1.0), shape=(1, 512, 512), seed=1)
-    return list(made)
+    return [(pair.case, pair) for pair in made]
 
 
 def settings_of(name: str) -> list[dict]:
@@ -100,7 +102,7 @@ def method_of(name: str, settings: str):
     return type(method)(method.filter.with_parameters(**parameters))
 
 
-def measure(pair, name: str, settings: dict) -> dict:
+def measure(pair: SlicePair, name: str, settings: dict) -> dict:
     """The error at every strength, and the bias of each tissue at the default."""
     method = method_of(name, json.dumps(settings))
     (denoised,) = method.denoise_pairs([pair], 1.0)
@@ -134,11 +136,13 @@ class Results:
         where = (row["group"], row["patient"], row["slice"], row["dose"])
         return (*where, row["method"], json.dumps(row["settings"]))
 
-    def add(self, pair, group: str, name: str, settings: dict) -> None:
+    def add(
+        self, patient: str, pair: SlicePair, group: str, name: str, settings: dict
+    ) -> None:
         """Measures a pair, unless the file contains it."""
         row = {
             "group": group,
-            "patient": str(pair.case) + "/" + str(pair.series),
+            "patient": patient,
             "slice": pair.slice_index,
             "dose": pair.dose_fraction,
             "method": name,
@@ -176,18 +180,18 @@ def measure_all(results: Results, ct: Path, every: int, methods: Sequence[str]) 
         FIT + "real": real_pairs(sorted((ct / "val").iterdir()), 100),
     }
     for name, (group, pairs) in itertools.product(methods, fits.items()):
-        for pair in track(pairs, f"{name}, {group}"):
+        for patient, pair in track(pairs, f"{name}, {group}"):
             for settings in settings_of(name):
-                results.add(pair, group, name, settings)
+                results.add(patient, pair, group, name, settings)
     for group, make in groups.items():
         pairs = make()
         for name in methods:
-            for pair in track(pairs, f"{name}, {group}"):
+            for patient, pair in track(pairs, f"{name}, {group}"):
                 settings, _ = results.best(name, pair.dose_fraction, group)
-                results.add(pair, group, name, settings)
+                results.add(patient, pair, group, name, settings)
         if "filter:bm3d" in methods and group == "phantoms":
-            for pair in track(pairs, AS_IT_COMES):
-                results.add(pair, group, AS_IT_COMES, {})
+            for patient, pair in track(pairs, AS_IT_COMES):
+                results.add(patient, pair, group, AS_IT_COMES, {})
 
 
 def psnr_by_slice(results: Results, group: str, dose: float, name: str) -> dict:
