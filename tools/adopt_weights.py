@@ -18,6 +18,8 @@ import keras
 import numpy as np
 
 import ct_keras
+from ct_keras.data.ranges import header_ranges, span
+from ct_keras.data.slice_facts import series_facts
 from ct_keras.dicom import find_series
 from ct_keras.files import sha256_of
 from ct_keras.image_quality import noise_frequency_per_cm, noise_index_hu
@@ -94,17 +96,10 @@ def scan_ranges(folder: Path) -> dict:
             indices.append(noise_index_hu([low_hu], spacing_mm))
             frequencies.append(noise_frequency_per_cm([low_hu], spacing_mm))
     return {
-        "noise_index_hu": _range(indices),
-        "noise_frequency_per_cm": _range(frequencies),
-        "pixel_spacing_mm": _range([s for one in found for s in one.spacing_mm[1:]]),
-        "slice_thickness_mm": _range([one.slice_thickness_mm for one in found]),
-        "kernels": sorted({one.kernel for one in found if one.kernel}),
+        "noise_index_hu": span(indices),
+        "noise_frequency_per_cm": span(frequencies),
+        **header_ranges([series_facts(series) for series in found]),
     }
-
-
-def _range(values: list) -> list[float] | None:
-    known = [value for value in values if value is not None]
-    return [round(float(end), 3) for end in (min(known), max(known))] if known else None
 
 
 def _configuration(given: argparse.Namespace, steps: int) -> dict:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 
 import numpy as np
 
 from ct_keras.data.manifest import read_manifest
 from ct_keras.data.reading import read_some_pairs
+from ct_keras.data.slice_facts import SliceFacts
 from ct_keras.image_quality.noise import noise_frequency_per_cm, noise_index_hu
 
 #: Number of slice pairs that are measured, spread over the split.
@@ -28,30 +30,46 @@ def training_ranges(
 
     Returns:
         Plain values: `noise_index_hu` (1st and 99th percentile over slices),
-        `noise_frequency_per_cm`, `pixel_spacing_mm` and `slice_thickness_mm` (smallest
-        and largest), each None if unknown, and `kernels`.
+        `noise_frequency_per_cm`, `pixel_spacing_mm`, `slice_thickness_mm` and `kvp`
+        (smallest and largest), each None if unknown; the `kernels`, `body_parts` and
+        `manufacturers` that occur; and `contrast`, whether an agent was named.
 
     Raises:
         CtKerasError: CTK-E080, E081, E084, E085 as `read_manifest`.
     """
-    indices, frequencies, spacings, thicknesses, kernels = [], [], [], [], set()
+    indices, frequencies, facts = [], [], []
     for pair in read_some_pairs(read_manifest(records), split, count):
         spacing_mm = pair.spacing_mm or _USUAL_SPACING_MM
         indices.append(noise_index_hu([pair.low_hu], spacing_mm))
         frequencies.append(noise_frequency_per_cm([pair.low_hu], spacing_mm))
-        spacings.extend(pair.spacing_mm or ())
-        thicknesses.append(pair.slice_thickness_mm)
-        kernels.add(pair.kernel)
+        facts.append(pair)
     return {
-        "noise_index_hu": _range(indices, 1, 99),
-        "noise_frequency_per_cm": _range(frequencies),
-        "pixel_spacing_mm": _range(spacings),
-        "slice_thickness_mm": _range(thicknesses),
-        "kernels": sorted(kernel for kernel in kernels if kernel),
+        "noise_index_hu": span(indices, 1, 99),
+        "noise_frequency_per_cm": span(frequencies),
+        **header_ranges(facts),
     }
 
 
-def _range(values: list, low: float = 0, high: float = 100) -> list[float] | None:
+def header_ranges(slices: Sequence[SliceFacts]) -> dict:
+    """Returns the entries of `training_ranges` that headers give."""
+
+    def named(key: str) -> list[str]:
+        return sorted({value for each in slices if (value := getattr(each, key))})
+
+    spacings = (each.spacing_mm or () for each in slices)
+    return {
+        "pixel_spacing_mm": span([side for sides in spacings for side in sides]),
+        "slice_thickness_mm": span([each.slice_thickness_mm for each in slices]),
+        "kvp": span([each.kvp for each in slices]),
+        "kernels": named("kernel"),
+        "body_parts": named("body_part"),
+        "manufacturers": named("manufacturer"),
+        "contrast": bool(named("contrast")),
+    }
+
+
+def span(values: Sequence, low: float = 0, high: float = 100) -> list[float] | None:
+    """Returns two percentiles of the values that are known, None if none is."""
     known = [value for value in values if value is not None]
     if not known:
         return None

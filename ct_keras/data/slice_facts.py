@@ -12,7 +12,13 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ct_keras.data.strata import age_band, body_part, safe_kernel
+from ct_keras.data.strata import (
+    age_band,
+    body_part,
+    contrast,
+    manufacturer,
+    safe_kernel,
+)
 from ct_keras.dicom import Series
 from ct_keras.simulation.slice_physics import SlicePhysics
 
@@ -38,6 +44,8 @@ class SliceFacts:
         kvp: Tube voltage in kV.
         age_band: One of `ct_keras.data.strata.AGE_BANDS`.
         body_part: One of `ct_keras.data.strata.BODY_PARTS`.
+        manufacturer: One of `ct_keras.data.strata.MANUFACTURERS`, or "other".
+        contrast: "yes", if a contrast agent is named.
     """
 
     case: str = ""
@@ -50,6 +58,8 @@ class SliceFacts:
     kvp: float | None = None
     age_band: str | None = None
     body_part: str | None = None
+    manufacturer: str | None = None
+    contrast: str | None = None
 
 
 #: The names of all properties.
@@ -75,6 +85,8 @@ def series_facts(series: Series, /, **known) -> SliceFacts:
         kvp=series.kvp,
         age_band=age_band(series.patient_age_years),
         body_part=body_part(series.body_part),
+        manufacturer=manufacturer(series.manufacturer),
+        contrast=contrast(series.contrast_agent),
         **known,
     )
 

@@ -1,13 +1,15 @@
-"""Patient attributes that a record may contain: age band and body part.
+"""Attributes of patient and scanner that a record may contain.
 
-Age and BodyPartExamined are mapped to a few fixed values, so that a record does not
-identify anybody and results can still be grouped. A kernel name is kept if it looks
-like one.
+Age, BodyPartExamined, Manufacturer and ContrastBolusAgent are mapped to a few fixed
+values, so that a record does not identify anybody and results can still be grouped. A
+kernel name is kept if it looks like one.
 """
 
 from __future__ import annotations
 
 import re
+
+from ct_keras.dicom.sources import EQUIPMENT_NAME
 
 #: First year and name of each band.
 _AGE_BANDS = ((0, "0-17"), (18, "18-39"), (40, "40-59"), (60, "60-79"), (80, "80+"))
@@ -57,6 +59,22 @@ _BODY_PARTS = {
     ),
     "limb": ("EXTREMITY", "ARM", "HAND", "SHOULDER", "LEG", "KNEE", "ANKLE", "FOOT"),
 }
+#: Manufacturer in records -> first words of Manufacturer, with companies taken over.
+_MANUFACTURERS = {
+    "Canon": ("CANON", "TOSHIBA"),
+    "Fujifilm": ("FUJIFILM", "HITACHI"),
+    "GE": ("GE", "GENERAL"),
+    "Neusoft": ("NEUSOFT", "NMS"),
+    "Philips": ("PHILIPS", "MARCONI", "PICKER"),
+    "Samsung": ("SAMSUNG", "NEUROLOGICA"),
+    "Siemens": ("SIEMENS",),
+    "United Imaging": ("UIH", "UNITED"),
+    "Varian": ("VARIAN",),
+}
+MANUFACTURERS = tuple(_MANUFACTURERS)
+_OTHER = "other"
+#: ContrastBolusAgent of scans without one.
+_NO_AGENT = {"NO", "NONE", "NON", "N", "WITHOUT", "NATIVE", "UNENHANCED"}
 #: Valid kernel names.
 _KERNEL = re.compile(r"[A-Za-z0-9 ._+\-/\\^]{1,32}")
 BODY_PARTS = tuple(_BODY_PARTS)
@@ -90,6 +108,33 @@ def body_part(examined: str | None) -> str | None:
     if len(parts) > 1:
         parts = {name for name, several in _SEVERAL.items() if parts <= several}
     return parts.pop() if parts else None
+
+
+def manufacturer(name: str | None) -> str | None:
+    """Returns the manufacturer of a scanner, "other" for one that is not listed.
+
+    None if it is not named, or the images come from ct_keras.
+
+    Example:
+        >>> manufacturer("GE MEDICAL SYSTEMS"), manufacturer("TOSHIBA_MEC")
+        ('GE', 'Canon')
+    """
+    words = re.findall("[A-Z]+", (name or "").upper())
+    if not words or (name or "").strip() == EQUIPMENT_NAME:
+        return None
+    listed = (key for key, first in _MANUFACTURERS.items() if words[0] in first)
+    return next(listed, _OTHER)
+
+
+def contrast(agent: str | None) -> str | None:
+    """Returns "yes" if ContrastBolusAgent names an agent, otherwise None.
+
+    Example:
+        >>> contrast("OMNIPAQUE 350"), contrast("NONE"), contrast(None)
+        ('yes', None, None)
+    """
+    words = re.findall("[A-Z]+", (agent or "").upper())
+    return "yes" if words and words[0] not in _NO_AGENT else None
 
 
 def safe_kernel(name: str | None) -> str | None:

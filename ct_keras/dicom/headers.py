@@ -46,6 +46,8 @@ SCAN_TAGS = [
     "PatientID",
     "PatientAge",
     "BodyPartExamined",
+    "Manufacturer",
+    "ContrastBolusAgent",
     "Modality",
     "ImageType",
     "Rows",

@@ -119,6 +119,16 @@ class Series:
         return self.sources[0].body_part
 
     @property
+    def manufacturer(self) -> str | None:
+        """Manufacturer of the first slice, verbatim; never print it."""
+        return self.sources[0].manufacturer
+
+    @property
+    def contrast_agent(self) -> str | None:
+        """ContrastBolusAgent of the first slice, verbatim; never print it."""
+        return self.sources[0].contrast_agent
+
+    @property
     def kvp(self) -> float | None:
         """Tube voltage in kV."""
         return self.sources[0].kvp

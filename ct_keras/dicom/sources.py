@@ -88,6 +88,8 @@ class SourceSlice:
             temporal position, echo, stack, ImageType and kVp.
         patient_age_years: From PatientAge; weeks and days are fractions of a year.
         body_part: BodyPartExamined, verbatim; never print it.
+        manufacturer: Manufacturer, verbatim; never print it.
+        contrast_agent: ContrastBolusAgent, verbatim; never print it.
         bits_stored: Bits of a stored pixel value, 1 to 16.
         signed: Whether stored values are two's complement.
         unit_known: Whether RescaleType says HU, or is absent, which means HU in CT.
@@ -122,6 +124,8 @@ class SourceSlice:
     stack_key: tuple
     kvp: float | None
     kernel: str | None
+    manufacturer: str | None
+    contrast_agent: str | None
     tube_current_ma: float | None
     exposure_time_ms: float | None
     monochrome1: bool
@@ -239,6 +243,8 @@ def _history(dataset: Dataset) -> dict:
     return dict(
         kvp=number(dataset, "KVP"),
         kernel=text(dataset, "ConvolutionKernel"),
+        manufacturer=text(dataset, "Manufacturer"),
+        contrast_agent=text(dataset, "ContrastBolusAgent"),
         tube_current_ma=number(dataset, "XRayTubeCurrent"),
         exposure_time_ms=number(dataset, "ExposureTime"),
         monochrome1=term(dataset, "PhotometricInterpretation") == "MONOCHROME1",

@@ -3,7 +3,15 @@
 import pytest
 
 from ct_keras.data import iterate_pairs
-from ct_keras.data.strata import AGE_BANDS, BODY_PARTS, age_band, body_part, safe_kernel
+from ct_keras.data.strata import (
+    AGE_BANDS,
+    BODY_PARTS,
+    age_band,
+    body_part,
+    contrast,
+    manufacturer,
+    safe_kernel,
+)
 from ct_keras.dicom import read_series
 
 
@@ -50,6 +58,32 @@ def test_age_bands(years, band):
 )
 def test_body_parts(examined, part):
     assert body_part(examined) == part
+
+
+@pytest.mark.parametrize(
+    ("name", "known"),
+    [
+        ("SIEMENS", "Siemens"),
+        ("Siemens Healthineers", "Siemens"),
+        ("GE MEDICAL SYSTEMS", "GE"),
+        ("Philips", "Philips"),
+        ("TOSHIBA_MEC", "Canon"),
+        ("Canon Medical Systems", "Canon"),
+        ("Hitachi Medical Corporation", "Fujifilm"),
+        ("GEMINI LTD", "other"),
+        ("Dr. Smith", "other"),
+        ("ct_keras", None),
+        (" ", None),
+        (None, None),
+    ],
+)
+def test_manufacturers(name, known):
+    assert manufacturer(name) == known
+
+
+def test_a_contrast_agent_is_one_that_is_named():
+    assert [contrast(text) for text in ("ULTRAVIST", "150cc OMNIPAQUE)")] == ["yes"] * 2
+    assert [contrast(text) for text in (None, "", "0", "none", "Without")] == [None] * 5
 
 
 @pytest.mark.parametrize(

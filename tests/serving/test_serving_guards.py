@@ -19,6 +19,7 @@ from ct_keras.denoising import Identity, read_card
 from ct_keras.dicom import find_series, read_series
 from ct_keras.errors import CtKerasError
 from ct_keras.image_quality import noise_frequency_per_cm, noise_level_hu
+from ct_keras.image_quality.anatomy import shows_head, skull_share
 from ct_keras.phantoms import LABELS, make_phantom, write_phantom
 from ct_keras.serving.guards import Audit, check_series
 from ct_keras.serving.series import denoise_series
@@ -39,6 +40,10 @@ class Scan:
     spacing_mm: tuple = (5.0, 0.8, 0.8)
     slice_thickness_mm: float = 5.0
     kernel: str | None = None
+    kvp: float | None = None
+    body_part: str | None = None
+    manufacturer: str | None = None
+    contrast_agent: str | None = None
 
     def __len__(self):
         return len(self.volume)
@@ -224,6 +229,70 @@ def test_another_kernel_is_told_where_both_are_known():
         assert told(kernel, kernels) == []
 
 
+@pytest.mark.parametrize(
+    ("header", "known", "told"),
+    [
+        ({"kvp": 80.0}, {"kvp": [100.0, 140.0]}, "kVp 80 is outside 100-140"),
+        ({"kvp": 97.0}, {"kvp": [100.0, 140.0]}, None),  # nominal values
+        ({"body_part": "ANKLE"}, {"body_parts": ["chest"]}, "body part limb is not"),
+        ({"body_part": "CHESTABDPELVIS"}, {"body_parts": ["chest"]}, None),
+        ({"body_part": "LIVER"}, {"body_parts": ["trunk"]}, None),
+        ({"body_part": "Mr. Smith"}, {"body_parts": ["chest"]}, None),
+        (
+            {"manufacturer": "TOSHIBA"},
+            {"manufacturers": ["GE", "Siemens"]},
+            "manufacturer Canon is not in the training data of m (GE, Siemens)",
+        ),
+        ({"manufacturer": "GE MEDICAL SYSTEMS"}, {"manufacturers": ["GE"]}, None),
+        ({"manufacturer": "ct_keras"}, {"manufacturers": ["GE"]}, None),
+        ({"manufacturer": "Acme"}, {"manufacturers": ["GE"]}, "manufacturer other"),
+        ({"contrast_agent": "OMNI 350"}, {"contrast": False}, "a contrast agent"),
+        ({"contrast_agent": "NONE"}, {"contrast": False}, None),
+        ({"contrast_agent": "OMNI 350"}, {"contrast": True}, None),
+    ],
+)
+def test_what_the_card_does_not_know_is_told(header, known, told):
+    entrance = check_series(scan(15.0, **header), RANGES | known, model="m")
+    found = [str(finding) for finding in entrance.findings]
+    assert len(found) == (told is not None)
+    if told:
+        assert found[0].startswith(f"CTK-W060 {told}")
+    assert check_series(scan(15.0, **header), RANGES, model="m").findings == []
+
+
+@pytest.mark.parametrize("examined", [None, "CHEST", "HEAD"])
+def test_a_head_is_told_whatever_the_header_says(examined):
+    ranges = RANGES | {"body_parts": ["abdomen", "chest"], "noise_index_hu": None}
+    volume = (head() + noise(15)).astype(np.float32)
+    series = Scan(volume, body_part=examined)
+    (finding,) = check_series(series, ranges, model="m").findings
+    assert str(finding) == (
+        "CTK-W060 body part head (seen in the images) is not in the training data of "
+        "m (abdomen, chest)"
+    )
+
+
+def test_a_skull_is_a_closed_ring_of_bone():
+    spacing_mm = (0.8, 0.8)
+    assert skull_share(head(), spacing_mm) == 1
+    assert skull_share(body(), spacing_mm) == 0
+    half = np.where(np.arange(192) < 96, head(), np.minimum(head(), 50))
+    assert skull_share(half, spacing_mm) == pytest.approx(0.5, abs=0.03)
+    assert skull_share(head(), (2.4, 2.4)) == 0  # a pelvis at most
+    assert skull_share(head(), (np.nan, np.nan)) == 0
+
+
+def test_of_the_real_scans_only_the_head_is_one(shared_ct):
+    found = {
+        str(folder.relative_to(shared_ct))
+        for patients in ("val", "test", "hard/tilt")
+        for folder in (shared_ct / patients).iterdir()
+        for series in find_series(folder)
+        if shows_head([series.read(len(series) // 2).hu], series.spacing_mm[1:])
+    }
+    assert found == {"hard/tilt/philips_minus18_5"}
+
+
 def test_ranges_are_those_of_the_records(phantom_records, phantom_patients):
     ranges = training_ranges(phantom_records)
     series = read_series(next((phantom_patients / "train").iterdir()))
@@ -232,21 +301,27 @@ def test_ranges_are_those_of_the_records(phantom_records, phantom_patients):
         [series.spacing_mm[1]] * 2, abs=1e-3
     )
     assert ranges["kernels"] == [series.kernel]
+    assert (ranges["kvp"], ranges["body_parts"]) == ([120, 120], ["abdomen"])
+    assert (ranges["manufacturers"], ranges["contrast"]) == ([], False)
     assert ranges["noise_index_hu"][0] > noise_level_hu(series)
 
 
 #: What red_cnn does not know of scans that it was not made for.
 UNKNOWN = {
-    "train/ACRIN-FLT-Breast_001": ["CTK-W060 kernel SOFT"],
+    "train/ACRIN-FLT-Breast_001": ["CTK-W060 kVp 140", "CTK-W060 kernel SOFT"],
     "train/ACRIN-FLT-Breast_013": [
         "CTK-W060 pixel spacing 1.367 mm",
         "CTK-W060 kernel B10f",
         "CTK-W061 noise index 7 HU",
     ],
-    "train/TCGA-17-Z029": ["CTK-W060 kernel B60f", "CTK-W062 noise texture"],
-    "val/C4KC-KiTS-00072": ["CTK-W060 kernel B30s"],
+    "train/TCGA-17-Z029": [
+        "CTK-W060 kVp 140",
+        "CTK-W060 kernel B60f",
+        "CTK-W062 noise texture",
+    ],
+    "val/C4KC-KiTS-00072": ["CTK-W060 kVp 130", "CTK-W060 kernel B30s"],
     "test/CPTAC-PDA-C3L-00189": ["CTK-W060 kernel LUNG"],
-    "test/LungFCP-01-0001": ["CTK-W060 kernel B31f"],
+    "test/LungFCP-01-0001": ["CTK-W060 kVp 100", "CTK-W060 kernel B31f"],
 }
 
 

@@ -13,14 +13,13 @@ from ct_keras.dicom import Series
 from ct_keras.dicom.plausibility import unlike_hu
 from ct_keras.errors import CtKerasError, Finding
 from ct_keras.image_quality import noise_frequency_per_cm, noise_index_hu
+from ct_keras.image_quality.anatomy import shows_head
 from ct_keras.image_quality.noise import middle_slices
+from ct_keras.serving.guards.header import header_findings, inside
 
-#: Estimates and headers this far outside a range still count as inside.
-TOLERANCE = 0.25
 #: A noise index above the range by more than this factor is refused. One far below is
 #: accepted: in a scan with little noise, the worst outcome is slight blur.
 REFUSED_FACTOR = 2.0
-_KERNEL_LETTERS = 16
 
 
 @dataclass(frozen=True)
@@ -59,8 +58,8 @@ def check_series(
         override: Record refusals instead of raising them.
 
     Returns:
-        The measures and the findings CTK-W060 (header), W061 (noise level) and W062
-        (texture).
+        The measures and the findings CTK-W060 (header and anatomy), W061 (noise level)
+        and W062 (texture).
 
     Raises:
         CtKerasError: CTK-E044, if the values do not look like HU (no peak of air within
@@ -80,7 +79,8 @@ def check_series(
     texture = noise_frequency_per_cm(planes, spacing_mm)
     findings = []
     if ranges:
-        findings += _header(series, ranges, model)
+        seen = shows_head(planes, spacing_mm)
+        findings += header_findings(series, ranges, model, shows_head=seen)
         refusals.append(_noise_far_off(noise, ranges.get("noise_index_hu"), model))
         findings += _noise(noise, ranges.get("noise_index_hu"), model)
         findings += _texture(texture, ranges.get("noise_frequency_per_cm"), model)
@@ -105,7 +105,7 @@ def _noise_far_off(noise, known, model: str) -> CtKerasError | None:
 
 
 def _noise(noise, known, model: str) -> list[Finding]:
-    if noise is None or not known or _inside(noise, known):
+    if noise is None or not known or inside(noise, known):
         return []
     text = f"noise index {noise:.0f} HU is outside {known[0]:.0f}-{known[1]:.0f} HU, "
     text += f"the training range of {model}"
@@ -115,7 +115,7 @@ def _noise(noise, known, model: str) -> list[Finding]:
 
 
 def _texture(frequency, known, model: str) -> list[Finding]:
-    if frequency is None or not known or _inside(frequency, known):
+    if frequency is None or not known or inside(frequency, known):
         return []
     return [
         Finding(
@@ -125,40 +125,3 @@ def _texture(frequency, known, model: str) -> list[Finding]:
             f"training range of {model}",
         )
     ]
-
-
-def _header(series: Series, ranges: dict, model: str) -> list[Finding]:
-    values = (
-        ("pixel spacing", series.spacing_mm[1:], "pixel_spacing_mm"),
-        ("slice thickness", [series.slice_thickness_mm], "slice_thickness_mm"),
-    )
-    findings = [
-        Finding(
-            "CTK-W060",
-            f"{name} {value:.4g} mm is outside {ranges[key][0]:.4g}-"
-            f"{ranges[key][1]:.4g} mm, the training range of {model}",
-        )
-        for name, found, key in values
-        for value in sorted({value for value in found if value and value > 0})
-        if ranges.get(key) and not _inside(value, ranges[key])
-    ]
-    return findings + _kernel(series.kernel, ranges.get("kernels"), model)
-
-
-def _kernel(kernel: str | None, known: list[str] | None, model: str) -> list[Finding]:
-    """Compares kernel names; no finding if either side has none."""
-    if not kernel or not known or kernel.casefold() in map(str.casefold, known):
-        return []
-    # Free text from a file must not control a terminal.
-    shown = "".join(letter if letter.isprintable() else "?" for letter in kernel)
-    return [
-        Finding(
-            "CTK-W060",
-            f"kernel {shown[:_KERNEL_LETTERS]} is not among the training kernels of "
-            f"{model}",
-        )
-    ]
-
-
-def _inside(value: float, known: list[float]) -> bool:
-    return known[0] * (1 - TOLERANCE) <= value <= known[1] * (1 + TOLERANCE)
