@@ -16,6 +16,7 @@ from pydicom.tag import BaseTag, Tag
 from pydicom.uid import ExplicitVRBigEndian, ExplicitVRLittleEndian
 from pydicom.valuerep import VR
 
+from ct_keras.dicom.values import quiet_pydicom, text
 from ct_keras.errors import CtKerasError
 
 _MAGIC = b"DICM"
@@ -84,17 +85,21 @@ def inflate(file: BinaryIO, most_bytes: int) -> BytesIO:
         most_bytes: How much of the result is wanted at most; more is left out.
 
     Returns:
-        The file as if written in Explicit VR Little Endian.
+        The file as if written in Explicit VR Little Endian, its file meta reduced to
+        class and syntax.
 
     Raises:
         CtKerasError: CTK-E007, if the data are damaged.
     """
     file.seek(_MAGIC_END)
-    meta = FileMetaDataset(read_dataset(file, False, True, stop_when=_beyond_meta))
-    meta.TransferSyntaxUID = ExplicitVRLittleEndian
     result = BytesIO()
     result.write(bytes(_MAGIC_END - len(_MAGIC)) + _MAGIC)
-    write_file_meta_info(result, meta, enforce_standard=False)
+    with quiet_pydicom():
+        found = read_dataset(file, False, True, stop_when=_beyond_meta)
+        meta = FileMetaDataset()
+        meta.MediaStorageSOPClassUID = text(found, "MediaStorageSOPClassUID") or ""
+        meta.TransferSyntaxUID = ExplicitVRLittleEndian
+        write_file_meta_info(result, meta, enforce_standard=False)
     room = max(1, most_bytes - result.tell())
     # Deflation makes even noise hardly longer.
     deflated = file.read(room + room // 1000 + 1024)

@@ -70,16 +70,33 @@ def test_run_lengths_that_expand_too_much(factory, tmp_path):
     assert error.code == "CTK-E041"
 
 
-def test_a_deflated_bomb(factory, tmp_path):
-    path = factory.save(factory.dataset(), tmp_path / "a.dcm")
+def deflate(path, extra: bytes = b"") -> None:
+    """Deflates the data set of a file, with bytes behind it."""
     content = path.read_bytes()
     start = content.index(b"\x08\x00\x08\x00", 132)
     meta = content[:start].replace(b"1.2.840.10008.1.2.1\0", b"1.2.840.10008.1.2.1.99")
     place = meta.index(b"1.2.840.10008.1.2.1.99")
     meta = meta[: place - 2] + struct.pack("<H", 22) + meta[place:]
     deflater = zlib.compressobj(9, wbits=-zlib.MAX_WBITS)
-    body = deflater.compress(content[start:] + bytes(2**24)) + deflater.flush()
-    path.write_bytes(meta + body)
+    path.write_bytes(
+        meta + deflater.compress(content[start:] + extra) + deflater.flush()
+    )
+
+
+@pytest.mark.filterwarnings("error")
+def test_odd_file_meta_of_a_deflated_file_is_not_told(factory, tmp_path):
+    """Warnings of pydicom contain the value."""
+    path = factory.save(factory.dataset(), tmp_path / "a.dcm")
+    content = path.read_bytes()
+    assert b"1.2.3.1\0" in content[:400]
+    path.write_bytes(content.replace(b"1.2.3.1\0", b"SECRETX\xff", 1))
+    deflate(path)
+    assert np.array_equal(read_series(path).read(0).stored, factory.image())
+
+
+def test_a_deflated_bomb(factory, tmp_path):
+    path = factory.save(factory.dataset(), tmp_path / "a.dcm")
+    deflate(path, bytes(2**24))
     assert np.array_equal(read_series(path).read(0).stored, factory.image())
     tight = Limits(max_file_bytes=2**20, max_header_bytes=2**20)
     error = refusal(path, limits=tight)
