@@ -46,6 +46,7 @@ _EXIT_CODES = {
     "CTK-E044": ExitCode.GUARD,  # implausible HU
     "CTK-E050": ExitCode.GUARD,  # already denoised
     "CTK-E051": ExitCode.GUARD,  # mixed patients
+    "CTK-E052": ExitCode.GUARD,  # text is burned into the pixels
     "CTK-E061": ExitCode.GUARD,  # noise level far outside the model card
     "CTK-E070": ExitCode.GUARD,  # output is not finite
     "CTK-E071": ExitCode.OUTPUT_PATH,  # output path inside the input or not empty

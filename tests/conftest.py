@@ -30,7 +30,7 @@ SHARED_CT = Path(__file__).resolve().parents[2] / "shared" / "ct"
 @pytest.fixture(scope="session", autouse=True)
 def hash_key(tmp_path_factory):
     """A key for patient hashes, so that tests write nothing into the user's home."""
-    from ct_keras.data.conversion.keys import KEY_FILE_VARIABLE
+    from ct_keras.privacy.keys import KEY_FILE_VARIABLE
 
     path = tmp_path_factory.mktemp("key") / "hash.key"
     path.write_text("a secret for tests only")

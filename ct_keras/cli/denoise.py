@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import contextlib
 from dataclasses import asdict
-from pathlib import Path
 
 import click
 
 from ct_keras.cli import partial
 from ct_keras.cli.output import echo_findings, emit_json, note, say
+from ct_keras.cli.parts import claim, parts_of
 from ct_keras.cli.paths import ModelText, OutputFolder, SeriesPath
 from ct_keras.cli.paths import command as safe_command
 from ct_keras.errors import CtKerasError
-from ct_keras.files import atomic_folder, entries_of, folder_lock, write_marker
 from ct_keras.notice import NOTICE
 
 
@@ -109,8 +108,8 @@ def command(
     several = len(found) > 1
     with (
         _on_device(device),
-        _parts(out, "series", several, overwrite) as parts,
-        _parts(qc, "quality control", several, overwrite) as controls,
+        parts_of(out, "series", several, overwrite) as parts,
+        parts_of(qc, "quality control", several, overwrite) as controls,
     ):
         denoiser = get_method(model)
         applied = denoiser.chosen_strength(strength, like_dose)
@@ -140,32 +139,13 @@ def command(
                 continue
             results.append(_row(number, series, result))
             if several:
-                _claim(parts, "series")
-                _claim(controls, "quality control")
+                claim(parts, "series")
+                claim(controls, "quality control")
         if refusals and not results:
             raise refusals[0]
     unread = left_out(found, chosen=bool(wanted))
     refused = partial.missing([*unread, *map(str, refusals)])
     _report(results, refused, denoiser, applied, as_json)
-
-
-@contextlib.contextmanager
-def _parts(out: Path | None, kind: str, several: bool, overwrite: bool):
-    """The folder for the parts of OUT; several replace it together, at the end."""
-    if several and overwrite and out is not None and out.is_dir() and entries_of(out):
-        with atomic_folder(out, overwrite=True, kind=kind) as folder:
-            yield folder
-    elif several and out is not None:
-        with folder_lock(out):
-            yield out
-    else:
-        yield out
-
-
-def _claim(folder: Path | None, kind: str) -> None:
-    """Marks a folder of several parts, each of which has its own marker."""
-    if folder is not None:
-        write_marker(folder, kind, files=())
 
 
 def _on_device(device: str | None):

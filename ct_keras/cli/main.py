@@ -27,6 +27,7 @@ _COMMANDS = {
     "judge": "Have networks find organs and lesions before and after denoising.",
     "reader-study": "Make blinded pages for readers, and score their answers.",
     "denoise": "Denoise every CT series in a folder.",
+    "deidentify": "Copy CT series without names, IDs, dates and private elements.",
     "listen": "A DICOM node: receive, denoise and send on.",
     "export": "Export a denoiser as a SavedModel: HU in, HU out.",
     "models": "List the zoo: networks, costs and published weights.",

@@ -10,10 +10,10 @@ from collections.abc import Container, Iterator, Sequence
 
 from ct_keras.data.reading import SlicePair
 from ct_keras.data.slice_facts import facts_of, patient_of, series_facts
-from ct_keras.data.strata import body_part
 from ct_keras.dicom import Series
 from ct_keras.phantoms import Phantom, make_phantom, phantom_scanner
 from ct_keras.phantoms.phantom import BODY_PARTS, KERNEL_TAG, REGIONS
+from ct_keras.privacy.strata import body_part
 from ct_keras.simulation import SeriesSimulator, calibrate, low_dose_rays
 
 #: Slices, rows and columns of a phantom patient: 30 mm in 5 mm slices.

@@ -12,14 +12,14 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ct_keras.data.strata import (
+from ct_keras.dicom import Series
+from ct_keras.privacy.strata import (
     age_band,
     body_part,
     contrast,
     manufacturer,
     safe_kernel,
 )
-from ct_keras.dicom import Series
 from ct_keras.simulation.slice_physics import SlicePhysics
 
 #: PatientIDs that anonymisation tools write, without spaces and punctuation.
@@ -42,9 +42,9 @@ class SliceFacts:
         slice_thickness_mm: SliceThickness.
         kernel: Reconstruction kernel.
         kvp: Tube voltage in kV.
-        age_band: One of `ct_keras.data.strata.AGE_BANDS`.
-        body_part: One of `ct_keras.data.strata.BODY_PARTS`.
-        manufacturer: One of `ct_keras.data.strata.MANUFACTURERS`, or "other".
+        age_band: One of `ct_keras.privacy.strata.AGE_BANDS`.
+        body_part: One of `ct_keras.privacy.strata.BODY_PARTS`.
+        manufacturer: One of `ct_keras.privacy.strata.MANUFACTURERS`, or "other".
         contrast: "yes", if a contrast agent is named.
     """
 

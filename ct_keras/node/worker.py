@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from ct_keras import __version__
 from ct_keras.denoising.method import Method
 from ct_keras.dicom import find_series
+from ct_keras.dicom.finder import left_out
 from ct_keras.errors import CtKerasError
 from ct_keras.node.intake import Intake
 from ct_keras.node.ledger import Batch, Ledger, State
@@ -151,7 +152,7 @@ class Worker:
         except CtKerasError as error:
             return [str(error)]
         out = self._spool.denoised(batch.name)
-        refusals = _refused_neighbours(found)
+        refusals = left_out(found)
         for number, series in enumerate(found, 1):
             try:
                 denoise_series(
@@ -188,13 +189,6 @@ class Worker:
         self._ledger.record("finished", batch.name, refusals=refusals, refused=True)
         self._spool.clear(batch)
         _LOG.warning("batch %s: refused%s", batch.name, _codes(refusals))
-
-
-def _refused_neighbours(found: list) -> list[str]:
-    from ct_keras.dicom.finder import REFUSED_NEIGHBOUR
-
-    findings = found[0].findings
-    return [each.text for each in findings if each.code == REFUSED_NEIGHBOUR]
 
 
 def _codes(refusals: list[str]) -> str:

@@ -3,7 +3,8 @@
 import pytest
 
 from ct_keras.data import iterate_pairs
-from ct_keras.data.strata import (
+from ct_keras.dicom import read_series
+from ct_keras.privacy.strata import (
     AGE_BANDS,
     BODY_PARTS,
     age_band,
@@ -12,7 +13,6 @@ from ct_keras.data.strata import (
     manufacturer,
     safe_kernel,
 )
-from ct_keras.dicom import read_series
 
 
 @pytest.mark.parametrize(

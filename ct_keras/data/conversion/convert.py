@@ -16,7 +16,6 @@ import numpy as np
 
 import ct_keras
 from ct_keras.data.conversion import splits
-from ct_keras.data.conversion.keys import Hasher, load_key
 from ct_keras.data.conversion.layouts import (
     LayoutOptions,
     SeriesPair,
@@ -37,6 +36,7 @@ from ct_keras.data.manifest import (
 from ct_keras.data.shards import Shard, check_shard
 from ct_keras.errors import CtKerasError, Finding
 from ct_keras.files import check_output_folder, folder_lock, remove_stale, write_errors
+from ct_keras.privacy.keys import Hasher, load_key
 from ct_keras.simulation.dose import check_dose
 
 _DEFAULT_SPLIT = "0.7,0.15,0.15"

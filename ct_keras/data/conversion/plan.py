@@ -13,13 +13,13 @@ from pathlib import Path
 
 import ct_keras
 from ct_keras.data.conversion import splits
-from ct_keras.data.conversion.keys import Hasher
 from ct_keras.data.conversion.layouts import SeriesPair, SourcePair
 from ct_keras.data.conversion.work import Recipe
 from ct_keras.data.manifest import SCHEMA_VERSION, SPLITS
 from ct_keras.data.shards import Shard
 from ct_keras.errors import LEFT_OUT, REFUSED_NEIGHBOUR, CtKerasError, Finding
 from ct_keras.files import sha256_of
+from ct_keras.privacy.keys import Hasher
 from ct_keras.progress import track
 
 #: Target size of a shard in bytes; larger patients are split.

@@ -9,7 +9,6 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from ct_keras.data.conversion.keys import Hasher
 from ct_keras.data.conversion.plan import Plan, PlannedShard
 from ct_keras.data.conversion.pool import Workers
 from ct_keras.data.conversion.work import (
@@ -23,6 +22,7 @@ from ct_keras.data.manifest import MANIFEST, write_partial
 from ct_keras.data.shards import Shard
 from ct_keras.data.slice_facts import Place, place_of
 from ct_keras.files import sha256_of, write_errors
+from ct_keras.privacy.keys import Hasher
 from ct_keras.progress import track
 from ct_keras.simulation.calibration import calibrate
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ct_keras.data.strata import body_part, contrast, manufacturer
 from ct_keras.dicom import Series
 from ct_keras.errors import Finding
+from ct_keras.privacy.strata import body_part, contrast, manufacturer
 
 #: Lengths and estimates this far outside a range still count as inside.
 TOLERANCE = 0.25

@@ -119,7 +119,7 @@ def test_processes_write_the_same(convert_pairs, monkeypatch):
 
 
 def test_large_patients_fill_several_shards(pairs_source, key_file):
-    from ct_keras.data.conversion.keys import Hasher
+    from ct_keras.privacy.keys import Hasher
 
     options = LayoutOptions(low=pairs_source / "low", full=pairs_source / "full")
     series_pairs, _ = find_series_pairs(pairs_source, "pairs", options)

@@ -81,6 +81,8 @@ BODY_PARTS = tuple(_BODY_PARTS)
 #: Body part in records for several parts at once.
 _SEVERAL = {"neck": {"head", "neck"}, "trunk": {"chest", "abdomen", "pelvis", "trunk"}}
 _BY_TERM = {term: part for part, terms in _BODY_PARTS.items() for term in terms}
+#: All values of BodyPartExamined that are known.
+BODY_PART_TERMS = frozenset(_BY_TERM)
 
 
 def age_band(years: float | None) -> str | None:
