@@ -8,6 +8,7 @@ from dataclasses import asdict
 import click
 
 from ct_keras.cli import partial
+from ct_keras.cli.options import trust as trust_option
 from ct_keras.cli.output import echo_findings, emit_json, note, say
 from ct_keras.cli.parts import claim, parts_of
 from ct_keras.cli.paths import ModelText, OutputFolder, SeriesPath
@@ -64,6 +65,7 @@ from ct_keras.notice import NOTICE
     "--override-guards", is_flag=True, help="Denoise what the guards refuse; recorded."
 )
 @partial.wait_stable
+@trust_option
 @click.option("--overwrite", is_flag=True, help="Replace OUT and the folder of --qc.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 def command(
@@ -81,6 +83,7 @@ def command(
     force_hu,
     override_guards,
     overwrite,
+    trust,
     as_json,
 ) -> None:
     """Denoises every CT series in IN into derived DICOM series in OUT.
@@ -111,7 +114,7 @@ def command(
         parts_of(out, "series", several, overwrite) as parts,
         parts_of(qc, "quality control", several, overwrite) as controls,
     ):
-        denoiser = get_method(model)
+        denoiser = get_method(model, trust=trust)
         applied = denoiser.chosen_strength(strength, like_dose)
         for number, series in enumerate(found, 1):
             echo_findings(series.findings)

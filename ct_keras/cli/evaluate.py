@@ -8,6 +8,7 @@ import click
 
 from ct_keras.cli import partial
 from ct_keras.cli.options import numbers
+from ct_keras.cli.options import trust as trust_option
 from ct_keras.cli.output import (
     echo_findings,
     echo_table,
@@ -72,9 +73,12 @@ if TYPE_CHECKING:  # it loads most rooms, `--help` does not
     show_default=True,
     help="Seed of the bootstrap and simulated noise.",
 )
+@trust_option
 @click.option("--overwrite", is_flag=True, help="Replace OUT.")
 @click.option("--json", "as_json", is_flag=True, help="Print metrics.json.")
-def command(models, out, tune, quality, baseline, seed, overwrite, as_json, **where):
+def command(
+    models, out, tune, quality, baseline, seed, trust, overwrite, as_json, **where
+):
     """Measures each MODEL on slice pairs: every protocol, intervals, a report page.
 
     MODEL is the name of published weights, a run, a .keras file, filter:NAME,
@@ -94,7 +98,7 @@ def command(models, out, tune, quality, baseline, seed, overwrite, as_json, **wh
     echo_findings(source.findings())
     from ct_keras.denoising.methods import methods_by_label
 
-    methods = methods_by_label(models)
+    methods = methods_by_label(models, trust=trust)
     if baseline is not None and baseline not in methods:
         raise CtKerasError(
             "CTK-E000",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import click
 
+from ct_keras.cli.options import trust as trust_option
 from ct_keras.cli.output import emit_json, say
 from ct_keras.cli.paths import ModelText, OutputFolder
 from ct_keras.cli.paths import command as safe_command
@@ -20,9 +21,10 @@ from ct_keras.notice import NOTICE
     show_default=True,
     help="savedmodel, onnx, openvino or litert.",
 )
+@trust_option
 @click.option("--overwrite", is_flag=True, help="Replace OUT.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
-def command(model, out, format_, overwrite, as_json) -> None:
+def command(model, out, format_, trust, overwrite, as_json) -> None:
     """Writes MODEL to OUT for serving: HU in, HU out, any size.
 
     MODEL is the name of published weights, a run, a .keras file or filter:NAME of a
@@ -36,7 +38,9 @@ def command(model, out, format_, overwrite, as_json) -> None:
     from ct_keras.denoising.methods import get_method
     from ct_keras.serving import export
 
-    difference = export(get_method(model), out, format=format_, overwrite=overwrite)
+    difference = export(
+        get_method(model, trust=trust), out, format=format_, overwrite=overwrite
+    )
     if as_json:
         emit_json({"format": format_, "largest_difference_hu": difference})
     else:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from ct_keras.cli import partial
+from ct_keras.cli.options import trust as trust_option
 from ct_keras.cli.paths import ModelText, SeriesPath
 from ct_keras.cli.paths import command as safe_command
 from ct_keras.errors import ExitCode
@@ -35,8 +36,9 @@ _COLUMNS = (
     type=ModelText(),
     help="Compare with what this model was trained on: a name or a run.",
 )
+@trust_option
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
-def command(folder, force_hu, model, as_json) -> int:
+def command(folder, force_hu, model, trust, as_json) -> int:
     """Lists the CT series in FOLDER: geometry, kernel, dose tags and noise.
 
     Noise is the global noise index in HU and the mean frequency of its power spectrum
@@ -55,7 +57,7 @@ def command(folder, force_hu, model, as_json) -> int:
         {"series": number} | describe_series(series)
         for number, series in enumerate(scan.series, 1)
     ]
-    guarded = _guarded(scan.series, facts, model)
+    guarded = _guarded(scan.series, facts, model, trust)
     if as_json:
         emit_json(_document(scan, facts))
     elif facts:
@@ -75,14 +77,16 @@ def command(folder, force_hu, model, as_json) -> int:
     return ExitCode.PARTIAL if scan.refusals else ExitCode.DONE
 
 
-def _guarded(found, facts: list[dict], model: str | None) -> list[list[str]]:
+def _guarded(
+    found, facts: list[dict], model: str | None, trust: bool
+) -> list[list[str]]:
     """The findings of the guards for each series; they are added to the facts too."""
     if model is None:
         return [[] for _ in found]
     from ct_keras.denoising import load
     from ct_keras.serving.guards import check_series
 
-    denoiser = load(model)
+    denoiser = load(model, trust=trust)
     texts = []
     for series, fact in zip(found, facts, strict=True):
         entrance = check_series(

@@ -6,6 +6,12 @@ from collections.abc import Callable, Mapping
 
 import click
 
+#: Loads weights that are not those of their manifest.
+trust = click.option(
+    "--trust",
+    is_flag=True,
+    help="Load weights whose checksum is not that of their manifest (Keras >= 3.15.1).",
+)
 #: The arguments of `ct_keras.simulation.calibrate`, as options.
 SIMULATION = {
     "kernel": click.option("--kernel", help="auto, b30, d45 or ramp.  [default: auto]"),

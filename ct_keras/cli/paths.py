@@ -8,13 +8,16 @@ counts as an input where it is a file or folder.
 
 from __future__ import annotations
 
+import errno
 import functools
+import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import click
 
 from ct_keras.cli import partial
+from ct_keras.errors import CtKerasError
 
 
 class DeclaredPath(click.ParamType):
@@ -86,12 +89,19 @@ class ModelText(DeclaredPath):
 
     def inputs(self, values, given) -> list[Path]:
         """Those that lie on the disk, unless they are names of published weights."""
-        there = [text for text in values if ":" not in text and Path(text).exists()]
+        there = [text for text in values if ":" not in text and _exists(text)]
         if not there:
             return []
         from ct_keras.denoising import list_published
 
         return [Path(text) for text in there if text not in list_published()]
+
+
+def _exists(text: str) -> bool:
+    try:
+        return Path(text).exists()
+    except OSError:  # a name that is too long
+        return False
 
 
 class SafeCommand(click.Command):
@@ -116,7 +126,7 @@ class SafeCommand(click.Command):
         """Checks all paths of a call.
 
         Raises:
-            CtKerasError: CTK-E071.
+            CtKerasError: CTK-E000, CTK-E071.
         """
         from ct_keras.files import check_apart, check_output_folder
 
@@ -124,6 +134,8 @@ class SafeCommand(click.Command):
         for label, kind, values in self._declared(given):
             inputs += [(label, path) for path in kind.inputs(values, given)]
             outputs += [(label, path) for path in kind.outputs(values, given)]
+        for _, path in (*inputs, *outputs):
+            _check_name(path)
         check_apart(outputs, inputs)
         for _, kind, values in self._declared(given):
             for path in kind.outputs(values, given):
@@ -140,6 +152,20 @@ class SafeCommand(click.Command):
             if isinstance(param.type, DeclaredPath) and value is not None:
                 several = isinstance(value, tuple)
                 yield _label(param), param.type, value if several else (value,)
+
+
+def _check_name(path: Path) -> None:
+    """Refuses what no file can be called."""
+    try:
+        path.lstat()
+    except OSError as error:
+        if error.errno == errno.ENAMETOOLONG:
+            raise CtKerasError(
+                "CTK-E000",
+                "a path is longer than the system allows",
+                received=f"{max(len(os.fsencode(part)) for part in path.parts)} bytes",
+                expected="at most 255 bytes in each name",
+            ) from error
 
 
 def _label(param: click.Parameter) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from ct_keras.cli import partial
+from ct_keras.cli.options import trust as trust_option
 from ct_keras.cli.output import (
     echo_findings,
     echo_table,
@@ -71,10 +72,22 @@ def command() -> None:
     default=None,
     help="Fit the filters to the split val first (default: if there is one).",
 )
+@trust_option
 @click.option("--overwrite", is_flag=True, help="Replace OUT.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 def make(
-    models, records, split, low, full, out, cases, slices, tune, as_json, **options
+    models,
+    records,
+    split,
+    low,
+    full,
+    out,
+    cases,
+    slices,
+    tune,
+    trust,
+    as_json,
+    **options,
 ) -> None:
     """Writes a page for each reader, with each MODEL hidden in it, and the sealed key.
 
@@ -100,7 +113,7 @@ def make(
         read_slices,
     )
 
-    methods = tuned(methods_by_label(models), source, tune)
+    methods = tuned(methods_by_label(models, trust=trust), source, tune)
     options["criteria"] = options["criteria"] or tuple(CRITERIA)
     key = make_study(
         methods,
@@ -148,6 +161,7 @@ def make(
 @click.option(
     "--allow-incomplete", is_flag=True, help="Leave out cases with missing answers."
 )
+@trust_option
 @click.option("--overwrite", is_flag=True, help="Replace OUT.")
 @click.option("--json", "as_json", is_flag=True, help="Print scores.json.")
 def score(answers, key, out, seed, allow_incomplete, overwrite, as_json) -> None:

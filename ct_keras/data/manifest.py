@@ -15,7 +15,7 @@ from pathlib import Path
 
 from ct_keras.data.shards import Shard, check_shard, shard_from
 from ct_keras.errors import LEFT_OUT, REFUSED_NEIGHBOUR, CtKerasError
-from ct_keras.files import write_text
+from ct_keras.files import has_shape, read_document, write_text
 
 FORMAT = "ct_keras records"
 SCHEMA_VERSION = "1.3"
@@ -114,7 +114,9 @@ def read_manifest(records: str | os.PathLike) -> Manifest:
     """
     folder = Path(records)
     try:
-        document = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+        document = read_document(folder / MANIFEST)
+        if not isinstance(document, dict):
+            raise ValueError("not a manifest")
     except (OSError, ValueError) as error:
         partial = (folder / PARTIAL_MANIFEST).is_file()
         raise CtKerasError(
@@ -144,15 +146,29 @@ def _check_schema(document: dict) -> None:
         )
 
 
+_SHAPE = {
+    **dict.fromkeys(("layout", "configuration", "key_id", "schema_version"), str),
+    "doses": [float],
+    "seed": int,
+    "hu_range": (float, float),
+    "splits": {str: {str: int}},
+    "shards": [{str: object}],
+    "findings": [str],
+    "tools": {str: str},
+}
+
+
 def _from_document(folder: Path, document: dict) -> Manifest:
     names = {item.name for item in fields(Manifest)} - {"folder"}
     try:
+        if not has_shape(document, _SHAPE):
+            raise TypeError("not a manifest")
         values = {name: document[name] for name in names}
         values["shards"] = tuple(shard_from(entry) for entry in values["shards"])
-    except (KeyError, TypeError) as error:
+    except (AttributeError, KeyError, TypeError) as error:
         raise CtKerasError(
             "CTK-E085",
-            f"{MANIFEST} lacks an entry",
+            f"{MANIFEST} lacks an entry, or one has the wrong type",
             received=folder.name,
             fix="convert again",
         ) from error
@@ -234,10 +250,10 @@ def read_finished(folder: Path) -> tuple[str, list[Shard]] | None:
     """
     for name in (MANIFEST, PARTIAL_MANIFEST):
         try:
-            document = json.loads((folder / name).read_text(encoding="utf-8"))
+            document = read_document(folder / name)
             if document["schema_version"] == SCHEMA_VERSION:
                 shards = [shard_from(entry) for entry in document["shards"]]
                 return document["configuration"], shards
-        except (OSError, ValueError, KeyError, TypeError):
+        except (OSError, ValueError, AttributeError, KeyError, TypeError):
             continue
     return None

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from ct_keras.data.slice_facts import Place
 from ct_keras.errors import CtKerasError
-from ct_keras.files import sha256_of
+from ct_keras.files import has_shape, is_plain_name, sha256_of
 
 #: A TFRecord frame: 8 bytes length, 4 bytes CRC, the data, 4 bytes CRC.
 _HEADER = struct.Struct("<QI")
@@ -61,10 +61,29 @@ class Shard:
     places: tuple[Place, ...] = ()
 
 
+#: The JSON of what every shard has; the rest has defaults.
+SHAPE = {
+    **dict.fromkeys(("file", "split", "case", "sha256", "source_sha256"), str),
+    **dict.fromkeys(("index", "records", "slices", "bytes"), int),
+    "rows": (int, int),
+    "columns": (int, int),
+    "hu_range": (float, float),
+}
+_PLACES = [(str, str, frozenset({float, None}), int, int, int)]
+
+
 def shard_from(entry: dict) -> Shard:
-    """Rebuilds a `Shard` from its JSON entry."""
+    """Rebuilds a `Shard` from its JSON entry.
+
+    Raises:
+        TypeError: If it is not that of a shard.
+    """
+    places = entry.get("places", [])
+    named = is_plain_name(entry["file"])
+    if not (named and has_shape(entry, SHAPE) and has_shape(places, _PLACES)):
+        raise TypeError("not the entry of a shard")
     pairs = {name: tuple(entry[name]) for name in ("rows", "columns", "hu_range")}
-    places = tuple(Place(*place) for place in entry.get("places", ()))
+    places = tuple(Place(*place) for place in places)
     return Shard(**{**entry, **pairs, "places": places})
 
 

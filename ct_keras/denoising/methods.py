@@ -47,8 +47,12 @@ def as_method(given: Method | Callable[[np.ndarray], np.ndarray]) -> Method:
     return FunctionMethod(given)
 
 
-def get_method(text: str | Path | None) -> Method:
+def get_method(text: str | Path | None, *, trust: bool = False) -> Method:
     """Returns the method that a MODEL argument names; None is the default model.
+
+    Args:
+        text: A name as in the module's description.
+        trust: See `ct_keras.load`.
 
     Raises:
         CtKerasError: CTK-E092, if there is no such method; otherwise as `load`.
@@ -63,10 +67,12 @@ def get_method(text: str | Path | None) -> Method:
         return ReconstructionMethod(projection_domain.get_reconstruction(name))
     from ct_keras.denoising.loading import load
 
-    return load(text)
+    return load(text, trust=trust)
 
 
-def methods_by_label(models: Sequence[str]) -> dict[str, Method]:
+def methods_by_label(
+    models: Sequence[str], *, trust: bool = False
+) -> dict[str, Method]:
     """Returns the methods that the texts name, by their names in tables.
 
     A run or file goes by its own name, unless two have the same one.
@@ -76,4 +82,4 @@ def methods_by_label(models: Sequence[str]) -> dict[str, Method]:
         text: text if names.count(name) > 1 else name
         for text, name in zip(models, names, strict=True)
     }
-    return {label: get_method(text) for text, label in labels.items()}
+    return {label: get_method(text, trust=trust) for text, label in labels.items()}

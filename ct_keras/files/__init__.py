@@ -6,6 +6,7 @@
   processes are recovered by the next run in the same folder;
 - `swap`: replaces an old folder with a finished one;
 - `atomic`: the context managers that combine these;
+- `documents`: reads JSON of any make and checks its shape;
 - `tables`: reads CSV files in several encodings.
 """
 
@@ -19,6 +20,7 @@ from ct_keras.files.atomic import (
     write_text,
     write_texts,
 )
+from ct_keras.files.documents import has_shape, is_plain_name, read_document
 from ct_keras.files.failures import write_errors
 from ct_keras.files.locks import folder_lock
 from ct_keras.files.marker import MARKER, TEMPORARY_PREFIX, write_marker
@@ -39,6 +41,9 @@ __all__ = [
     "check_output_folder",
     "entries_of",
     "folder_lock",
+    "has_shape",
+    "is_plain_name",
+    "read_document",
     "read_table",
     "remove_stale",
     "sha256_of",

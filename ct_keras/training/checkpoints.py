@@ -16,7 +16,7 @@ import keras
 import numpy as np
 
 from ct_keras.errors import CtKerasError, Finding
-from ct_keras.files import atomic_folder, sha256_of
+from ct_keras.files import atomic_folder, read_document, sha256_of
 
 KEPT = 3
 
@@ -82,9 +82,9 @@ def latest_state(folder: Path) -> tuple[Path | None, dict, list[Finding]]:
     findings = []
     for checkpoint in reversed(_checkpoints(folder)):
         try:
-            state = json.loads((checkpoint / "state.json").read_text())
+            state = read_document(checkpoint / "state.json")
             intact = sha256_of(checkpoint / "arrays.npz") == state["arrays_sha256"]
-        except (OSError, ValueError, KeyError):
+        except (OSError, ValueError, KeyError, TypeError):
             intact = False
         if intact:
             return checkpoint, state, findings

@@ -20,7 +20,13 @@ from ct_keras.data import (
 from ct_keras.data.manifest import MANIFEST, shard_paths
 from ct_keras.denoising.denoiser import Denoiser
 from ct_keras.errors import CtKerasError
-from ct_keras.files import check_output_folder, folder_lock, sha256_of, write_text
+from ct_keras.files import (
+    check_output_folder,
+    folder_lock,
+    read_document,
+    sha256_of,
+    write_text,
+)
 from ct_keras.models import ModelSpec, Recipe, TrainingSystem, get_spec
 from ct_keras.models.recipes import make_loss, make_optimizer
 from ct_keras.training.callbacks import (
@@ -356,7 +362,15 @@ def _can_resume(run: Path, config: dict) -> bool:
     path = run / "config.json"
     if not path.is_file():
         return False
-    before = _settings(json.loads(path.read_text()))
+    try:
+        before = _settings(read_document(path))
+    except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
+        raise CtKerasError(
+            "CTK-E087",
+            "the settings of the run to resume are damaged",
+            received=path.name,
+            fix="train into a new folder",
+        ) from error
     config = _settings(json.loads(json.dumps(config)))
     # A run that an older version began lacks the settings that came later.
     defaults = {f"recipe.{each.name}": each.default for each in fields(Recipe)}

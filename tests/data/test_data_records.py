@@ -256,3 +256,49 @@ def test_full_disk_is_told(tmp_path, monkeypatch):
     error = refused("CTK-E073", write_shard, tmp_path / "shard", [b"1"])
     assert error.exit_code == 7
     assert list(tmp_path.iterdir()) == []
+
+
+def _with(document, path, value):
+    *names, last = path
+    for name in names:
+        document = document[name]
+    document[last] = value
+
+
+@pytest.mark.parametrize(
+    ("path", "value"),
+    [
+        (("layout",), 7),
+        (("doses",), 0.25),
+        (("doses",), ["a"]),
+        (("seed",), "0"),
+        (("hu_range",), [1]),
+        (("splits",), []),
+        (("splits",), {"test": 1}),
+        (("shards",), {}),
+        (("shards",), [1]),
+        (("shards", 0, "records"), "3"),
+        (("shards", 0, "bytes"), None),
+        (("shards", 0, "file"), "../x"),
+        (("shards", 0, "file"), "/etc/passwd"),
+        (("shards", 0, "rows"), 96),
+        (("shards", 0, "places"), [[1]]),
+        (("shards", 0, "places"), 1),
+        (("shards", 0, "sha256"), 1),
+        (("findings",), "none"),
+        (("tools",), None),
+    ],
+)
+def test_a_manifest_with_wrong_types_is_refused(phantom_records, tmp_path, path, value):
+    document = json.loads((phantom_records / MANIFEST).read_text())
+    _with(document, path, value)
+    (tmp_path / MANIFEST).write_text(json.dumps(document))
+    with pytest.raises(CtKerasError, match="CTK-E085"):
+        read_manifest(tmp_path)
+
+
+@pytest.mark.parametrize("text", ["[]", "7", "{", "[" * 200_000, '{"shards": 1}'])
+def test_a_manifest_that_is_none_is_refused(tmp_path, text):
+    (tmp_path / MANIFEST).write_text(text)
+    with pytest.raises(CtKerasError, match="CTK-E08"):
+        read_manifest(tmp_path)

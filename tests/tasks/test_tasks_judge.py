@@ -107,7 +107,7 @@ def test_a_kept_judge_is_opened_like_any_model_file(dangerous, tmp_path):
     with pytest.raises(CtKerasError) as refusal:
         module._kept(tmp_path, recipe, 0)
     assert refusal.value.code == "CTK-E091"
-    assert ("outside Keras" in str(refusal.value)) == dangerous
+    assert ("no denoiser needs" in str(refusal.value)) == dangerous
 
 
 def test_a_judge_of_unknown_training_is_refused(tmp_path):
