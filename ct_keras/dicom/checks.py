@@ -64,6 +64,7 @@ class Limits:
         max_header_bytes: Maximum number of bytes before the pixels of a file.
         max_nesting: Maximum depth of sequences in a header.
         max_elements: Maximum number of elements in a header.
+        max_expansion: Maximum ratio of a member of an archive to its compressed size.
         max_files: Maximum number of files in one scan.
         max_depth: Maximum depth of subfolders below the scanned folder.
     """
@@ -75,6 +76,7 @@ class Limits:
     max_header_bytes: int = 16 * 2**20
     max_nesting: int = 32
     max_elements: int = 250_000
+    max_expansion: int = 200
     max_files: int = 1_000_000
     max_depth: int = 16
 

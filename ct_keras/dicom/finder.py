@@ -6,8 +6,9 @@ import os
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from pathlib import Path
+from pathlib import Path, PurePath
 
+from ct_keras.dicom.archive import Entry, is_archive, list_members
 from ct_keras.dicom.checks import DEFAULT_LIMITS, ENHANCED_CT, Limits
 from ct_keras.dicom.folders import list_files
 from ct_keras.dicom.foreign import nothing_found
@@ -20,6 +21,8 @@ from ct_keras.dicom.sources import source_findings
 from ct_keras.errors import LEFT_OUT, REFUSED_NEIGHBOUR, CtKerasError, Finding
 from ct_keras.progress import track
 
+#: The file that lists the files of a medium; these are looked at themselves.
+_DIRECTORY_NAME = "DICOMDIR"
 #: Series of a scan whose checked slices stay in memory until they are read again.
 _SERIES_READ_AHEAD = 16
 #: Slices that tell whether values of an unspecified unit are HU.
@@ -42,7 +45,7 @@ class Refusal:
     error: CtKerasError
     files: int
     whole_series: bool = True
-    folder: Path | None = None
+    folder: PurePath | None = None
 
 
 @dataclass
@@ -77,7 +80,7 @@ def find_series(
     CTK-W009. A series in the folder of such a file may lack it, and is refused too.
 
     Args:
-        folder: A folder, or one file.
+        folder: A folder, one file, a zip archive, or the DICOMDIR of a medium.
         progress: Whether to show a progress bar.
         force_hu: Accept values that do not look like HU (CTK-E044).
         limits: Bounds of what is read.
@@ -110,7 +113,7 @@ def find_series(
 
 def _beside(series: Series, strays: Iterable[Refusal]) -> list[Refusal]:
     """The files of unknown series in the folders of a series."""
-    folders = {source.path.parent for source in series.sources}
+    folders = {source.file.entry.parent for source in series.sources}
     return [each for each in strays if each.folder in folders]
 
 
@@ -173,7 +176,7 @@ def read_series(
     """Reads the CT series in a folder.
 
     Args:
-        folder: A folder, or one file.
+        folder: A folder, one file, a zip archive, or the DICOMDIR of a medium.
         series: Which series to read if there are several: its SeriesInstanceUID, or its
             1-based number in the order of `ct-keras inspect`.
         force_hu: Accept values that do not look like HU (CTK-E044).
@@ -228,7 +231,7 @@ def scan_folder(
     """Scans every file below a folder.
 
     Args:
-        folder: A folder, or one file.
+        folder: A folder, one file, a zip archive, or the DICOMDIR of a medium.
         progress: Whether to show a progress bar.
         force_hu: Accept values that do not look like HU (CTK-E044).
         limits: Bounds of what is read.
@@ -236,12 +239,12 @@ def scan_folder(
     Raises:
         CtKerasError: CTK-E005, if the folder cannot be read; CTK-E006, too many files.
     """
-    paths = list_files(Path(folder), limits)
+    paths = _entries(Path(folder), limits)
     scan = Scan(files=len(paths))
     counts: Counter = Counter()
     others: Counter = Counter()
-    empty: list[tuple[int, Path]] = []
-    suffixes: set[tuple[Path, str]] = set()
+    empty: list[tuple[int, Entry]] = []
+    suffixes: set[tuple[PurePath, str]] = set()
     members: dict[str, list[ScannedFile]] = defaultdict(list)
     modality = None
     for number, path in enumerate(track(paths, "Reading", enabled=progress), start=1):
@@ -274,6 +277,16 @@ def scan_folder(
         error = nothing_found(scan.files, modality, others, counts[Kind.LINK])
         scan.refusals.append(Refusal(error, scan.files))
     return scan
+
+
+def _entries(folder: Path, limits: Limits) -> list[Entry]:
+    """The files of a folder, or of an archive; of the folder of a DICOMDIR."""
+    if folder.is_file():
+        if is_archive(folder):
+            return list_members(folder, limits)
+        if folder.name.upper() == _DIRECTORY_NAME:
+            return list_files(folder.parent, limits)
+    return list_files(folder, limits)
 
 
 def _add_series(
@@ -385,7 +398,7 @@ def count_findings(files: int, counts: Counter) -> Iterator[Finding]:
             yield Finding(code, text.format(counts[kind]))
 
 
-def _stray(error: CtKerasError, path: Path) -> Refusal:
+def _stray(error: CtKerasError, path: Entry) -> Refusal:
     return Refusal(error, 1, whole_series=False, folder=path.parent)
 
 

@@ -85,7 +85,7 @@ def nothing_found(
 
 def _fix(others: Counter) -> str:
     if any(what.endswith(_ARCHIVES) for what in others):
-        return "unpack the archive and give its folder"
+        return "unpack the archive and give its folder, or give a zip archive itself"
     if others[_LINK]:
         return "links are not followed: give the folder that they point to"
     return "give the folder that holds the CT images"

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import stat
 import struct
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 from io import BytesIO
 from pathlib import Path
@@ -26,9 +26,10 @@ from pydicom.uid import (
 )
 
 from ct_keras.dicom import checks
+from ct_keras.dicom.archive import MAGIC, Entry, open_entry
 from ct_keras.dicom.checks import Limits
 from ct_keras.dicom.decoders import DECODERS
-from ct_keras.dicom.encoding import digest, file_version, inflate, read_elements
+from ct_keras.dicom.encoding import digest, inflate, read_elements
 from ct_keras.dicom.foreign import name_foreign, name_sop_class
 from ct_keras.dicom.frames import FRAME_GROUPS, SHARED_GROUPS, frame_headers
 from ct_keras.dicom.outline import Outline, look_over
@@ -136,7 +137,7 @@ class _Opened:
 
     Attributes:
         file: Its content; inflated, if it is deflated.
-        path: Where it is.
+        entry: Where it is.
         number: 1-based number in the scan.
         version: `file_version`.
         outline: Of the content.
@@ -144,46 +145,63 @@ class _Opened:
     """
 
     file: BinaryIO
-    path: Path
+    entry: Entry
     number: int
     version: tuple[int, int]
     outline: Outline
     syntax: str
 
 
-def scan_file(path: Path, file_number: int, limits: Limits) -> ScannedFile:
+def scan_file(entry: Entry, file_number: int, limits: Limits) -> ScannedFile:
     """Scans one file without following links or reading its pixels."""
     unreadable = CtKerasError("CTK-E005", f"cannot read file #{file_number}")
     try:
-        status = os.lstat(path)
-        if stat.S_ISLNK(status.st_mode):
-            return ScannedFile(Kind.LINK)
-        if not stat.S_ISREG(status.st_mode):
-            return ScannedFile(Kind.BROKEN, error=unreadable)
-        with open(path, "rb") as file:
-            if status.st_size == 0:
-                return ScannedFile(Kind.EMPTY)
-            start = file.read(132)
-            if start[128:] != b"DICM":
-                start += file.read(_FIRST_BYTES)
-                return _without_magic(start, path.name, file_number)
-            with quiet_pydicom() as warned:
-                scanned = _scan_dicom(
-                    file, path, file_number=file_number, limits=limits
-                )
+        if isinstance(entry, Path):
+            mode = os.lstat(entry).st_mode
+            if stat.S_ISLNK(mode):
+                return ScannedFile(Kind.LINK)
+            if not stat.S_ISREG(mode):
+                return ScannedFile(Kind.BROKEN, error=unreadable)
+        with open_entry(entry) as (file, version):
+            return _scan_opened(file, version, entry, file_number, limits)
     except OSError:
         return ScannedFile(Kind.BROKEN, error=unreadable)
-    if not warned:
-        return scanned
-    fields = {name: getattr(scanned, name) for name in ScannedFile.__slots__}
-    return ScannedFile(**{**fields, "odd_values": len(warned)})
+    except CtKerasError as error:
+        return ScannedFile(Kind.BROKEN, error=error)
 
 
-def _without_magic(start: bytes, name: str, file_number: int) -> ScannedFile:
+def _scan_opened(
+    file: BinaryIO,
+    version: tuple[int, int],
+    entry: Entry,
+    file_number: int,
+    limits: Limits,
+) -> ScannedFile:
+    start = file.read(132)
+    if not start:
+        return ScannedFile(Kind.EMPTY)
+    if start[128:] != b"DICM":
+        start += file.read(_FIRST_BYTES)
+        return _without_magic(start, entry, file_number)
+    with quiet_pydicom() as warned:
+        scanned = _scan_dicom(
+            file, entry, version=version, file_number=file_number, limits=limits
+        )
+    return replace(scanned, odd_values=len(warned)) if warned else scanned
+
+
+def _without_magic(start: bytes, entry: Entry, file_number: int) -> ScannedFile:
     """Distinguishes a DICOM stream without preamble from any other file.
 
-    Only a stream that may be a CT image is refused.
+    Only a stream that may be a CT image is refused, and an archive in an archive.
     """
+    if start.startswith(MAGIC) and not isinstance(entry, Path):
+        error = CtKerasError(
+            "CTK-E008",
+            f"file #{file_number} is an archive in an archive",
+            fix="unpack the outer archive, and give its folder",
+        )
+        return ScannedFile(Kind.BROKEN, error=error)
     group, element, vr = struct.unpack_from("<HH2s", start.ljust(8, b"\0"))
     early = group in (0x0002, 0x0008) and element <= 0x0018
     if early and (vr.isalpha() or vr[1:] == b"\0"):
@@ -196,7 +214,7 @@ def _without_magic(start: bytes, name: str, file_number: int) -> ScannedFile:
             fix="dcmconv IN OUT adds one",
         )
         return ScannedFile(Kind.BROKEN, error=error)
-    return ScannedFile(Kind.FOREIGN, what=name_foreign(name, start))
+    return ScannedFile(Kind.FOREIGN, what=name_foreign(entry.name, start))
 
 
 def _first_sop_class(start: bytes) -> str | None:
@@ -209,9 +227,13 @@ def _first_sop_class(start: bytes) -> str | None:
 
 
 def _scan_dicom(
-    file: BinaryIO, path: Path, *, file_number: int, limits: Limits
+    file: BinaryIO,
+    entry: Entry,
+    *,
+    version: tuple[int, int],
+    file_number: int,
+    limits: Limits,
 ) -> ScannedFile:
-    version = file_version(file)
     outline = look_over(file, limits)
     if outline.meta_class == MediaStorageDirectoryStorage:
         return ScannedFile(Kind.DIRECTORY)
@@ -227,7 +249,7 @@ def _scan_dicom(
             raise CtKerasError("CTK-E007", f"file #{file_number}: {outline.problem}")
     except CtKerasError as error:
         return ScannedFile(Kind.BROKEN, error=error)
-    opened = _Opened(file, path, file_number, version, outline, syntax)
+    opened = _Opened(file, entry, file_number, version, outline, syntax)
     file.seek(0)
     head = BytesIO(file.read(outline.header_bytes))
     try:
@@ -320,7 +342,7 @@ def _read_image(
         places = native_places(opened.file, element, frame_bytes, frames, number)
         extra = element.length - frame_bytes * frames
     file = SourceFile(
-        path=opened.path,
+        entry=opened.entry,
         number=number,
         version=opened.version,
         sop_class_uid=sop_class,

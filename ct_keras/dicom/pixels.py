@@ -7,8 +7,9 @@ from typing import NamedTuple
 
 import numpy as np
 
+from ct_keras.dicom.archive import open_entry
 from ct_keras.dicom.decoders import decode_frame
-from ct_keras.dicom.encoding import digest, file_version, inflate
+from ct_keras.dicom.encoding import digest, inflate
 from ct_keras.dicom.places import Place, truncated
 from ct_keras.dicom.sources import SourceSlice
 from ct_keras.errors import CtKerasError
@@ -83,8 +84,7 @@ def _read_places(source: SourceSlice, places: tuple[Place, ...]) -> tuple[bytes,
     """
     end = max([source.file.header_bytes, *(sum(place) for place in places)])
     try:
-        with open(source.path, "rb") as opened:
-            version = file_version(opened)
+        with open_entry(source.file.entry) as (opened, version):
             file = inflate(opened, end) if source.file.deflated else opened
             header = file.read(source.file.header_bytes)
             parts = []

@@ -9,6 +9,7 @@ from pathlib import Path
 from pydicom.dataset import Dataset
 from pydicom.uid import DeflatedExplicitVRLittleEndian, ExplicitVRBigEndian
 
+from ct_keras.dicom.archive import Entry
 from ct_keras.dicom.checks import CT_IMAGE, UNSPECIFIED
 from ct_keras.dicom.decoders import LOSSY_METHODS, decoder_name
 from ct_keras.dicom.places import Place
@@ -36,7 +37,7 @@ class SourceFile:
     """A file of CT images and how it is encoded.
 
     Attributes:
-        path: Where it is.
+        entry: Where it is.
         number: 1-based number in the scan, as shown in messages.
         version: Size and time of the last change; a file that changes is not read.
         sop_class_uid: Its SOP class.
@@ -49,7 +50,7 @@ class SourceFile:
             took its place with the same size and time is not read either.
     """
 
-    path: Path
+    entry: Entry
     number: int
     version: tuple[int, int]
     sop_class_uid: str
@@ -59,6 +60,16 @@ class SourceFile:
     misdeclared: bool
     header_bytes: int
     header_digest: bytes
+
+    @property
+    def path(self) -> Path:
+        """The file, or the archive that holds it."""
+        return self.entry if isinstance(self.entry, Path) else self.entry.archive
+
+    @property
+    def place(self) -> Path:
+        """What no output may touch: the folder of the file, or the archive."""
+        return self.path.parent if self.path is self.entry else self.path
 
     @property
     def little_endian(self) -> bool:
@@ -135,7 +146,7 @@ class SourceSlice:
 
     @property
     def path(self) -> Path:
-        """The file."""
+        """The file, or the archive that holds it."""
         return self.file.path
 
     @property

@@ -96,11 +96,11 @@ class SeriesWriter:
 
     def __enter__(self) -> SeriesWriter:
         with contextlib.ExitStack() as stack:
-            folders = {source.path.parent for source in self.series.sources}
+            places = {source.file.place for source in self.series.sources}
             self._folder = stack.enter_context(
                 atomic_folder(
                     self._out,
-                    inputs=folders,
+                    inputs=places,
                     overwrite=self._overwrite,
                     kind="series",
                 )
@@ -204,7 +204,7 @@ class SeriesWriter:
         """The slices of each file: one, or the frames of a file in their order."""
         files: dict[object, list[int]] = defaultdict(list)
         for index, source in enumerate(self.series.sources):
-            files[source.path if source.file.multi_frame else index].append(index)
+            files[source.file if source.file.multi_frame else index].append(index)
         for indices in files.values():
             indices.sort(key=lambda index: self.series.sources[index].frame)
         return list(files.values())

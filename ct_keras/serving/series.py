@@ -178,8 +178,8 @@ def _check_outputs(
         outputs.append(("quality_control", quality_control))
         kind = "quality control"
         check_output_folder(quality_control, overwrite=overwrite, kind=kind)
-    folders = {source.path.parent for source in series.sources}
-    check_apart(outputs, [("series", folder) for folder in folders])
+    places = {source.file.place for source in series.sources}
+    check_apart(outputs, [("series", place) for place in places])
 
 
 def _samples(series: Series, dimensions: int) -> list[np.ndarray]:
