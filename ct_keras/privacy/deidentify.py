@@ -16,7 +16,7 @@ from ct_keras.dicom.decoders import LOSSY_METHODS
 from ct_keras.dicom.derived_header import file_meta
 from ct_keras.dicom.pixels import read_stored
 from ct_keras.dicom.series import Series, read_header
-from ct_keras.dicom.sources import SourceSlice
+from ct_keras.dicom.sources import SourceFile, SourceSlice
 from ct_keras.dicom.values import quiet_pydicom, text
 from ct_keras.dicom.writer import save_file, verify_file
 from ct_keras.errors import CtKerasError, Finding
@@ -75,8 +75,8 @@ def deidentify_series(
         _check_burned_in(read_header(sources[0]), sources[0])
     counts = Counter(sources[0].sop_instance_uid for sources in files)
     faces = False
-    folders = {source.path.parent for source in series.sources}
-    options = {"inputs": folders, "overwrite": overwrite, "kind": "series"}
+    places = {source.file.place for source in series.sources}
+    options = {"inputs": places, "overwrite": overwrite, "kind": "series"}
     with atomic_folder(out, **options) as folder:
         for index, sources in enumerate(track(files, "Writing", enabled=progress)):
             repeated = counts[sources[0].sop_instance_uid] > 1
@@ -101,9 +101,9 @@ def _files(series: Series) -> list[list[SourceSlice]]:
     Raises:
         CtKerasError: CTK-E048, if a file holds frames of other series too.
     """
-    by_file: dict[Path, list[SourceSlice]] = {}
+    by_file: dict[SourceFile, list[SourceSlice]] = {}
     for source in series.sources:
-        by_file.setdefault(source.path, []).append(source)
+        by_file.setdefault(source.file, []).append(source)
     for sources in by_file.values():
         sources.sort(key=lambda source: source.frame)
         if len(sources) != sources[0].file.frames:

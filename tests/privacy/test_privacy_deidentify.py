@@ -3,6 +3,7 @@
 import json
 import re
 import stat
+import zipfile
 
 import numpy as np
 import pytest
@@ -273,6 +274,19 @@ def test_a_denoised_series_still_says_that_it_is(make_series, tmp_path):
     assert "NOT FOR DIAGNOSTIC USE" in copy.SeriesDescription
     with pytest.raises(CtKerasError, match="CTK-E050"):
         denoise_series(read_series(tmp_path / "out"), tmp_path / "twice", method)
+
+
+def test_a_zip_archive_gives_a_file_for_each_slice(make_series, tmp_path):
+    source = make_series(slices=3)
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
+        for path in source.glob("*.dcm"):
+            archive.write(path, path.name)
+    plain = copy_of(source, tmp_path / "plain")
+    copies = copy_of(tmp_path / "a.zip", tmp_path / "out")
+    assert [each.PixelData for each in copies] == [each.PixelData for each in plain]
+    assert [each.SOPInstanceUID for each in copies] == [
+        each.SOPInstanceUID for each in plain
+    ]
 
 
 def test_a_multi_frame_image_stays_one(make_series, tmp_path):

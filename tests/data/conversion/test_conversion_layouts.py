@@ -2,7 +2,9 @@
 
 import cv2
 import numpy as np
+import pydicom
 import pytest
+from multi_frame import enhanced
 
 from ct_keras.data import LAYOUTS
 from ct_keras.data.conversion.images import Picture, read_image
@@ -412,6 +414,21 @@ def test_positions_order_the_dicom_files_of_images(write_ct, tmp_path):
         for pair in each.pairs:
             assert pair.low.path.name == pair.full.path.name
     assert len({each.series_key for each in found}) == 2
+
+
+def test_images_pair_multi_frame_files_by_frame(write_ct, tmp_path):
+    for folder in ("noisy", "clean"):
+        single = write_ct(tmp_path / "single" / folder, seed=len(folder), slices=3)
+        slices = [pydicom.dcmread(path) for path in sorted(single.glob("*.dcm"))]
+        frames = enhanced(slices)
+        frames.file_meta = slices[0].file_meta
+        (tmp_path / folder).mkdir()
+        frames.save_as(tmp_path / folder / "a.dcm", enforce_file_format=True)
+    options = {"low": tmp_path / "noisy", "full": tmp_path / "clean"}
+    (found,) = find(tmp_path, "images", **options)
+    frames = [(pair.low.frame, pair.full.frame) for pair in found.pairs]
+    assert frames == [(0, 0), (1, 1), (2, 2)]
+    assert len({pair.full.image_key for pair in found.pairs}) == 3
 
 
 def test_other_files_of_images_are_told(write_ct, tmp_path):

@@ -20,7 +20,7 @@ from ct_keras.data.conversion.layouts.series_pair import (
 )
 from ct_keras.data.conversion.pairing import Matches, check_partners
 from ct_keras.data.slice_facts import SliceFacts, patient_of
-from ct_keras.dicom import Series, find_series
+from ct_keras.dicom import Series, SourceSlice, find_series
 from ct_keras.dicom.plausibility import check_hu
 from ct_keras.errors import CtKerasError
 
@@ -133,6 +133,12 @@ def _name(path: Path, folder: Path, suffixes: tuple[str, ...]) -> str:
     return name[: -len(path.suffix)] if path.suffix.lower() in suffixes else name
 
 
+def _image_name(source: SourceSlice, folder: Path) -> str:
+    """The name of a DICOM file; in a multi-frame file, also the number of the frame."""
+    name = _name(source.path, folder, _DICOM)
+    return f"{name}#{source.frame + 1}" if source.file.multi_frame else name
+
+
 def _natural(name: str) -> list:
     """Sorts by the numbers in a name: slice2 comes before slice10."""
     parts = _DIGITS.split(name)
@@ -160,7 +166,7 @@ def _dicom_pairs(low: Path, full: Path, options: LayoutOptions) -> list[SeriesPa
     """Same-named DICOM files; each pair must have the same position."""
     noisy, clean = (
         [
-            (series, [_name(source.path, folder, _DICOM) for source in series.sources])
+            (series, [_image_name(source, folder) for source in series.sources])
             for series in find_series(folder, force_hu=options.force_hu)
         ]
         for folder in (low, full)
