@@ -23,7 +23,7 @@ from typing import BinaryIO
 
 #: Seconds for one frame; a large one takes less than one.
 TIME_LIMIT_S = 30.0
-#: Address space of the process.
+#: Address space that decoding may take.
 _MEMORY_BYTES = 2**31
 _LENGTHS = struct.Struct("<IQ")
 _ANSWER = struct.Struct("<?Q")
@@ -54,9 +54,12 @@ class _Server:
     """The process, started when it is needed, again after a crash."""
 
     def __init__(self):
+        self.forget()
+
+    def forget(self) -> None:
+        """Starts anew, without ending the process: after a fork it is the parent's."""
         self._lock = threading.Lock()
         self._process: subprocess.Popen | None = None
-        self._owner = 0
 
     def decode(self, data: bytes, options: dict) -> bytes:
         """Returns the decoded pixels; see `decode_apart`."""
@@ -67,15 +70,18 @@ class _Server:
             timer.start()
             try:
                 return _ask(process, data, options)
+            except DecodingError:
+                raise
             except (OSError, EOFError) as error:
                 self.stop()
                 raise DecodingError(stalled=expired.is_set()) from error
+            except BaseException:  # the answer would be taken for the next one
+                self.stop()
+                raise
             finally:
                 timer.cancel()
 
     def _running(self) -> subprocess.Popen:
-        if self._owner != os.getpid():  # the process of a parent that forked
-            self._process = None
         if self._process is None or self._process.poll() is not None:
             paths = [*filter(None, sys.path), str(_SOURCE)]
             self._process = subprocess.Popen(
@@ -86,7 +92,6 @@ class _Server:
                 env={**os.environ, "OPENBLAS_NUM_THREADS": "1"},
                 start_new_session=True,  # Ctrl-C is for the parent
             )
-            self._owner = os.getpid()
         return self._process
 
     def _expire(self, process: subprocess.Popen, expired: threading.Event) -> None:
@@ -94,9 +99,9 @@ class _Server:
         process.kill()
 
     def stop(self) -> None:
-        """Ends the process, if there is one of this parent."""
+        """Ends the process, if there is one."""
         process, self._process = self._process, None
-        if process is None or self._owner != os.getpid():
+        if process is None:
             return
         process.kill()
         process.wait()
@@ -107,6 +112,8 @@ class _Server:
 
 _SERVER = _Server()
 atexit.register(_SERVER.stop)
+if hasattr(os, "register_at_fork"):  # not on every system
+    os.register_at_fork(after_in_child=_SERVER.forget)
 
 
 def decode_apart(data: bytes, options: dict) -> bytes:
@@ -182,7 +189,10 @@ def _try(
 
 
 def _limit_memory() -> None:
+    """Limits what may be added to the address space of the libraries, on Linux."""
     with contextlib.suppress(ImportError, ValueError, OSError):
         import resource
 
-        resource.setrlimit(resource.RLIMIT_AS, (_MEMORY_BYTES, _MEMORY_BYTES))
+        pages = int(Path("/proc/self/statm").read_text().split()[0])
+        limit = pages * resource.getpagesize() + _MEMORY_BYTES
+        resource.setrlimit(resource.RLIMIT_AS, (limit, limit))

@@ -143,6 +143,36 @@ class TestProcess:
         monkeypatch.undo()
         assert np.array_equal(read_series(path).read(0).stored, factory.image())
 
+    def test_an_interrupted_answer_is_not_taken_for_the_next(
+        self, factory, tmp_path, monkeypatch
+    ):
+        frames = [encode(factory.image(index), JPEGLSLossless, 16) for index in (0, 1)]
+        paths = [
+            save(factory, tmp_path / str(index), frame, JPEGLSLossless, index=index)
+            for index, frame in enumerate(frames)
+        ]
+
+        def interrupt(stream, count):
+            raise KeyboardInterrupt
+
+        monkeypatch.setattr(decoding_process, "_read", interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            read_series(paths[0])
+        monkeypatch.undo()
+        assert np.array_equal(read_series(paths[1]).read(0).stored, factory.image(1))
+
+    def test_a_fork_gets_a_process_of_its_own(self, factory, path):
+        read_series(path)
+        first = decoding_process._SERVER._process.pid
+        child = os.fork()
+        if child == 0:
+            right = np.array_equal(read_series(path).read(0).stored, factory.image())
+            other = decoding_process._SERVER._process.pid != first
+            decoding_process._SERVER.stop()
+            os._exit(0 if right and other else 1)
+        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+        assert np.array_equal(read_series(path).read(0).stored, factory.image())
+
     def test_it_ends_with_its_parent(self, path):
         code = (
             "import sys; from ct_keras.dicom import decoding_process, read_series; "
