@@ -10,10 +10,11 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 
-from ct_keras.data.shards import Shard, check_shard, shard_from
+from ct_keras.data.shards import Shard, check_shard, check_sum, shard_from
 from ct_keras.errors import LEFT_OUT, REFUSED_NEIGHBOUR, CtKerasError
 from ct_keras.files import has_shape, read_document, write_text
 
@@ -22,6 +23,7 @@ SCHEMA_VERSION = "1.3"
 MANIFEST = "manifest.json"
 PARTIAL_MANIFEST = "manifest.partial.json"
 SPLITS = ("train", "val", "test")
+_SUMMING_THREADS = 4
 
 
 @dataclass(frozen=True)
@@ -178,22 +180,33 @@ def _from_document(folder: Path, document: dict) -> Manifest:
 
 
 def shard_paths(manifest: Manifest, split: str) -> list[Path]:
-    """Returns the shard files of a split after checking their sizes and frames.
+    """Returns the shard files of a split after checking them.
 
-    This finds every truncation, including those that TensorFlow silently ignores (at a
-    record boundary or up to 11 bytes after one). Flipped bits are found when a record
-    is read, or by `ct_keras.data.verify`.
+    Sizes and frames of all come first: they find every truncation, including those that
+    TensorFlow silently ignores (at a record boundary or up to 11 bytes after one). The
+    SHA-256 of each, at the first use in a process, finds swapped files and records.
 
     Raises:
-        CtKerasError: CTK-E080, if a shard is missing, truncated or has a wrong number
-            of records; CTK-E084, if the split is unknown or empty.
+        CtKerasError: CTK-E080, if a shard is missing, truncated, has a wrong number of
+            records or another content; CTK-E084, if the split is unknown or empty.
     """
-    paths = []
-    for shard in manifest.of_split(split):
-        path = manifest.folder / shard.file
-        check_shard(path, shard)
-        paths.append(path)
+    shards = manifest.of_split(split)
+    check_sizes(manifest, split)
+    paths = [manifest.folder / shard.file for shard in shards]
+    with ThreadPoolExecutor(_SUMMING_THREADS) as threads:
+        for _ in threads.map(check_sum, paths, shards):
+            pass
     return paths
+
+
+def check_sizes(manifest: Manifest, split: str) -> None:
+    """Checks the sizes and frames of the shards of a split; see `shard_paths`.
+
+    Raises:
+        CtKerasError: CTK-E080, CTK-E084.
+    """
+    for shard in manifest.of_split(split):
+        check_shard(manifest.folder / shard.file, shard)
 
 
 def count_slices(manifest: Manifest, split: str) -> int:

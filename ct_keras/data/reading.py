@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ct_keras.data.manifest import Manifest, read_manifest, shard_paths
-from ct_keras.data.shards import Shard, check_shard, damaged
+from ct_keras.data.manifest import Manifest, check_sizes, read_manifest
+from ct_keras.data.shards import Shard, check_shard, check_sum, damaged
 from ct_keras.data.slice_facts import SliceFacts, facts_of
 from ct_keras.progress import track
 from ct_keras.simulation import Rays
@@ -53,7 +53,7 @@ def iterate_pairs(records: str | os.PathLike, split: str) -> Iterator[SlicePair]
         (512, 512)
     """
     manifest = read_manifest(records)
-    shard_paths(manifest, split)
+    check_sizes(manifest, split)
     return _pairs(manifest, split)
 
 
@@ -82,7 +82,7 @@ def read_some_pairs(manifest: Manifest, split: str, count: int) -> Iterator[Slic
     Raises:
         CtKerasError: As `iterate_pairs`.
     """
-    shard_paths(manifest, split)
+    check_sizes(manifest, split)
     shards = manifest.of_split(split)
     chosen = np.linspace(0, len(shards) - 1, min(len(shards), count)).round()
     each = -(-count // len(chosen))
@@ -110,9 +110,11 @@ def _serialized(manifest: Manifest, shard: Shard) -> Iterator[bytes]:
     """Yields the records of a shard; TensorFlow checks the CRC of each."""
     import tensorflow as tf
 
+    path = manifest.folder / shard.file
+    check_sum(path, shard)
     count = 0
     try:
-        for item in tf.data.TFRecordDataset(str(manifest.folder / shard.file)):
+        for item in tf.data.TFRecordDataset(str(path)):
             yield item.numpy()
             count += 1
     except tf.errors.OpError as error:

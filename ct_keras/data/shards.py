@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import struct
 from dataclasses import dataclass
@@ -105,6 +106,30 @@ def check_shard(path: Path, shard: Shard, *, deep: bool = False) -> None:
             raise damaged(shard, "a different SHA-256", "that of the manifest")
     except OSError as error:
         raise damaged(shard, "no readable file", f"{shard.bytes} bytes") from error
+
+
+def check_sum(path: Path, shard: Shard) -> None:
+    """Compares the SHA-256 of a shard file with its entry, once in a process.
+
+    Swapped files and records have the right size and intact records; only their sum
+    differs. A file that changes is summed again.
+
+    Raises:
+        CtKerasError: CTK-E080.
+    """
+    try:
+        status = path.stat()
+        version = (status.st_size, status.st_mtime_ns, status.st_ino)
+        found = _sum_of(path.resolve(), version)
+    except OSError as error:
+        raise damaged(shard, "no readable file", f"{shard.bytes} bytes") from error
+    if found != shard.sha256:
+        raise damaged(shard, "a different SHA-256", "that of the manifest")
+
+
+@functools.cache
+def _sum_of(path: Path, version: tuple[int, int, int]) -> str:
+    return sha256_of(path)
 
 
 def damaged(shard: Shard, received: str, expected: str) -> CtKerasError:

@@ -21,15 +21,18 @@ logger = logging.getLogger(__name__)
 #: From this version on, no known hole lets a model file run code or read other files.
 _SAFE_KERAS = (3, 15, 1)
 DEFAULT_MODEL = "quiet_net"
-_RANGES = dict.fromkeys(
-    (
-        "noise_index_hu",
-        "noise_frequency_per_cm",
-        "pixel_spacing_mm",
-        "slice_thickness_mm",
-    ),
-    (float, float),
-)
+#: Ranges of training data that the guards use; each may be null.
+_RANGES = {
+    "noise_index_hu": (float, float),
+    "noise_frequency_per_cm": (float, float),
+    "pixel_spacing_mm": (float, float),
+    "slice_thickness_mm": (float, float),
+    "kvp": (float, float),
+    "kernels": [str],
+    "body_parts": [str],
+    "manufacturers": [str],
+    "contrast": bool,
+}
 _CARD = {
     "name": str,
     "version": str,
@@ -132,13 +135,9 @@ def _card(folder: Path) -> dict:
 
 def _are_ranges(ranges: object) -> bool:
     """Whether this may be the ranges of training data, as far as they are used."""
-    return (
-        isinstance(ranges, dict)
-        and all(
-            has_shape(ranges.get(name), frozenset({None, shape}))
-            for name, shape in _RANGES.items()
-        )
-        and has_shape(ranges.get("kernels", []), [str])
+    return isinstance(ranges, dict) and all(
+        ranges.get(name) is None or has_shape(ranges[name], shape)
+        for name, shape in _RANGES.items()
     )
 
 

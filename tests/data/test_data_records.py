@@ -10,6 +10,7 @@ from ct_keras import hu as scale
 from ct_keras.data import iterate_pairs, read_manifest, slices, training_patches, verify
 from ct_keras.data.conversion.images import Image, quantize, resample
 from ct_keras.data.manifest import MANIFEST, PARTIAL_MANIFEST
+from ct_keras.data.reading import read_some_pairs
 from ct_keras.data.records import decode, encode, parse
 from ct_keras.data.shards import count_records
 from ct_keras.data.slice_facts import FACTS, Record
@@ -196,6 +197,35 @@ def test_cut_shard_is_refused_before_it_is_read(write_records, damage):
     refused("CTK-E080", verify, folder)
     refused("CTK-E080", read_manifest(folder).check_files)
     next(iterate_pairs(folder, "test"))
+
+
+def every_reader(folder, split):
+    yield lambda: slices(folder, split=split)
+    yield lambda: training_patches(
+        folder, split=split, patch_size=16, batch_size=1, seed=0
+    )
+    yield lambda: list(iterate_pairs(folder, split))
+    yield lambda: list(read_some_pairs(read_manifest(folder), split, 2))
+
+
+@pytest.mark.parametrize("swapped", ["files", "records"])
+def test_what_is_swapped_is_refused_at_first_use(write_records, swapped):
+    folder = write_records(example_content(slices_of=(2, 2)))
+    for read in every_reader(folder, "train"):
+        read()
+    first, second = sorted(folder.glob("x-train*"))
+    contents = first.read_bytes(), second.read_bytes()
+    assert len(contents[0]) == len(contents[1])
+    if swapped == "files":
+        first.write_bytes(contents[1])
+        second.write_bytes(contents[0])
+    else:
+        half = len(contents[0]) // 2
+        first.write_bytes(contents[0][half:] + contents[0][:half])
+    assert count_records(first) == 2
+    for read in every_reader(folder, "train"):
+        error = refused("CTK-E080", read)
+        assert "SHA-256" in error.received
 
 
 @pytest.mark.parametrize("damage", ["garbage", "missing", "count", "empty"])

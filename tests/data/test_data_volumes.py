@@ -10,6 +10,7 @@ from ct_keras.data.runs import consecutive_runs, read_places
 from ct_keras.data.shards import Shard
 from ct_keras.data.slice_facts import Place, Record, place_of
 from ct_keras.errors import CtKerasError
+from ct_keras.files import sha256_of
 
 DOSES = (0.1, 0.25)
 
@@ -64,7 +65,7 @@ def write(folder, shards: list[list[Record]], *, places: bool = True):
                 records=count,
                 slices=count // len(DOSES),
                 bytes=size,
-                sha256="",
+                sha256=sha256_of(path),
                 source_sha256="",
                 rows=(min(rows), max(rows)),
                 columns=(min(columns), max(columns)),

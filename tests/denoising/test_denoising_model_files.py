@@ -183,6 +183,9 @@ class TestDocuments:
             {"ranges": {"pixel_spacing_mm": "wide"}},
             {"ranges": {"noise_index_hu": [1]}},
             {"ranges": {"kernels": "B30f"}},
+            {"ranges": {"kvp": {"low": 80}}},
+            {"ranges": {"body_parts": "chest"}},
+            {"ranges": {"contrast": "no"}},
             {"default_strength": "much"},
         ],
     )
