@@ -19,6 +19,7 @@ from ct_keras.dicom.sources import DENOISED_MARK, EQUIPMENT_NAME, REDUCED_MARK
 from ct_keras.dicom.values import text, values
 from ct_keras.privacy import kept
 from ct_keras.privacy.keys import Hasher
+from ct_keras.privacy.strata import contrast
 
 _STANDARD_UIDS = "1.2.840.10008."
 _DATE = re.compile(r"\d{8}")
@@ -120,7 +121,7 @@ class Cleaner:
         result.ImageType = _image_type(header, multiframe)
         result.PatientID = self.pseudonym(header)
         result.PatientName = result.PatientID.replace("-", "^")
-        if text(header, "ContrastBolusAgent"):
+        if contrast(text(header, "ContrastBolusAgent")):
             result.ContrastBolusAgent = "CONTRAST"
         result.PatientIdentityRemoved = "YES"
         result.DeidentificationMethod = _METHOD

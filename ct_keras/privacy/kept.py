@@ -12,7 +12,8 @@ from __future__ import annotations
 
 import re
 
-from ct_keras.privacy.strata import BODY_PART_TERMS
+from ct_keras.dicom.sources import EQUIPMENT_NAME
+from ct_keras.privacy.strata import BODY_PART_TERMS, MANUFACTURERS, manufacturer
 
 
 def _words(text: str) -> frozenset[str]:
@@ -150,23 +151,6 @@ _KERNEL = re.compile(
     r"|STANDARD|STND|SOFT|SOFTPLUS|DETAIL|LUNG|BONE|BONEPLUS|EDGE|CHEST|SHARP|SMOOTH"
     r"|ULTRA|BRAIN|HEAD|BODY|ASIR|BODYSHARP|RAMP"
 )
-#: Makers of scanners, as they write themselves -> as they are written here.
-_MAKERS = {
-    "ge": "GE MEDICAL SYSTEMS",
-    "siemens": "SIEMENS",
-    "philips": "Philips",
-    "toshiba": "TOSHIBA",
-    "canon": "CANON MEDICAL",
-    "hitachi": "Hitachi",
-    "fujifilm": "FUJIFILM",
-    "neurologica": "NeuroLogica",
-    "samsung": "Samsung",
-    "uih": "UIH",
-    "neusoft": "Neusoft",
-    "picker": "Picker",
-    "marconi": "Marconi",
-    "ct_keras": "ct_keras",
-}
 #: Words of the names of scanners.
 _MODEL_WORD = re.compile(
     r"(somatom|definition|sensation|emotion|spirit|force|drive|edge|flash|as\+?|balance"
@@ -192,14 +176,16 @@ def is_kernel(value: str) -> bool:
 
 
 def maker(value: str) -> str | None:
-    """Returns the maker that a value names, None if it is not known.
+    """Returns the maker that a value names by its first word, None if it is not known.
 
     Example:
         >>> maker("Siemens Healthineers"), maker("Dr. Smith")
-        ('SIEMENS', None)
+        ('Siemens', None)
     """
-    words = re.findall(r"[a-z_]+", value.lower())
-    return _MAKERS.get(words[0]) if words else None
+    if value.strip() == EQUIPMENT_NAME:
+        return EQUIPMENT_NAME
+    known = manufacturer(value) in MANUFACTURERS
+    return re.findall("[A-Za-z]+", value)[0] if known else None
 
 
 def is_scanner(value: str) -> bool:

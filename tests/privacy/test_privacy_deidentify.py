@@ -75,7 +75,8 @@ def test_no_planted_secret_is_left_anywhere(options, make_series, tmp_path, capf
 def test_pixels_geometry_and_acquisition_stay(make_series, tmp_path):
     def change(data):
         data.GantryDetectorTilt, data.XRayTubeCurrent = "12.5", 200
-        data.Manufacturer, data.ManufacturerModelName = "Siemens", "SOMATOM Force"
+        data.Manufacturer, data.ManufacturerModelName = "SIEMENS AG", "SOMATOM Force"
+        data.ContrastBolusAgent = "OMNI of Dr. X"
         data.BodyPartExamined = "CHEST"
 
     source = make_series(change=change)
@@ -95,6 +96,7 @@ def test_pixels_geometry_and_acquisition_stay(make_series, tmp_path):
         ):
             assert after[keyword].value == before[keyword].value, keyword
         assert after.Manufacturer == "SIEMENS"
+        assert after.ContrastBolusAgent == "CONTRAST"
         assert after.preamble == b"\0" * 128
     found, original = read_series(tmp_path / "out"), read_series(source)
     assert np.array_equal(found.hu, original.hu)
