@@ -9,7 +9,7 @@ from pathlib import Path
 
 from pydicom import dcmread
 from pynetdicom import AE, evt
-from pynetdicom.sop_class import CTImageStorage, Verification
+from pynetdicom.sop_class import CTImageStorage
 
 #: Slices of the series of the fixtures.
 SLICES = 3
@@ -71,14 +71,15 @@ def send(
 
     After `stop_after` instances the association is aborted.
     """
+    paths = sorted(folder.rglob("*.dcm"))
     entity = AE(ae_title=calling)
-    entity.add_requested_context(CTImageStorage)
-    entity.add_requested_context(Verification)
+    for syntax in {dcmread(path).file_meta.TransferSyntaxUID for path in paths}:
+        entity.add_requested_context(CTImageStorage, syntax)
     association = entity.associate("127.0.0.1", port, ae_title=called, tls_args=tls)
     if not association.is_established:
         return []
     statuses = []
-    for number, path in enumerate(sorted(folder.rglob("*.dcm"))):
+    for number, path in enumerate(paths):
         if number == stop_after:
             association.abort()
             return statuses

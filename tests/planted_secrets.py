@@ -10,12 +10,12 @@ from pydicom.sequence import Sequence
 SECRET = "SECRETX"
 PROFILE = Path(__file__).parent / "fixtures" / "privacy" / "basic_profile.json"
 #: A value of each kind; a number tells one element from another.
-_TEXTS = dict.fromkeys(("LO", "SH", "LT", "ST", "UT", "UC", "CS"), SECRET + "{}")
+_TEXTS = dict.fromkeys(("LO", "SH", "LT", "ST", "UT", "UC", "CS"), SECRET + "{:08x}")
 _VALUES = {
     **_TEXTS,
-    "AE": SECRET + "{}",
-    "PN": SECRET + "^{}",
-    "UR": "http://" + SECRET + "/{}",
+    "AE": SECRET + "{:08x}",
+    "PN": SECRET + "^{:08x}",
+    "UR": "http://" + SECRET + "/{:x}",
     "UI": "1.2.777.{}",
     "DA": "19010203",
     "TM": "012345.67",

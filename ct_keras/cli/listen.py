@@ -7,6 +7,7 @@ from pathlib import Path
 
 import click
 
+from ct_keras.cli.options import Amount
 from ct_keras.cli.output import emit_json, say
 from ct_keras.cli.paths import InputPath, ModelText, OutputFolder
 from ct_keras.cli.paths import command as safe_command
@@ -65,7 +66,7 @@ _MIB, _GIB = 2**20, 2**30
 )
 @click.option(
     "--quiet-seconds",
-    type=click.FloatRange(0, 86400),
+    type=Amount(0, 86400),
     default=60.0,
     show_default=True,
     help="A series is complete when nothing came for so long; 2 s are enough once its "
@@ -73,14 +74,14 @@ _MIB, _GIB = 2**20, 2**30
 )
 @click.option(
     "--max-instance-mb",
-    type=click.FloatRange(0.1, 4096),
+    type=Amount(0.1, 4096),
     default=512.0,
     show_default=True,
     help="Largest instance in MiB.",
 )
 @click.option(
     "--max-spool-gb",
-    type=click.FloatRange(0.001, 2**20),
+    type=Amount(0.001, 2**20),
     default=50.0,
     show_default=True,
     help="Largest spool in GiB; beyond it, and when the disk has less than 1 GiB free, "
@@ -95,7 +96,7 @@ _MIB, _GIB = 2**20, 2**30
 )
 @click.option(
     "--max-rate",
-    type=click.FloatRange(0.01, 1e6),
+    type=Amount(0.01, 1e6),
     default=200.0,
     show_default=True,
     help="Instances per second of one address; faster ones are answered later.",

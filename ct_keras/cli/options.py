@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 
 import click
@@ -60,6 +61,17 @@ def simulation(command: Callable) -> Callable:
 def given(options: Mapping[str, object]) -> dict[str, object]:
     """Returns the options that have a value."""
     return {name: value for name, value in options.items() if value is not None}
+
+
+class Amount(click.FloatRange):
+    """A number within bounds, which "nan" is not."""
+
+    def convert(self, value, param, ctx) -> float:
+        """The number."""
+        number = super().convert(value, param, ctx)
+        if math.isnan(number):
+            self.fail("not a number", param, ctx)
+        return number
 
 
 def numbers(_context, _option, text: str) -> tuple[float, ...]:

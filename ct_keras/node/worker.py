@@ -18,7 +18,7 @@ from ct_keras.errors import CtKerasError
 from ct_keras.node.intake import Intake
 from ct_keras.node.ledger import Batch, Ledger, State
 from ct_keras.node.spool import Spool
-from ct_keras.serving.series import denoise_series
+from ct_keras.serving.series import DenoisedSeries, denoise_series
 
 _LOG = logging.getLogger(__name__)
 _CODE = re.compile(r"CTK-[EW]\d{3}")
@@ -155,7 +155,7 @@ class Worker:
         refusals = left_out(found)
         for number, series in enumerate(found, 1):
             try:
-                denoise_series(
+                result = denoise_series(
                     series,
                     out / f"series-{number}",
                     self._work.method,
@@ -168,6 +168,8 @@ class Worker:
                 if error.code in _OURS:
                     raise
                 refusals.append(str(error))
+            else:
+                _note(batch, number, result)
         return refusals
 
     def _check_stop(self) -> None:
@@ -189,6 +191,14 @@ class Worker:
         self._ledger.record("finished", batch.name, refusals=refusals, refused=True)
         self._spool.clear(batch)
         _LOG.warning("batch %s: refused%s", batch.name, _codes(refusals))
+
+
+def _note(batch: Batch, number: int, result: DenoisedSeries) -> None:
+    found = _codes([finding.code for finding in result.findings])
+    _LOG.info(
+        "batch %s: series %d, %d slices denoised%s",
+        *(batch.name, number, result.slices, found),
+    )
 
 
 def _codes(refusals: list[str]) -> str:

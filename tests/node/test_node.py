@@ -11,6 +11,7 @@ import subprocess
 import pytest
 from dicom_peers import SLICES, RecordingPeer, send, wait_for
 from pydicom import dcmread
+from pydicom.uid import JPEGLSLossless
 from pynetdicom import AE
 from pynetdicom.sop_class import Verification
 
@@ -66,6 +67,24 @@ def test_a_series_arrives_as_denoise_would_write_it(
     spool = tmp_path / "spool"
     assert list(spool.glob("*/*")) == []  # nothing of the patient is left
     assert stat.S_IMODE(spool.stat().st_mode) == 0o700
+
+
+def test_compressed_series_are_taken(start, peer, series, tmp_path):
+    folder = tmp_path / "compressed"
+    shutil.copytree(series(), folder, ignore=shutil.ignore_patterns(".*"))
+    for path in folder.iterdir():
+        data = dcmread(path)
+        data.compress(JPEGLSLossless, generate_instance_uid=False)
+        data.save_as(path)
+    method = get_method("filter:gaussian")
+    with start() as node:
+        assert send(folder, node.port) == [0x0000] * SLICES
+        wait_for(lambda: outcome(node) == (1, 0))
+    [source] = find_series(series())
+    denoise_series(source, tmp_path / "out", method)
+    for path in (tmp_path / "out").glob("*.dcm"):
+        data = dcmread(path)
+        assert peer.datasets[data.SOPInstanceUID].PixelData == data.PixelData
 
 
 def test_series_sent_together_by_several_senders_stay_apart(start, peer, series):

@@ -12,7 +12,7 @@ from pydicom import dcmread
 from pydicom.datadict import DicomDictionary, tag_for_keyword
 from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence
-from pydicom.uid import UID
+from pydicom.uid import UID, JPEGLSLossless, RLELossless
 
 from ct_keras.cli.main import main
 from ct_keras.denoising.methods import get_method
@@ -101,6 +101,17 @@ def test_pixels_geometry_and_acquisition_stay(make_series, tmp_path):
     found, original = read_series(tmp_path / "out"), read_series(source)
     assert np.array_equal(found.hu, original.hu)
     assert found.spacing_mm == original.spacing_mm
+
+
+@pytest.mark.parametrize("syntax", [JPEGLSLossless, RLELossless])
+def test_pixels_of_compressed_images_are_the_same(syntax, make_series, tmp_path):
+    before = [data.PixelData for data in headers(make_series("plain"))]
+    source = make_series(
+        change=lambda data: data.compress(syntax, generate_instance_uid=False)
+    )
+    copies = copy_of(source, tmp_path / "out")
+    assert [data.PixelData for data in copies] == before
+    assert {data.LossyImageCompression for data in copies} == {"00"}
 
 
 def test_bits_beside_the_pixel_values_are_cleared(make_series, tmp_path):
