@@ -11,6 +11,8 @@ from pydicom import dcmread
 from pynetdicom import AE, evt
 from pynetdicom.sop_class import CTImageStorage
 
+from ct_keras.dicom.checks import CT_CLASSES
+
 #: Slices of the series of the fixtures.
 SLICES = 3
 logging.getLogger("pynetdicom").setLevel(logging.CRITICAL + 1)
@@ -31,7 +33,8 @@ class RecordingPeer:
 
     def start(self):
         entity = AE(ae_title="PEER")
-        entity.add_supported_context(CTImageStorage)
+        for sop_class in CT_CLASSES:
+            entity.add_supported_context(sop_class)
         handlers = [(evt.EVT_C_STORE, self._store)]
         address = ("127.0.0.1", self.port)
         self.server = entity.start_server(
