@@ -144,12 +144,15 @@ show(
 # Networks of this kind are trained on small random patches. Here two patients (both regions) are used for training and one for testing.
 
 # %%
+from ct_keras.metrics.tissues import body_mask
+
 TRAIN = [
     patient(seed, region)
     for seed in ((1, 2, 3, 4, 5, 6, 7, 8) if GPU else (1, 2))
     for region in ("abdomen", "thorax")
 ]
 train_low, train_full = (np.concatenate(part) for part in zip(*TRAIN, strict=True))
+train_body = np.stack([body_mask(image) for image in train_full])
 PATCH, BATCH = 48, 8
 STEPS = 4000 if GPU else 120
 
@@ -163,7 +166,7 @@ def batches(count, seed=0):
             n = source.integers(len(train_low))
             row, column = source.integers(0, SIZE - PATCH, 2)
             place = (n, slice(row, row + PATCH), slice(column, column + PATCH))
-            if train_full[place].mean() > -600:  # not mostly air
+            if train_body[place].mean() > 0.5:  # lung is accepted, air is not
                 pairs.append((train_low[place], train_full[place]))
         low, full = (hu.to_network(np.stack(part))[..., None] for part in zip(*pairs, strict=True))
         yield low, full
