@@ -20,10 +20,11 @@ ONNX = ["tf2onnx>=1.17", "onnxruntime>=1.19"]
 OPENVINO = ["tf2onnx>=1.17", "openvino>=2024.6"]
 LITERT = ["ai-edge-litert>=2.0"]
 PACS = ["pynetdicom>=3.0.4"]
+ITK = ["SimpleITK>=2.4"]
 EXPORTS = [*ONNX, *OPENVINO, *LITERT]
 NOTEBOOKS = ["jupytext>=1.16", "nbclient>=0.10", "ipykernel>=6.29"]
 TEST = [
-    *(*JAX, *NOTEBOOKS, *EXPORTS, *PACS),
+    *(*JAX, *NOTEBOOKS, *EXPORTS, *PACS, *ITK),
     *("pytest>=8", "pytest-xdist>=3.6", "hypothesis>=6.100", "PyYAML"),
     "highdicom>=0.27",
 ]
@@ -59,6 +60,7 @@ setup(
         "keras>=3.12,<4",
         "numpy>=1.26",
         "pydicom>=3.0.2,<4",
+        "nibabel>=5.2",
         *CODECS,
         "opencv-python",
         "PyWavelets>=1.4",
@@ -76,6 +78,7 @@ setup(
         "jax": JAX,
         "onnx": ONNX,
         "openvino": OPENVINO,
+        "itk": ITK,
         "litert": LITERT,
         "exports": EXPORTS,
         "pacs": PACS,

@@ -15,8 +15,8 @@ PACKAGE = Path(hu.__file__).parent
 FLOW = [
     *("hu", "errors", "lazy", "arrays", "settings"),
     *("registry", "files", "progress", "notice"),
-    *("metrics", "dicom", "privacy", "simulation", "phantoms", "image_quality"),
-    *("data", "losses"),
+    *("metrics", "dicom", "privacy", "containers", "simulation", "phantoms"),
+    *("image_quality", "data", "losses"),
     *("models", "filters", "reconstruction", "denoising", "training", "tasks"),
     *("evaluation", "report", "reader_study", "serving", "node", "cli"),
 ]

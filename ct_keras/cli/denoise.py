@@ -1,4 +1,4 @@
-"""`ct-keras denoise`: every CT series of a folder."""
+"""`ct-keras denoise`: every CT series of a folder, or the volume of a file."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from ct_keras.cli import partial
 from ct_keras.cli.options import trust as trust_option
 from ct_keras.cli.output import echo_findings, emit_json, note, say
 from ct_keras.cli.parts import claim, parts_of
-from ct_keras.cli.paths import ModelText, OutputFolder, SeriesPath
+from ct_keras.cli.paths import ModelText, OutputFolder, OutputScan, SeriesPath
 from ct_keras.cli.paths import command as safe_command
 from ct_keras.errors import CtKerasError
 from ct_keras.notice import NOTICE
@@ -19,7 +19,7 @@ from ct_keras.notice import NOTICE
 
 @safe_command()
 @click.argument("source", metavar="IN", type=SeriesPath())
-@click.argument("out", type=OutputFolder("series"))
+@click.argument("out", type=OutputScan())
 @click.option(
     "--model",
     type=ModelText(),
@@ -92,18 +92,22 @@ def command(
     so on. A series appears when all of its slices are written and verified. Works in
     memory that does not grow with the number of slices.
 
+    IN may also be a volume in HU: .nii, .nii.gz, .nrrd, .mha or .npy. Then OUT is a
+    file of the same format, with the same geometry and pixel format.
+
     The exit status is 8 if some series were refused, or if IN changed meanwhile.
 
     Guards compare each series with what the model was trained on, and look for
     structure in what was removed. Findings (CTK-W) go to standard error.
     """
-    from ct_keras.dicom import find_series, read_series
+    from ct_keras.containers import find_scans
+    from ct_keras.dicom import read_series
     from ct_keras.dicom.finder import left_out
 
     if wanted:
         found = [read_series(source, series=wanted, force_hu=force_hu)]
     else:
-        found = find_series(source, force_hu=force_hu)
+        found = find_scans(source, force_hu=force_hu)
     from ct_keras.denoising.methods import get_method
     from ct_keras.serving.series import denoise_series
 

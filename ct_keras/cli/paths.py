@@ -52,7 +52,7 @@ class InputPath(DeclaredPath):
 
 
 class SeriesPath(InputPath):
-    """A file or folder of DICOM files; it may still be filling."""
+    """A folder of DICOM files, which may still be filling, or a file."""
 
     watched = True
 
@@ -76,6 +76,38 @@ class OutputFolder(DeclaredPath):
     def outputs(self, values, given) -> list[Path]:
         """All of them."""
         return list(values)
+
+    def check(self, path: Path, given: dict) -> None:
+        """Refuses a place that must not be written; `given` holds all parameters.
+
+        Raises:
+            CtKerasError: CTK-E071, E073.
+        """
+        from ct_keras.files import check_output_folder
+
+        check_output_folder(
+            path,
+            overwrite=given.get("overwrite", False),
+            kind=self.kind,
+            resumable=self.resumable,
+        )
+
+
+class OutputScan(OutputFolder):
+    """A folder for DICOM series, or a file like the file `source`."""
+
+    def __init__(self):
+        super().__init__("series")
+
+    def check(self, path, given) -> None:
+        """For a file also CTK-E000, if it is not of the format of the source."""
+        from ct_keras.containers import check_output_file, is_volume_file
+
+        if is_volume_file(given["source"]):
+            overwrite = given.get("overwrite", False)
+            check_output_file(path, given["source"], overwrite=overwrite)
+        else:
+            super().check(path, given)
 
 
 class ModelText(DeclaredPath):
@@ -128,7 +160,7 @@ class SafeCommand(click.Command):
         Raises:
             CtKerasError: CTK-E000, CTK-E071.
         """
-        from ct_keras.files import check_apart, check_output_folder
+        from ct_keras.files import check_apart
 
         inputs, outputs = [], []
         for label, kind, values in self._declared(given):
@@ -139,12 +171,7 @@ class SafeCommand(click.Command):
         check_apart(outputs, inputs)
         for _, kind, values in self._declared(given):
             for path in kind.outputs(values, given):
-                check_output_folder(
-                    path,
-                    overwrite=given.get("overwrite", False),
-                    kind=kind.kind,
-                    resumable=kind.resumable,
-                )
+                kind.check(path, given)
 
     def _declared(self, given: dict) -> Iterator[tuple[str, DeclaredPath, Sequence]]:
         for param in self.params:

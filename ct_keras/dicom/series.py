@@ -12,6 +12,7 @@ import numpy as np
 from pydicom.dataset import Dataset
 
 from ct_keras.dicom.encoding import read_elements
+from ct_keras.dicom.geometry import require_volume
 from ct_keras.dicom.pixels import SlicePixels, read_header_bytes, read_pixels
 from ct_keras.dicom.plausibility import (
     displaced,
@@ -163,6 +164,15 @@ class Series:
         """Packages and versions that decode its pixels; empty for native pixels."""
         names = {source.decoder for source in self.sources}
         return tuple(sorted(name for name in names if name))
+
+    @property
+    def places(self) -> set[Path]:
+        """What must not be written while it is read: folders, or an archive."""
+        return {source.file.place for source in self.sources}
+
+    def require_volume(self) -> None:
+        """Refuses a series that is not a regular volume; see `require_volume`."""
+        require_volume(self.sources)
 
     def read(self, slice_index: int) -> SlicePixels:
         """Reads one slice.

@@ -96,11 +96,10 @@ class SeriesWriter:
 
     def __enter__(self) -> SeriesWriter:
         with contextlib.ExitStack() as stack:
-            places = {source.file.place for source in self.series.sources}
             self._folder = stack.enter_context(
                 atomic_folder(
                     self._out,
-                    inputs=places,
+                    inputs=self.series.places,
                     overwrite=self._overwrite,
                     kind="series",
                 )

@@ -61,10 +61,8 @@ class Source:
         Raises:
             CtKerasError: As `ct_keras.dicom.require_volume`.
         """
-        from ct_keras.dicom import require_volume
-
         for each in self.series:
-            require_volume(each.sources)
+            each.require_volume()
 
 
 def records_source(records: Path, split: str) -> Source:

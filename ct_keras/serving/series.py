@@ -1,4 +1,4 @@
-"""Denoises a DICOM series in bounded memory."""
+"""Denoises a DICOM series, or the volume of a file, in bounded memory."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from ct_keras.containers import VolumeFile, VolumeWriter
 from ct_keras.denoising.computation import (
     Computation,
     choose_computation,
@@ -16,7 +17,7 @@ from ct_keras.denoising.computation import (
 )
 from ct_keras.denoising.method import Method
 from ct_keras.denoising.methods import as_method
-from ct_keras.dicom import Series, SeriesWriter, require_volume
+from ct_keras.dicom import Series, SeriesWriter
 from ct_keras.dicom.pixels import SlicePixels
 from ct_keras.dicom.provenance import Derivation
 from ct_keras.errors import Finding
@@ -44,7 +45,7 @@ class DenoisedSeries:
 
 
 def denoise_series(
-    series: Series,
+    series: Series | VolumeFile,
     out: str | Path,
     method: Method,
     *,
@@ -59,7 +60,7 @@ def denoise_series(
     progress: bool = False,
     after_slice: Callable[[], None] | None = None,
 ) -> DenoisedSeries:
-    """Writes the denoised series as a derived DICOM series.
+    """Writes the denoised series as a derived DICOM series, or a volume as a file.
 
     Slices are read, denoised and written at the same time, at most `pipeline.WAITING`
     apart. Only these, the slices that the guards read and, for a 3-D network, those of
@@ -67,8 +68,10 @@ def denoise_series(
     stored values.
 
     Args:
-        series: From `ct_keras.read_series` or `ct_keras.find_series`.
-        out: The folder to write; it appears when every slice was written and verified.
+        series: From `ct_keras.read_series`, `ct_keras.find_series` or
+            `ct_keras.containers.read_volume_file`.
+        out: The folder to write, or for a volume the file, of the format of its source.
+            It appears when every slice was written and verified.
         method: A `Method`, or a function from HU to HU.
         strength: 0 (the input, bit for bit) to 1 (the method's output); by default that
             of the method.
@@ -93,7 +96,7 @@ def denoise_series(
     method = as_method(method).with_spacing(series.spacing_mm[1:])
     strength = method.chosen_strength(strength, like_dose)
     if method.dimensions == 3:
-        require_volume(series.sources)
+        series.require_volume()
     _check_outputs(series, out, quality_control, overwrite=overwrite)
     name, ranges = method.identity.name, method.ranges
     entrance = check_series(series, ranges, model=name, override=override_guards)
@@ -107,7 +110,8 @@ def denoise_series(
     audit = Audit(series.spacing_mm[1:])
     extra = {} if like_dose is None else {"like_dose": like_dose}
     extra |= {"guards_overridden": True} if entrance.overridden else {}
-    writer = SeriesWriter(
+    to_file = isinstance(series, VolumeFile)
+    writer = (VolumeWriter if to_file else SeriesWriter)(
         series,
         out,
         _derivation(method, strength, extra),
@@ -178,8 +182,7 @@ def _check_outputs(
         outputs.append(("quality_control", quality_control))
         kind = "quality control"
         check_output_folder(quality_control, overwrite=overwrite, kind=kind)
-    places = {source.file.place for source in series.sources}
-    check_apart(outputs, [("series", place) for place in places])
+    check_apart(outputs, [("series", place) for place in series.places])
 
 
 def _samples(series: Series, dimensions: int) -> list[np.ndarray]:

@@ -1,0 +1,149 @@
+"""The formats: what is read from a file, and how it is written back."""
+
+from __future__ import annotations
+
+import importlib
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ct_keras.errors import CtKerasError
+
+#: Suffix -> module with `read` and `write`.
+_MODULES = {
+    ".nii": "nifti",
+    ".nii.gz": "nifti",
+    ".nrrd": "itk",
+    ".mha": "itk",
+    ".npy": "numpy_array",
+}
+SUFFIXES = tuple(_MODULES)
+#: Largest voxel data of one file, as for a DICOM series.
+MAX_BYTES = 8 * 2**30
+
+
+@dataclass(frozen=True)
+class Content:
+    """What a file holds.
+
+    Attributes:
+        stored: (slices, rows, columns) as in the file; the slices are the planes
+            nearest to axial, whatever the order of the axes in the file.
+        slope: HU per stored unit.
+        intercept: HU of the stored value 0.
+        spacing_mm: (slice, row, column) in mm; NaN where unknown.
+        derivation: What ct_keras wrote into the file, as text; None if it did not.
+        original: What the module needs to write the format again.
+    """
+
+    stored: np.ndarray
+    slope: float = 1.0
+    intercept: float = 0.0
+    spacing_mm: tuple[float, float, float] = (np.nan, np.nan, np.nan)
+    derivation: str | None = None
+    original: Any = None
+
+
+def format_of(path: str | os.PathLike) -> str | None:
+    """Returns the suffix of a known format, None for any other path.
+
+    Example:
+        >>> format_of("scan.nii.gz"), format_of("STUDY")
+        ('.nii.gz', None)
+    """
+    name = Path(path).name.lower()
+    found = [suffix for suffix in SUFFIXES if name.endswith(suffix)]
+    return max(found, key=len) if found else None
+
+
+def is_volume_file(path: str | os.PathLike) -> bool:
+    """Whether a path is that of a file in a known format, not of a folder."""
+    return format_of(path) is not None and not Path(path).is_dir()
+
+
+def read(path: Path) -> Content:
+    """Reads a file.
+
+    Raises:
+        CtKerasError: CTK-E005, if it cannot be read; CTK-E041, more than 8 GiB;
+            CTK-E047, voxels that are not single numbers; CTK-E093, if a package for the
+            format is not installed.
+    """
+    module = _module(path)
+    try:
+        return module.read(path)
+    except CtKerasError:
+        raise
+    except Exception as error:  # the libraries raise many types for damaged files
+        raise CtKerasError(
+            "CTK-E003",
+            f"the {format_of(path)} file is damaged, or not of that format",
+            received=type(error).__name__,
+            fix="write or copy it again",
+        ) from error
+
+
+def write(path: Path, content: Content, stored: np.ndarray, derivation: str) -> None:
+    """Writes a file like another one, with other values.
+
+    Args:
+        path: The new file; its suffix is that of the format.
+        content: Of the other file.
+        stored: Of the shape and type of `content.stored`.
+        derivation: One line of JSON that the file keeps.
+    """
+    _module(path).write(path, content, stored, derivation)
+
+
+def axial_order(directions: np.ndarray) -> tuple[int, ...]:
+    """Returns the axes of a file in the order slices, rows, columns.
+
+    Args:
+        directions: (3, 3), the direction of each axis of the file as a column, in
+            patient coordinates (x, y, z).
+
+    Returns:
+        The axis nearest to z, then the one nearest to y, then the third. Of equal ones
+        the last of the file comes first.
+    """
+    left = [2, 1, 0]
+    order = []
+    for world in (2, 1):
+        best = max(left, key=lambda axis: round(abs(directions[world, axis]), 6))
+        order.append(best)
+        left.remove(best)
+    return (*order, *left)
+
+
+def check_voxels(shape: Sequence[int], dtype: np.dtype) -> None:
+    """Refuses what is not one volume of plain numbers.
+
+    Args:
+        shape: Of the array in the file, without trailing axes of length 1.
+        dtype: Of its values.
+
+    Raises:
+        CtKerasError: CTK-E041, E047.
+    """
+    if len(shape) not in (2, 3) or 0 in shape or np.dtype(dtype).kind not in "iuf":
+        raise CtKerasError(
+            "CTK-E047",
+            "the file does not hold one volume of grey values",
+            received=f"{'x'.join(map(str, shape))} of {np.dtype(dtype)}",
+            expected="slices x rows x columns, integers or floating point",
+        )
+    needed = int(np.prod(shape, dtype=object)) * np.dtype(dtype).itemsize
+    if needed > MAX_BYTES:
+        raise CtKerasError(
+            "CTK-E041",
+            f"the file needs {needed / 2**30:.1f} GiB of memory",
+            expected=f"at most {MAX_BYTES / 2**30:g} GiB",
+        )
+
+
+def _module(path: Path):
+    return importlib.import_module(f"ct_keras.containers.{_MODULES[format_of(path)]}")

@@ -1,0 +1,163 @@
+"""A CT volume from one file, used like a DICOM series."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+from pathlib import Path
+
+import numpy as np
+
+from ct_keras.containers import formats
+from ct_keras.dicom import Series, find_series
+from ct_keras.dicom.pixels import SlicePixels, find_padding, stored_to_hu
+from ct_keras.dicom.plausibility import (
+    check_hu,
+    displaced,
+    displacement_findings,
+    displacement_hu,
+)
+from ct_keras.errors import CtKerasError, Finding
+
+#: Ends the name of a JSON file beside a result, which says how it was made.
+_SIDECAR = ".ct_keras.json"
+
+
+class VolumeFile:
+    """The CT volume of one file, in Hounsfield units.
+
+    It has what `Series` has for denoising and comparison. What only a DICOM header
+    says is None.
+
+    Attributes:
+        path: The file.
+        content: What it holds.
+        spacing_mm: (slice, row, column) in mm; NaN where unknown.
+        findings: What the reader noticed.
+    """
+
+    kernel = kvp = body_part = manufacturer = contrast_agent = None
+    slice_thickness_mm = None
+    decoders = ()
+
+    def __init__(self, path: str | os.PathLike, content: formats.Content):
+        self.path = Path(path)
+        self.content = content
+        self.spacing_mm = content.spacing_mm
+        self.findings: list[Finding] = []
+        self._displacements: dict[int, float | None] = {}
+        self._told = 0
+
+    def __len__(self) -> int:
+        return len(self.content.stored)
+
+    def __repr__(self) -> str:
+        slices, rows, columns = self.shape
+        return f"VolumeFile({slices} slices of {rows}x{columns})"
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """(slices, rows, columns)."""
+        return self.content.stored.shape
+
+    @property
+    def places(self) -> set[Path]:
+        """What must not be written while it is read."""
+        return {self.path}
+
+    @property
+    def denoised(self) -> bool:
+        """Whether ct_keras has denoised it before, by the file or the one beside it."""
+        texts = [self.content.derivation or "{}"]
+        with contextlib.suppress(OSError, UnicodeDecodeError):
+            texts.append(sidecar_of(self.path).read_text(encoding="utf-8"))
+        return any(map(_says_denoised, texts))
+
+    def require_volume(self) -> None:
+        """Nothing to refuse: the slices of a file are evenly spaced."""
+
+    def read(self, slice_index: int) -> SlicePixels:
+        """Reads one slice; see `Series.read`."""
+        stored = np.ascontiguousarray(self.content.stored[slice_index])
+        hu = stored_to_hu(stored, self.content.slope, self.content.intercept)
+        pixels = SlicePixels(stored, hu, find_padding(stored, hu, None), b"")
+        if slice_index not in self._displacements:
+            self._displacements[slice_index] = displacement_hu(pixels)
+        return pixels
+
+    read_ahead = read
+
+    def value_findings(self) -> list[Finding]:
+        """Returns CTK-W044 if slices read since the last call are displaced in HU."""
+        wrong = sum(map(displaced, self._displacements.values()))
+        if wrong <= self._told:
+            return []
+        self._told = wrong
+        return displacement_findings(self._displacements)
+
+    @property
+    def hu(self) -> np.ndarray:
+        """All slices, float32 (slices, rows, columns) in HU."""
+        return np.stack([self.read(index).hu for index in range(len(self))])
+
+
+def sidecar_of(path: Path) -> Path:
+    """The JSON file that says how a result was made."""
+    return path.with_name(path.name + _SIDECAR)
+
+
+def _says_denoised(text: str) -> bool:
+    try:
+        return json.loads(text)["denoised"] is True
+    except (ValueError, KeyError, TypeError):
+        return False
+
+
+def read_volume_file(path: str | os.PathLike, *, force_hu: bool = False) -> VolumeFile:
+    """Reads a CT volume from a NIfTI, NRRD, MetaImage or .npy file.
+
+    Args:
+        path: The file.
+        force_hu: Accept values that do not look like HU (CTK-E044).
+
+    Returns:
+        The volume; slices are the planes nearest to axial.
+
+    Raises:
+        CtKerasError: CTK-E003, a damaged file; CTK-E005, one that cannot be read;
+            CTK-E041, too large; CTK-E044, values that are not HU or not finite;
+            CTK-E047, not a volume of grey values; CTK-E093, a missing package.
+    """
+    path = Path(path)
+    try:
+        path.open("rb").close()
+    except OSError as error:
+        raise CtKerasError(
+            "CTK-E005", "cannot read the volume", received=path.suffix
+        ) from error
+    volume = VolumeFile(path, formats.read(path))
+    stored = volume.content.stored
+    if stored.dtype.kind == "f" and not np.isfinite(stored).all():
+        raise CtKerasError(
+            "CTK-E044",
+            "voxel values are not Hounsfield units",
+            received="values that are not finite",
+        )
+    if not force_hu:
+        check_hu(volume.read, len(volume))
+        volume.findings += volume.value_findings()
+    return volume
+
+
+def find_scans(
+    path: str | os.PathLike, *, force_hu: bool = False, progress: bool = False
+) -> list[Series] | list[VolumeFile]:
+    """Returns the volume of a file, or every CT series of a DICOM folder.
+
+    Raises:
+        CtKerasError: As `read_volume_file` or `ct_keras.find_series`.
+    """
+    if formats.is_volume_file(path):
+        return [read_volume_file(path, force_hu=force_hu)]
+    return find_series(path, force_hu=force_hu, progress=progress)

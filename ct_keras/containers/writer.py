@@ -1,0 +1,180 @@
+"""Writes a volume in the format of its source: verified, or nothing at all."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from types import TracebackType
+
+import numpy as np
+
+from ct_keras import __version__
+from ct_keras.containers import formats
+from ct_keras.containers.volume import VolumeFile, sidecar_of
+from ct_keras.dicom.pixels import SlicePixels
+from ct_keras.dicom.provenance import Derivation
+from ct_keras.errors import CtKerasError
+from ct_keras.files import atomic_file, write_text
+
+
+class VolumeWriter:
+    """Collects the slices of a `VolumeFile` and writes a file like it.
+
+    Values keep the pixel format, slope and intercept of the source; padding, and every
+    value that is that of the source, is written bit for bit.
+
+    Attributes:
+        clipped: Pixels outside the stored range, known when the block ends.
+    """
+
+    def __init__(
+        self,
+        volume: VolumeFile,
+        out: str | os.PathLike,
+        derivation: Derivation,
+        *,
+        overwrite: bool = False,
+        allow_repeat: bool = False,
+        neighbours: int = 0,
+    ):
+        del neighbours  # a file has no place for the sources of each slice
+        self.clipped = 0
+        self._volume = volume
+        self._out = Path(out)
+        self._derivation = derivation
+        self._overwrite = overwrite
+        if volume.denoised and derivation.denoises and not allow_repeat:
+            raise CtKerasError(
+                "CTK-E050",
+                "the volume was already denoised by ct_keras",
+                fix="denoise the original, or accept the repetition: "
+                "allow_repeat=True (--allow-repeat of denoise)",
+            )
+
+    def __enter__(self) -> VolumeWriter:
+        check_output_file(self._out, self._volume.path, overwrite=self._overwrite)
+        self._stored = self._volume.content.stored.copy()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if error is None:
+            self._finish()
+
+    def write(
+        self, slice_index: int, hu: np.ndarray, pixels: SlicePixels | None = None
+    ) -> None:
+        """Takes the values of one slice, in any order; see `SeriesWriter.write`."""
+        pixels = pixels or self._volume.read(slice_index)
+        if hu.shape != pixels.hu.shape:
+            raise CtKerasError(
+                "CTK-E000",
+                "the values do not have the shape of the slice",
+                received=hu.shape,
+                expected=pixels.hu.shape,
+            )
+        if not np.isfinite(hu).all():
+            raise CtKerasError("CTK-E070", f"slice {slice_index}: output is not finite")
+        content, kind = self._volume.content, self._stored.dtype
+        stored = (np.asarray(hu, np.float64) - content.intercept) / content.slope
+        if kind.kind in "iu":
+            limits = np.iinfo(kind)
+            whole = np.rint(stored)
+            stored = np.clip(whole, limits.min, limits.max)
+            changed = whole != stored
+            self.clipped += int(np.count_nonzero(changed & ~pixels.padding))
+        kept = pixels.padding | (hu == pixels.hu)
+        self._stored[slice_index] = np.where(
+            kept, pixels.stored, stored.astype(kind, copy=False)
+        )
+
+    def _finish(self) -> None:
+        text = json.dumps(_document(self._derivation))
+        check_output_file(self._out, self._volume.path, overwrite=self._overwrite)
+        with atomic_file(self._out) as temporary:
+            # The suffix decides the format, and may have two parts.
+            named = temporary.with_name(f"volume{formats.format_of(self._out)}")
+            formats.write(named, self._volume.content, self._stored, text)
+            written = formats.read(named)
+            if not _same(written, self._volume.content, self._stored):
+                raise CtKerasError(
+                    "CTK-E074", "the written volume differs when it is read back"
+                )
+            os.replace(named, temporary)
+        write_text(sidecar_of(self._out), text + "\n")
+
+
+def check_output_file(
+    out: str | os.PathLike, source: str | os.PathLike, *, overwrite: bool = False
+) -> None:
+    """Refuses an output file that would damage something.
+
+    Raises:
+        CtKerasError: CTK-E000, if it is not of the format of the source; CTK-E071, if
+            it exists, unless it is to be overwritten and ct_keras wrote it.
+    """
+    out, wanted = Path(out), formats.format_of(source)
+    if formats.format_of(out) != wanted:
+        raise CtKerasError(
+            "CTK-E000",
+            "the output is not a file of the format of the input",
+            received=formats.format_of(out) or "another name",
+            expected=f"a file name with {wanted}",
+        )
+    if not os.path.lexists(out):
+        return
+    if not overwrite:
+        raise CtKerasError(
+            "CTK-E071",
+            "the output file exists",
+            received=out.name,
+            fix="choose another name, or replace it with overwrite=True (--overwrite)",
+        )
+    if not sidecar_of(out).is_file():
+        raise CtKerasError(
+            "CTK-E071",
+            "the output file cannot be replaced: there is no file "
+            f"{sidecar_of(out).name}, so it may not be from ct_keras",
+            received=out.name,
+            fix="choose another name, or move or remove the file yourself",
+        )
+
+
+def _document(derivation: Derivation) -> Mapping[str, object]:
+    described = asdict(derivation)
+    return {
+        "made_by": "ct_keras",
+        "version": __version__,
+        "denoised": derivation.denoises,
+        "notice": derivation.comment,
+        **{
+            key: described[key]
+            for key in (
+                *("description", "model_name", "model_version", "weights_sha256"),
+                "parameters",
+            )
+        },
+    }
+
+
+def _same(
+    written: formats.Content, source: formats.Content, stored: np.ndarray
+) -> bool:
+    """Whether a file holds these values, with the scale and geometry of the source."""
+    with contextlib.suppress(ValueError):
+        scales = [(each.slope, each.intercept) for each in (written, source)]
+        return (
+            written.stored.dtype == stored.dtype
+            and np.array_equal(written.stored, stored)
+            and np.allclose(*scales, rtol=1e-6)
+            and np.allclose(written.spacing_mm, source.spacing_mm, equal_nan=True)
+        )
+    return False

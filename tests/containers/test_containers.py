@@ -1,0 +1,267 @@
+"""Volumes of other formats: values, geometry and scale come back as they were."""
+
+import json
+
+import numpy as np
+import pytest
+
+import ct_keras
+from ct_keras.cli import main
+from ct_keras.containers import format_of, read_volume_file
+from ct_keras.containers.formats import axial_order
+from ct_keras.errors import CtKerasError
+from ct_keras.phantoms import make_phantom
+
+SPACING_MM = (5.0, 3.0, 2.5)
+#: Turned about z by 10 degrees, x flipped, with an offset.
+COS, SIN = np.cos(np.pi / 18), np.sin(np.pi / 18)
+TURN = np.array([[-COS, SIN, 0], [SIN, COS, 0], [0, 0, 1]])
+
+
+@pytest.fixture(scope="module")
+def hu():
+    phantom = make_phantom(
+        3, region="abdomen", shape=(3, 96, 112), spacing_mm=(5, 4, 4)
+    )
+    noise = np.random.default_rng(0).normal(0, 20, phantom.hu.shape)
+    return np.rint(phantom.hu + noise).astype(np.int16)
+
+
+def nifti(
+    path, hu, *, order=(2, 1, 0), slope=1.0, intercept=0.0, affine=None, kind=None
+):
+    """Writes (slices, rows, columns) with the axes of the file in this order."""
+    nibabel = pytest.importorskip("nibabel")
+    if affine is None:
+        affine = np.eye(4)
+        affine[:3, :3] = TURN @ np.diag(SPACING_MM[::-1])
+        affine[:3, 3] = (-100, 40, 12.5)
+        affine[:3, :3] = affine[:3, :3][:, [2 - axis for axis in order]]
+    stored = np.rint((hu - intercept) / slope).transpose(order)
+    image = (kind or nibabel.Nifti1Image)(stored.astype(np.int16), affine)
+    image.header.set_slope_inter(1, 0)
+    image.header["xyzt_units"] = 2
+    data = image.to_bytes()
+    block = type(image.header)(data[: len(image.header.binaryblock)])
+    block["scl_slope"], block["scl_inter"] = slope, intercept
+    data = block.binaryblock + data[len(block.binaryblock) :]
+    if path.suffix == ".gz":
+        import gzip
+
+        data = gzip.compress(data)
+    path.write_bytes(data)
+    return path
+
+
+def itk(path, hu):
+    simple_itk = pytest.importorskip("SimpleITK", reason="the extra itk is missing")
+    image = simple_itk.GetImageFromArray(hu)
+    image.SetSpacing(SPACING_MM[::-1])
+    image.SetOrigin((-100.0, 40.0, 12.5))
+    image.SetDirection(TURN.ravel().tolist())
+    image.SetMetaData("note", "kept")
+    simple_itk.WriteImage(image, str(path))
+    return path
+
+
+def array(path, hu):
+    np.save(path, hu)
+    return path
+
+
+def written(path):
+    """Values and geometry, by the libraries of the formats themselves."""
+    if path.suffix == ".npy":
+        return np.load(path), ()
+    if path.suffix in (".nrrd", ".mha"):
+        import SimpleITK
+
+        image = SimpleITK.ReadImage(str(path))
+        geometry = *image.GetSpacing(), *image.GetOrigin(), *image.GetDirection()
+        return SimpleITK.GetArrayFromImage(image), geometry
+    import nibabel
+
+    image = nibabel.load(path)
+    scale = image.dataobj.slope, image.dataobj.inter
+    kind = image.get_data_dtype().num, *image.header.get_xyzt_units()
+    return image.dataobj.get_unscaled(), (*image.affine.ravel(), *scale, *kind)
+
+
+def denoise(*arguments) -> int:
+    """The exit status of the command, with a filter."""
+    with pytest.raises(SystemExit) as end:
+        main.main(["denoise", *map(str, arguments), "--model", "filter:gaussian"])
+    return int(end.value.code)
+
+
+MAKERS = {
+    "plain.nii": nifti,
+    "zipped.nii.gz": nifti,
+    "scaled.nii": lambda path, hu: nifti(path, hu, slope=0.5, intercept=-24),
+    "sagittal.nii.gz": lambda path, hu: nifti(path, hu, order=(1, 0, 2)),
+    "two.nii": lambda path, hu: nifti(
+        path, hu, kind=pytest.importorskip("nibabel").Nifti2Image
+    ),
+    "v.nrrd": itk,
+    "v.mha": itk,
+    "float.mha": lambda path, hu: itk(path, hu.astype(np.float32)),
+    "v.npy": array,
+    "float.npy": lambda path, hu: array(path, hu + np.float32(0.25)),
+    "one.npy": lambda path, hu: array(path, hu[1]),
+}
+
+
+@pytest.mark.parametrize("name", MAKERS)
+def test_a_round_trip_is_exact(hu, tmp_path, name):
+    source = MAKERS[name](tmp_path / name, hu)
+    out = tmp_path / f"out-{name}"
+    assert denoise(source, out, "--strength", "0") == 0
+    before, after = written(source), written(out)
+    assert np.array_equal(after[0], before[0]) and after[0].dtype == before[0].dtype
+    assert after[1] == pytest.approx(before[1], abs=1e-6)
+    note = json.loads((tmp_path / f"out-{name}.ct_keras.json").read_text())
+    assert note["parameters"]["strength"] == 0 and note["made_by"] == "ct_keras"
+
+
+@pytest.mark.parametrize("name", ["scaled.nii", "sagittal.nii.gz", "v.nrrd", "v.npy"])
+def test_the_planes_of_any_file_are_denoised_alike(hu, tmp_path, name):
+    source = MAKERS[name](tmp_path / name, hu)
+    out = tmp_path / f"out-{name}"
+    assert denoise(source, out) == 0
+    volume = read_volume_file(source)
+    assert np.array_equal(volume.hu, hu)
+    expected = np.stack([ct_keras.filters.get("gaussian")(plane) for plane in hu])
+    step = abs(volume.content.slope) / 2 + 1e-3
+    assert np.abs(read_volume_file(out).hu - expected).max() <= step
+
+
+def test_spacing_follows_the_axes(hu, tmp_path):
+    for order in ((2, 1, 0), (1, 0, 2), (0, 2, 1)):
+        volume = read_volume_file(nifti(tmp_path / "v.nii", hu, order=order))
+        assert volume.spacing_mm == pytest.approx(SPACING_MM)
+        assert volume.shape == hu.shape
+    volume = read_volume_file(itk(tmp_path / "v.mha", hu))
+    assert volume.spacing_mm == pytest.approx(SPACING_MM)
+    assert np.isnan(read_volume_file(array(tmp_path / "v.npy", hu)).spacing_mm).all()
+
+
+def test_slices_are_the_planes_nearest_to_axial():
+    assert axial_order(np.eye(3)) == (2, 1, 0)
+    assert axial_order(np.eye(3)[:, [2, 0, 1]]) == (0, 2, 1)
+    assert axial_order(TURN) == (2, 1, 0)
+    assert axial_order(np.zeros((3, 3))) == (2, 1, 0)
+
+
+def test_the_file_tells_that_it_was_denoised(hu, tmp_path, capsys):
+    for name in ("v.nii.gz", "v.nrrd", "v.npy"):
+        maker = {"v.nii.gz": nifti, "v.nrrd": itk, "v.npy": array}[name]
+        out = tmp_path / f"out-{name}"
+        assert denoise(maker(tmp_path / name, hu), out) == 0
+        assert read_volume_file(out).denoised
+        assert denoise(out, tmp_path / f"again-{name}") == 9
+        assert "CTK-E050" in capsys.readouterr().err
+        assert not (tmp_path / f"again-{name}").exists()
+        assert denoise(out, tmp_path / f"again-{name}", "--allow-repeat") == 0
+    import nibabel
+
+    header = nibabel.load(tmp_path / "out-v.nii.gz").header
+    assert b"NOT FOR DIAGNOSTIC USE" in bytes(header["descrip"])
+    (extension,) = header.extensions
+    assert json.loads(bytes(extension.get_content()).rstrip(b"\0"))["denoised"] is True
+
+
+def test_entries_of_the_source_stay(hu, tmp_path):
+    out = tmp_path / "out.nrrd"
+    assert denoise(itk(tmp_path / "v.nrrd", hu), out) == 0
+    import SimpleITK
+
+    image = SimpleITK.ReadImage(str(out))
+    assert image.GetMetaData("note") == "kept"
+    assert "filter" in image.GetMetaData("ct_keras")
+
+
+@pytest.mark.parametrize(
+    ("change", "code", "status"),
+    [
+        (lambda hu: ((hu + 1024.0) / 4096).astype(np.float32), "CTK-E044", 9),
+        (lambda hu: (hu + 1024).astype(np.uint16), "CTK-E044", 9),
+        (lambda hu: np.where(hu > 500, np.nan, hu), "CTK-E044", 9),
+        (lambda hu: np.stack([hu, hu, hu, hu]), "CTK-E047", 4),
+        (lambda hu: hu.astype(np.complex64), "CTK-E047", 4),
+        (lambda hu: hu[:0], "CTK-E047", 4),
+        (lambda hu: np.array([hu, {}], dtype=object), "CTK-E003", 4),
+    ],
+    ids=["0 to 1", "1024 too high", "nan", "4-D", "complex", "empty", "pickle"],
+)
+def test_what_is_not_a_volume_in_hu_is_refused(
+    hu, tmp_path, capsys, change, code, status
+):
+    source = tmp_path / "v.npy"
+    np.save(source, change(hu), allow_pickle=True)
+    assert denoise(source, tmp_path / "out.npy") == status
+    assert code in capsys.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] == ["v.npy"]
+
+
+@pytest.mark.parametrize("suffix", [".nii", ".nii.gz", ".nrrd", ".mha", ".npy"])
+@pytest.mark.parametrize("data", [b"", b"\x93NUMPY", b"NRRD0004\n", 400 * b"\x01"])
+def test_damaged_files_are_refused_in_one_line(tmp_path, capsys, suffix, data):
+    pytest.importorskip("SimpleITK", reason="the extra itk is missing")
+    source = tmp_path / f"v{suffix}"
+    source.write_bytes(data)
+    assert denoise(source, tmp_path / f"out{suffix}") == 4
+    error = capsys.readouterr().err.strip().splitlines()
+    assert len(error) == 1 and error[0].startswith("CTK-E003")
+
+
+def test_the_output_replaces_nothing_else(hu, tmp_path, capsys):
+    source, out = array(tmp_path / "v.npy", hu), tmp_path / "out.npy"
+    data = source.read_bytes()
+    for target, code in ((source, "E071"), (tmp_path / "out", "E000")):
+        assert denoise(source, target, "--overwrite") in (3, 6)
+        assert code in capsys.readouterr().err
+    out.write_text("somebody's")
+    assert denoise(source, out) == denoise(source, out, "--overwrite") == 6
+    assert out.read_text() == "somebody's" and source.read_bytes() == data
+    out.unlink()
+    assert denoise(source, out) == 0
+    assert denoise(source, out) == 6
+    assert denoise(source, out, "--overwrite", "--strength", "0") == 0
+    assert np.array_equal(np.load(out), hu)
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        *("out.npy", "out.npy.ct_keras.json", "v.npy"),
+    ]
+
+
+def test_quality_control_and_json(hu, tmp_path, capsys):
+    source = nifti(tmp_path / "v.nii.gz", hu)
+    out = tmp_path / "out.nii.gz"
+    assert denoise(source, out, "--qc", tmp_path / "qc", "--json") == 0
+    document = json.loads(capsys.readouterr().out)
+    (row,) = document["series"]
+    assert (row["slices"], row["rows"], row["columns"]) == hu.shape
+    assert (tmp_path / "qc" / "qc.png").is_file()
+
+
+def test_values_beyond_the_pixel_format_are_clipped_and_counted(tmp_path, hu):
+    from ct_keras.containers import VolumeWriter
+    from ct_keras.dicom.provenance import Derivation
+
+    volume = read_volume_file(array(tmp_path / "v.npy", hu))
+    with VolumeWriter(volume, tmp_path / "out.npy", Derivation()) as writer:
+        for index in range(len(volume)):
+            changed = volume.read(index).hu.copy()
+            changed[40, 50] = 40_000
+            writer.write(index, changed)
+    assert writer.clipped == 3
+    expected = hu.copy()
+    expected[:, 40, 50] = 32_767
+    assert np.array_equal(np.load(tmp_path / "out.npy"), expected)
+
+
+def test_formats_go_by_the_name():
+    assert format_of("a.NII.GZ") == ".nii.gz"
+    assert format_of("a.gz") is None
+    with pytest.raises(CtKerasError) as refusal:
+        read_volume_file("nowhere.nii")
+    assert refusal.value.code == "CTK-E005"
