@@ -31,6 +31,7 @@ _SUFFIXES = (
     (".gz", "gzip archive"),
 )
 _ARCHIVES = "archive"
+_VOLUMES = {"NIfTI image", "NRRD image", "MetaImage", "NumPy array"}
 _LINK = "link"
 
 
@@ -88,4 +89,6 @@ def _fix(others: Counter) -> str:
         return "unpack the archive and give its folder, or give a zip archive itself"
     if others[_LINK]:
         return "links are not followed: give the folder that they point to"
+    if _VOLUMES & set(others):
+        return "give the file itself: ct-keras denoise FILE OUT, of the same format"
     return "give the folder that holds the CT images"

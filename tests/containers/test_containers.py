@@ -65,6 +65,7 @@ def itk(path, hu):
 
 
 def array(path, hu):
+    path.parent.mkdir(exist_ok=True)
     np.save(path, hu)
     return path
 
@@ -265,3 +266,9 @@ def test_formats_go_by_the_name():
     with pytest.raises(CtKerasError) as refusal:
         read_volume_file("nowhere.nii")
     assert refusal.value.code == "CTK-E005"
+
+
+def test_a_folder_of_other_volumes_says_how_to_go_on(hu, tmp_path, capsys):
+    array(tmp_path / "in" / "v.npy", hu)
+    assert denoise(tmp_path / "in", tmp_path / "out") == 2
+    assert "ct-keras denoise FILE OUT" in capsys.readouterr().err
