@@ -1,6 +1,6 @@
 """CT series in and out: DICOM files to Hounsfield units and back."""
 
-from ct_keras.dicom import gdcm_first  # noqa: F401 - before pydicom
+from ct_keras import codecs  # noqa: F401 - GDCM is imported before pydicom
 from ct_keras.dicom.checks import Limits
 from ct_keras.dicom.create import create_series
 from ct_keras.dicom.finder import Refusal, Scan, find_series, read_series, scan_folder

@@ -14,7 +14,7 @@ from pydicom.uid import (
     ImplicitVRLittleEndian,
 )
 
-from ct_keras.dicom.decoders import DECODERS, has_decoder
+from ct_keras.codecs import DECODERS, has_decoder
 from ct_keras.dicom.values import integer, number, term, terms, text
 from ct_keras.errors import CtKerasError
 

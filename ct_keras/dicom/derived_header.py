@@ -12,8 +12,8 @@ from pydicom.tag import BaseTag
 from pydicom.uid import ExplicitVRLittleEndian
 
 from ct_keras import __version__
+from ct_keras.codecs import LOSSY_METHODS
 from ct_keras.dicom.checks import CT_IMAGE
-from ct_keras.dicom.decoders import LOSSY_METHODS
 from ct_keras.dicom.derived_frames import (
     FileIdentity,
     ImageOrigin,

@@ -25,15 +25,21 @@ from pydicom.uid import (
     MediaStorageDirectoryStorage,
 )
 
+from ct_keras.codecs import DECODERS
 from ct_keras.dicom import checks
 from ct_keras.dicom.archive import MAGIC, Entry, open_entry
 from ct_keras.dicom.checks import Limits
-from ct_keras.dicom.decoders import DECODERS
 from ct_keras.dicom.encoding import digest, inflate, read_elements
 from ct_keras.dicom.foreign import name_foreign, name_sop_class
 from ct_keras.dicom.frames import FRAME_GROUPS, SHARED_GROUPS, frame_headers
 from ct_keras.dicom.outline import Outline, look_over
-from ct_keras.dicom.places import compressed_places, find_pixels, native_places
+from ct_keras.dicom.places import (
+    PixelElement,
+    Place,
+    compressed_places,
+    find_pixels,
+    native_places,
+)
 from ct_keras.dicom.sources import SourceFile, SourceSlice, source_slice
 from ct_keras.dicom.values import quiet_pydicom, term, text
 from ct_keras.errors import CtKerasError
@@ -322,25 +328,17 @@ def _read_image(
     number, syntax = opened.number, opened.syntax
     checks.check_syntax(syntax, number)
     frames = checks.count_frames(dataset, sop_class, number)
-    element = find_pixels(
-        head, dataset, number, big_endian=syntax == ExplicitVRBigEndian
-    )
-    headers = [dataset]
-    if sop_class != checks.CT_IMAGE:
-        headers = list(frame_headers(dataset, number))
+    big_endian = syntax == ExplicitVRBigEndian
+    element = find_pixels(head, dataset, number, big_endian=big_endian)
+    alone = sop_class == checks.CT_IMAGE
+    headers = [dataset] if alone else list(frame_headers(dataset, number))
     for header in headers:
         checks.check_header(header, number, limits)
-    frame_bytes = int(dataset.Rows) * int(dataset.Columns) * 2
     misdeclared = element.implicit != (syntax == ImplicitVRLittleEndian)
-    if syntax in DECODERS and element.length == frame_bytes * frames:
+    image_bytes = int(dataset.Rows) * int(dataset.Columns) * 2 * frames
+    if syntax in DECODERS and element.length == image_bytes:
         syntax, misdeclared = ExplicitVRLittleEndian, True  # decompressed before
-    extra = 0
-    if syntax in DECODERS:
-        offsets = _offset_table(dataset)
-        places = compressed_places(opened.file, element, frames, number, offsets)
-    else:
-        places = native_places(opened.file, element, frame_bytes, frames, number)
-        extra = element.length - frame_bytes * frames
+    places = _places(dataset, element, opened, frames, native=syntax not in DECODERS)
     file = SourceFile(
         entry=opened.entry,
         number=number,
@@ -365,8 +363,24 @@ def _read_image(
         sources=sources,
         series_uid=sources[0].series_uid,
         localizers=frames - len(sources),
-        extra_bytes=extra,
+        extra_bytes=(element.length or image_bytes) - image_bytes,
     )
+
+
+def _places(
+    dataset: Dataset,
+    element: PixelElement,
+    opened: _Opened,
+    frames: int,
+    *,
+    native: bool,
+) -> list[tuple[Place, ...]]:
+    """Where the pixels of each frame lie."""
+    file, number = opened.file, opened.number
+    if native:
+        frame_bytes = int(dataset.Rows) * int(dataset.Columns) * 2
+        return native_places(file, element, frame_bytes, frames, number)
+    return compressed_places(file, element, frames, number, _offset_table(dataset))
 
 
 def _offset_table(dataset: Dataset) -> tuple[int, ...]:

@@ -7,11 +7,12 @@ from typing import NamedTuple
 
 import numpy as np
 
+from ct_keras.codecs import decode_frame
 from ct_keras.dicom.archive import open_entry
-from ct_keras.dicom.decoders import decode_frame
 from ct_keras.dicom.encoding import digest, inflate
 from ct_keras.dicom.places import Place, truncated
 from ct_keras.dicom.sources import SourceSlice
+from ct_keras.dicom.values import quiet_pydicom
 from ct_keras.errors import CtKerasError
 from ct_keras.hu import NO_MEASUREMENT_HU, PADDING_HU
 
@@ -53,14 +54,15 @@ def read_stored(source: SourceSlice) -> tuple[np.ndarray, bytes]:
         stored = np.frombuffer(data, order + ("i2" if source.signed else "u2"))
         stored = stored.astype(stored.dtype.newbyteorder("="), copy=False)
     else:
-        stored = decode_frame(
-            data,
-            source.file.syntax,
-            shape,
-            bits_stored=source.bits_stored,
-            signed=source.signed,
-            file_number=source.number,
-        )
+        with quiet_pydicom():
+            stored = decode_frame(
+                data,
+                source.file.syntax,
+                shape,
+                bits_stored=source.bits_stored,
+                signed=source.signed,
+                file_number=source.number,
+            )
     unused = 16 - source.bits_stored
     if unused:
         stored = np.right_shift(np.left_shift(stored, unused), unused)

@@ -17,7 +17,7 @@ from typing import BinaryIO
 
 from pydicom.dataset import Dataset
 
-from ct_keras.dicom.codestream import starts_frame
+from ct_keras.codecs import starts_frame
 from ct_keras.dicom.values import integer
 from ct_keras.errors import CtKerasError
 

@@ -9,9 +9,9 @@ from pathlib import Path
 from pydicom.dataset import Dataset
 from pydicom.uid import DeflatedExplicitVRLittleEndian, ExplicitVRBigEndian
 
+from ct_keras.codecs import LOSSY_METHODS, decoder_name
 from ct_keras.dicom.archive import Entry
 from ct_keras.dicom.checks import CT_IMAGE, UNSPECIFIED
-from ct_keras.dicom.decoders import LOSSY_METHODS, decoder_name
 from ct_keras.dicom.places import Place
 from ct_keras.dicom.values import (
     age_years,
@@ -198,7 +198,6 @@ def source_slice(
         frame: 0-based number of the image in the file.
     """
     image_type = terms(dataset, "ImageType")
-    rows, columns = int(dataset.Rows), int(dataset.Columns)
     spacing = numbers(dataset, "PixelSpacing", 2)
     return SourceSlice(
         file=file,
@@ -211,8 +210,8 @@ def source_slice(
         patient_age_years=age_years(dataset),
         body_part=text(dataset, "BodyPartExamined"),
         image_type=image_type,
-        rows=rows,
-        columns=columns,
+        rows=int(dataset.Rows),
+        columns=int(dataset.Columns),
         bits_stored=int(dataset.BitsStored),
         signed=int(dataset.PixelRepresentation) == 1,
         slope=number(dataset, "RescaleSlope"),

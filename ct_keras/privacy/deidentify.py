@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 from pydicom.dataset import Dataset
 
-from ct_keras.dicom.decoders import LOSSY_METHODS
+from ct_keras.codecs import LOSSY_METHODS
 from ct_keras.dicom.derived_header import file_meta
 from ct_keras.dicom.pixels import read_stored
 from ct_keras.dicom.series import Series, read_header

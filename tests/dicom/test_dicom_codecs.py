@@ -22,9 +22,9 @@ from pydicom.uid import (
 )
 
 from ct_keras import filters
+from ct_keras.codecs.decoders import DECODERS
 from ct_keras.data import convert
 from ct_keras.dicom import Derivation, find_series, read_series, write_series
-from ct_keras.dicom.decoders import DECODERS
 from ct_keras.errors import CtKerasError
 
 FIXTURES = Path(__file__).resolve().parents[1] / "fixtures"

@@ -14,8 +14,9 @@ import pytest
 from pydicom.uid import JPEG2000Lossless, JPEGLosslessSV1, JPEGLSLossless, RLELossless
 from test_dicom_codecs import encode, save
 
-from ct_keras.dicom import Limits, decoding_process, read_series
-from ct_keras.dicom.codestream import Codestream, read_jpeg, read_jpeg_2000
+from ct_keras.codecs import process as decoding_process
+from ct_keras.codecs.codestream import Codestream, read_jpeg, read_jpeg_2000
+from ct_keras.dicom import Limits, read_series
 from ct_keras.errors import CtKerasError
 
 SYNTAXES = (RLELossless, JPEGLSLossless, JPEG2000Lossless)
@@ -175,7 +176,8 @@ class TestProcess:
 
     def test_it_ends_with_its_parent(self, path):
         code = (
-            "import sys; from ct_keras.dicom import decoding_process, read_series; "
+            "import sys; from ct_keras.codecs import process as decoding_process; "
+            "from ct_keras.dicom import read_series; "
             "read_series(sys.argv[1]); "
             "print(decoding_process._SERVER._process.pid, flush=True); "
             "import os, signal; os.kill(os.getpid(), signal.SIGKILL)"

@@ -15,18 +15,17 @@ from pydicom import uid
 from pydicom.encaps import encapsulate
 from pydicom.pixels import get_decoder
 
-from ct_keras.dicom.codestream import (
+from ct_keras.codecs.codestream import (
     Codestream,
     ends_frame,
     read_jpeg,
     read_jpeg_2000,
 )
-from ct_keras.dicom.decoding_process import (
+from ct_keras.codecs.process import (
     TIME_LIMIT_S,
     DecodingError,
     decode_apart,
 )
-from ct_keras.dicom.values import quiet_pydicom
 from ct_keras.errors import CtKerasError
 
 #: PackBits turns two bytes into at most 128.
@@ -171,18 +170,17 @@ def decode_here(data: bytes, options: dict) -> bytes:
     """
     syntax = options["syntax"]
     described = {name: value for name, value in options.items() if name != "syntax"}
-    with quiet_pydicom():
-        decoded, _ = get_decoder(syntax).as_array(
-            encapsulate([data], has_bot=False),
-            index=0,
-            decoding_plugin=DECODERS[syntax].plugin,
-            number_of_frames=1,
-            samples_per_pixel=1,
-            photometric_interpretation="MONOCHROME2",
-            bits_allocated=16,
-            pixel_keyword="PixelData",
-            **described,
-        )
+    decoded, _ = get_decoder(syntax).as_array(
+        encapsulate([data], has_bot=False),
+        index=0,
+        decoding_plugin=DECODERS[syntax].plugin,
+        number_of_frames=1,
+        samples_per_pixel=1,
+        photometric_interpretation="MONOCHROME2",
+        bits_allocated=16,
+        pixel_keyword="PixelData",
+        **described,
+    )
     return decoded.astype(decoded.dtype.newbyteorder("="), copy=False).tobytes()
 
 

@@ -30,8 +30,8 @@ _ANSWER = struct.Struct("<?Q")
 _SOURCE = Path(__file__).resolve().parents[2]
 _START = (
     "import sys; sys.path[:] = sys.argv[1:]; "
-    "from ct_keras.dicom import decoding_process, decoders; "
-    "decoding_process.serve(decoders.decode_here)"
+    "from ct_keras.codecs import decoders, process; "
+    "process.serve(decoders.decode_here)"
 )
 #: What libjpeg says on standard error when it goes on with invented pixels. A few bytes
 #: too many behind the image are harmless.
