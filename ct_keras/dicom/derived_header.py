@@ -51,6 +51,15 @@ _DROPPED = (
     "ExtendedOffsetTableLengths",
     "EncapsulatedPixelDataValueTotalLength",
 )
+#: Describe pixels of other kinds; a decoder would believe them.
+_OTHER_PIXELS = (
+    "PlanarConfiguration",
+    "ExtendedOffsetTable",
+    "ExtendedOffsetTableLengths",
+    "FloatPixelData",
+    "DoubleFloatPixelData",
+    "PixelData",
+)
 _SCANNER_ONLY = ("DeviceSerialNumber", "StationName")
 
 
@@ -122,7 +131,7 @@ def derive_header(
         header.DeviceUID = device_uid(derivation)
         if identity.source.file.multi_frame:  # where it is required
             header.DeviceSerialNumber = (derivation.weights_sha256 or __version__)[:64]
-    _describe_pixels(header, pixel_format)
+    _describe_pixels(header, identity.source, pixel_format)
     sop_class = identity.source.file.sop_class_uid
     header.file_meta = file_meta(identity.sop_instance_uid, sop_class)
     header.preamble = b"\0" * 128
@@ -226,11 +235,27 @@ def _is_axial(header: Dataset) -> bool:
     return bool(abs(normal[2]) > 0.7)
 
 
-def _describe_pixels(header: Dataset, pixel_format: PixelFormat) -> None:
-    header.BitsAllocated = 16
-    header.BitsStored = pixel_format.bits_stored
-    header.HighBit = pixel_format.bits_stored - 1
-    header.PixelRepresentation = int(pixel_format.signed)
+def _describe_pixels(
+    header: Dataset, source: SourceSlice, pixel_format: PixelFormat
+) -> None:
+    """Describes the pixels anew; what else would describe them is dropped."""
+    for keyword in _OTHER_PIXELS:
+        header.pop(keyword, None)
+    if not source.file.multi_frame:
+        header.pop("NumberOfFrames", None)
+    values = {
+        "SamplesPerPixel": 1,
+        "PhotometricInterpretation": f"MONOCHROME{1 if source.monochrome1 else 2}",
+        "Rows": source.rows,
+        "Columns": source.columns,
+        "BitsAllocated": 16,
+        "BitsStored": pixel_format.bits_stored,
+        "HighBit": pixel_format.bits_stored - 1,
+        "PixelRepresentation": int(pixel_format.signed),
+    }
+    for keyword, value in values.items():
+        header.pop(keyword, None)  # and with it a VR that may be wrong
+        setattr(header, keyword, value)
     for dataset in (header, *unassigned_items(header)):
         _describe_padding(dataset, pixel_format)
 

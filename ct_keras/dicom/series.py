@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import io
 import statistics
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -206,6 +206,11 @@ class Series:
         if len(self._read_ahead) < _MOST_READ_AHEAD:
             self._read_ahead[slice_index] = pixels
         return pixels
+
+    @property
+    def ahead(self) -> Mapping[int, SlicePixels]:
+        """The slices that `read_ahead` keeps in memory."""
+        return self._read_ahead
 
     def value_findings(self) -> list[Finding]:
         """Returns CTK-W044 if slices read since the last call are displaced in HU."""

@@ -8,19 +8,22 @@ import os
 import struct
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
+from io import BytesIO
 from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO
 
 import numpy as np
-from pydicom import dcmread, dcmwrite
+from pydicom import dcmread
 from pydicom.dataset import Dataset
+from pydicom.pixels import iter_pixels
 
 from ct_keras import __version__
 from ct_keras.dicom.derived_frames import FileIdentity, ImageOrigin
 from ct_keras.dicom.derived_header import PixelFormat, derive_header
 from ct_keras.dicom.pixels import SlicePixels, read_header_bytes
 from ct_keras.dicom.provenance import Derivation, content_uid, now
+from ct_keras.dicom.rewriting import header_errors, write_header
 from ct_keras.dicom.series import Series, read_header
 from ct_keras.dicom.sources import SourceSlice
 from ct_keras.dicom.values import quiet_pydicom
@@ -33,6 +36,8 @@ _SPOOL_NAME = ".spool"
 _SPOOL_TYPE = np.dtype("<i4")
 #: Tag, VR, two bytes of nothing and length, PS3.5, 7.1.2.
 _PIXELS_FOLLOW = struct.Struct("<HH2sHI")
+#: Stands for a UID that is known when the pixels are.
+_ANY_UID = "2.25.1"
 _SIGNED_16 = PixelFormat(bits_stored=16, signed=True)
 _UNSIGNED_16 = PixelFormat(bits_stored=16, signed=False)
 
@@ -83,6 +88,7 @@ class SeriesWriter:
         self._keep_equipment = keep_equipment
         self._progress = progress
         self._headers: dict[int, tuple[int, int]] = {}
+        self._rehearsed: set[int] = set()
         self._widened = False
         self._highest = 0
         self._spool: BinaryIO | None = None
@@ -95,6 +101,7 @@ class SeriesWriter:
             )
 
     def __enter__(self) -> SeriesWriter:
+        self._rehearse_all()
         with contextlib.ExitStack() as stack:
             self._folder = stack.enter_context(
                 atomic_folder(
@@ -133,8 +140,8 @@ class SeriesWriter:
             pixels: The source slice, if it was read before; None reads it.
 
         Raises:
-            CtKerasError: CTK-E000, if the shape is wrong; CTK-E070, if a value is not
-                finite.
+            CtKerasError: CTK-E000, if the shape is wrong; CTK-E007, if the header
+                cannot be rewritten; CTK-E070, if a value is not finite.
         """
         source = self.series.sources[slice_index]
         hu = np.asarray(hu)
@@ -150,6 +157,8 @@ class SeriesWriter:
                 "CTK-E070", f"slice {slice_index + 1}: output is not finite"
             )
         pixels = pixels or self.series.read(slice_index)
+        if pixels.header:
+            self._rehearse([slice_index], pixels.header)
         stored = to_stored(hu, source.slope, source.intercept)
         np.copyto(stored, pixels.stored, where=pixels.padding)
         np.clip(stored, -(2**31), 2**31 - 1, out=stored)
@@ -215,24 +224,44 @@ class SeriesWriter:
         self, indices: list[int], identity: FileIdentity, path: Path
     ) -> None:
         header = self._header(indices[0])
-        try:
-            with quiet_pydicom():
-                derive_header(
-                    header,
-                    self.derivation,
-                    identity,
-                    self._format(identity.source),
-                    keep_equipment=self._keep_equipment,
-                )
-                frames = (self._pixels(index) for index in indices)
-                save_file(header, frames, len(indices), path)
-        except Exception as error:  # pydicom raises many types for odd header values
-            if isinstance(error, OSError) and error.errno:
-                raise  # the disk, not the header
-            number = identity.source.number
-            raise CtKerasError(
-                "CTK-E007", f"file #{number}: the header cannot be rewritten"
-            ) from error
+        with header_errors(header, identity.source.number):
+            self._derive(header, identity)
+            frames = (self._pixels(index) for index in indices)
+            save_file(header, frames, len(indices), path)
+
+    def _derive(self, header: Dataset, identity: FileIdentity) -> None:
+        derive_header(
+            header,
+            self.derivation,
+            identity,
+            self._format(identity.source),
+            keep_equipment=self._keep_equipment,
+        )
+
+    def _rehearse_all(self) -> None:
+        """Rewrites the headers at hand; those of multi-frame files are read."""
+        for indices in self._files():
+            source = self._source(indices)
+            if source.file.multi_frame:
+                self._rehearse(indices, read_header_bytes(source))
+            elif (pixels := self.series.ahead.get(indices[0])) is not None:
+                self._rehearse(indices, pixels.header)
+
+    def _rehearse(self, indices: list[int], data: bytes) -> None:
+        """Derives a header and writes it to memory, before its pixels are computed."""
+        if indices[0] in self._rehearsed:
+            return
+        source = self._source(indices)
+        header = read_header(source, data)
+        images = [
+            ImageOrigin(self.series.sources[index], self._used(index))
+            for index in indices
+        ]
+        with header_errors(header, source.number):
+            identity = FileIdentity(_ANY_UID, _ANY_UID, images, now(header))
+            self._derive(header, identity)
+            write_header(header, BytesIO())
+        self._rehearsed.update(indices)
 
     def _header(self, slice_index: int) -> Dataset:
         source = self.series.sources[slice_index]
@@ -298,14 +327,7 @@ def save_file(
         count: Number of frames.
         path: The new file.
     """
-    dcmwrite(  # Dataset.save_as refuses sources of the other byte order
-        path,
-        header,
-        implicit_vr=False,
-        little_endian=True,
-        enforce_file_format=True,
-        overwrite=False,
-    )
+    write_header(header, path)
     length = header.Rows * header.Columns * 2 * count
     with open(path, "ab") as file:
         file.write(_PIXELS_FOLLOW.pack(0x7FE0, 0x0010, b"OW", 0, length))
@@ -316,7 +338,7 @@ def save_file(
 def verify_file(
     path: Path, sop_instance_uid: str, series_uid: str, digests: Sequence[str]
 ) -> None:
-    """Reads a file back and compares pixels and UIDs.
+    """Reads a file back, decodes it as any reader would, compares pixels and UIDs.
 
     Args:
         path: The file.
@@ -329,14 +351,8 @@ def verify_file(
     """
     with quiet_pydicom():
         dataset = dcmread(path)
-        pixels = memoryview(dataset.PixelData)
-        size = len(pixels) // len(digests)
-        found = [
-            hashlib.sha256(pixels[start : start + size]).hexdigest()
-            for start in range(0, len(pixels), max(1, size))
-        ]
         same = (
-            found == list(digests)
+            _decoded(dataset) == list(digests)
             and dataset.SOPInstanceUID == sop_instance_uid
             and dataset.SeriesInstanceUID == series_uid
             and dataset.file_meta.MediaStorageSOPInstanceUID == dataset.SOPInstanceUID
@@ -347,6 +363,19 @@ def verify_file(
             f"{path.name} differs from what was written",
             fix="check the disk and try again",
         )
+
+
+def _decoded(dataset: Dataset) -> list[str] | None:
+    """SHA-256 of the decoded pixels of each frame, None if they cannot be decoded."""
+    try:
+        return [
+            hashlib.sha256(
+                pixels.astype(f"<{pixels.dtype.str[1:]}").tobytes()
+            ).hexdigest()
+            for pixels in iter_pixels(dataset)
+        ]
+    except Exception:  # pydicom raises many types for what it cannot decode
+        return None
 
 
 def write_series(
