@@ -153,7 +153,7 @@ _ENTRIES = (
         "bm3d",
         "BM3D, block matching and 3-D filtering",
         bm3d.bm3d,
-        strength=_strength(0.75, 1.0, 1.25, 1.5, 2.0),
+        strength=_strength(0.75, 1.0, 1.25, 1.5, 2.0, 2.5),
         noise_sd=NOISE_SD,
     ),
     _entry(
