@@ -92,17 +92,20 @@ def list_members(archive: Path, limits: Limits) -> list[ArchiveMember]:
             CTK-E008, if a member is encrypted, a link or too large; CTK-E003, if the
             archive is damaged.
     """
-    with _errors():
-        with open(archive, "rb") as file:
-            _check_directory(file, limits)
-        with zipfile.ZipFile(archive) as opened:
-            infos = opened.infolist()
     members = []
-    for index, info in enumerate(infos):
-        if not info.is_dir():
-            _check_member(info, limits)
-            label = PurePosixPath(info.filename)
-            members.append(ArchiveMember(archive, index, label, info.file_size))
+    try:
+        with _errors():
+            with open(archive, "rb") as file:
+                _check_directory(file, limits)
+            with zipfile.ZipFile(archive) as opened:
+                for index, info in enumerate(opened.infolist()):
+                    if not info.is_dir():
+                        _check_member(info, limits)
+                        label = PurePosixPath(info.filename)
+                        size = info.file_size
+                        members.append(ArchiveMember(archive, index, label, size))
+    except OSError as error:
+        raise CtKerasError("CTK-E005", "the zip archive cannot be read") from error
     if sum(member.size for member in members) > limits.max_series_bytes:
         raise _refused(f"holds more than {limits.max_series_bytes / 2**30:g} GiB")
     return sorted(members, key=lambda member: member.label)

@@ -148,6 +148,21 @@ class TestHostile:
         archive.write_bytes(content[:size])
         assert refusal(archive).code == "CTK-E003"
 
+    def test_a_member_without_a_name(self, archive):
+        content = bytearray(archive.read_bytes())
+        place = content.index(b"PK\x01\x02")
+        (length,) = struct.unpack_from("<H", content, place + 28)
+        struct.pack_into("<HHH", content, place + 28, 0, 0, length)  # a comment instead
+        archive.write_bytes(content)
+        assert refusal(archive).code == "CTK-E003"
+
+    def test_a_member_that_is_elsewhere(self, archive):
+        content = bytearray(archive.read_bytes())
+        place = content.index(b"PK\x01\x02")
+        struct.pack_into("<I", content, place + 42, 77)
+        archive.write_bytes(content)
+        assert refusal(archive).code == "CTK-E003"
+
     def test_a_damaged_member(self, archive):
         content = bytearray(archive.read_bytes())
         content[2000:2010] = b"\xff" * 10

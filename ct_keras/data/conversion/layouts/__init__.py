@@ -60,7 +60,11 @@ def find_series_pairs(
         )
     if not src.is_dir():
         raise CtKerasError(
-            "CTK-E005", "the source folder cannot be read", received=src.name
+            "CTK-E005",
+            "the source folder cannot be read",
+            received=src.name,
+            expected="a folder of patients",
+            fix="unpack an archive first, and give its folder",
         )
     find = LAYOUTS[layout]
     if not by_folder:
