@@ -15,7 +15,15 @@ from pydicom.uid import (
 )
 
 from ct_keras.codecs import DECODERS, has_decoder
-from ct_keras.dicom.values import integer, number, term, terms, text
+from ct_keras.dicom.values import (
+    bounded,
+    integer,
+    numbers,
+    term,
+    terms,
+    text,
+    within,
+)
 from ct_keras.errors import CtKerasError
 
 CT_IMAGE = "1.2.840.10008.5.1.4.1.1.2"
@@ -48,6 +56,8 @@ _LOCALIZER = re.compile("LOCALI[SZ]ER|SCOUT|PROJECTION|TOPOGRAM|SCANOGRAM|SURVIE
 _HOUNSFIELD = re.compile("HU|HOUND?SFIELD.*")
 #: RescaleType of a writer that does not say; GDCM, ITK and SimpleITK write it for HU.
 UNSPECIFIED = "US"
+#: Largest and smallest slope, largest intercept: what HU can be computed with.
+_SLOPES, _FARTHEST_INTERCEPT = (1e6, 1e-6), 1e7
 _IDENTITY = ("SOPInstanceUID", "SeriesInstanceUID", "StudyInstanceUID")
 _LAYOUT = ("BitsAllocated", "BitsStored", "HighBit", "PixelRepresentation")
 
@@ -205,14 +215,14 @@ def _check_layout(dataset: Dataset, file_number: int) -> None:
 
 
 def _check_rescale(dataset: Dataset) -> None:
-    slope = number(dataset, "RescaleSlope")
-    intercept = number(dataset, "RescaleIntercept")
+    slope = within(numbers(dataset, "RescaleSlope", 1), *_SLOPES)
+    intercept = bounded(dataset, "RescaleIntercept", _FARTHEST_INTERCEPT)
     if not slope or intercept is None or "ModalityLUTSequence" in dataset:
         raise CtKerasError(
             "CTK-E040",
             "no RescaleSlope/Intercept: cannot obtain Hounsfield units",
-            expected="a finite slope that is not zero, a finite intercept, no lookup "
-            "table",
+            expected="a slope that is not zero and an intercept, both of a possible "
+            "size, and no lookup table",
         )
     kind = term(dataset, "RescaleType") or "HU"
     if kind != UNSPECIFIED and not is_hounsfield(kind):

@@ -20,6 +20,8 @@ from ct_keras.errors import CtKerasError, Finding
 #: Slices closer than this are at the same position.
 SAME_POSITION_MM = 0.01
 TILT_DEGREES = 0.5
+#: No gantry tilts so far (30 degrees is usual): the positions mean something else.
+STEEPEST_DEGREES = 60.0
 #: A gap is uneven beyond the larger of these two.
 GAP_MM = 0.1
 GAP_SHARE = 0.02
@@ -88,8 +90,12 @@ def stack_geometry(sources: Sequence[SourceSlice]) -> Geometry:
         order = sorted(range(len(sources)), key=lambda i: (rounded[i], numbers[i], i))
         steps = np.diff(along[order])
     findings = _position_findings(sources, located=along is not None)
-    findings += _gap_findings(steps)
     tilt = _tilt(sources, order)
+    if tilt > STEEPEST_DEGREES:
+        text = "the positions of the slices do not form a stack"
+        findings.append(Finding("CTK-W036", text))
+        steps, tilt = np.array([]), 0.0
+    findings += _gap_findings(steps)
     if tilt > TILT_DEGREES:
         findings.append(
             Finding("CTK-I033", f"gantry tilt {tilt:.1f}°: the stack is sheared")
@@ -112,7 +118,8 @@ def _position_findings(
         text = f"{missing} slices have no position; sorted by {instead}"
         findings.append(Finding("CTK-W036", text))
     if any(source.pixel_spacing_mm is None for source in sources):
-        findings.append(Finding("CTK-W037", "PixelSpacing is missing"))
+        text = "PixelSpacing is missing or impossible"
+        findings.append(Finding("CTK-W037", text))
     return findings
 
 

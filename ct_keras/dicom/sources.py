@@ -15,6 +15,7 @@ from ct_keras.dicom.checks import CT_IMAGE, UNSPECIFIED
 from ct_keras.dicom.places import Place
 from ct_keras.dicom.values import (
     age_years,
+    bounded,
     integer,
     number,
     numbers,
@@ -22,8 +23,14 @@ from ct_keras.dicom.values import (
     terms,
     text,
     values,
+    within,
 )
 from ct_keras.errors import Finding
+
+#: What no scanner exceeds, and every pixel does; beyond it a value is as good as
+#: missing.
+_FARTHEST_MM, _THICKEST_MM, _PIXELS_MM = 1e5, 1e3, (100.0, 1e-3)
+_MOST_KV, _MOST_MA, _MOST_MS = 1e3, 1e5, 1e7
 
 #: Manufacturer of ct_keras items in ContributingEquipmentSequence.
 EQUIPMENT_NAME = "ct_keras"
@@ -198,7 +205,7 @@ def source_slice(
         frame: 0-based number of the image in the file.
     """
     image_type = terms(dataset, "ImageType")
-    spacing = numbers(dataset, "PixelSpacing", 2)
+    spacing = within(numbers(dataset, "PixelSpacing", 2), *_PIXELS_MM)
     return SourceSlice(
         file=file,
         frame=frame,
@@ -218,12 +225,12 @@ def source_slice(
         intercept=number(dataset, "RescaleIntercept"),
         unit_known=term(dataset, "RescaleType") != UNSPECIFIED,
         padding=_padding_range(dataset),
-        position=numbers(dataset, "ImagePositionPatient", 3),
+        position=within(numbers(dataset, "ImagePositionPatient", 3), _FARTHEST_MM),
         orientation=_orientation(dataset),
         pixel_spacing_mm=spacing if spacing and min(spacing) > 0 else None,
-        slice_location=number(dataset, "SliceLocation"),
-        spacing_tag_mm=number(dataset, "SpacingBetweenSlices"),
-        thickness_mm=number(dataset, "SliceThickness"),
+        slice_location=bounded(dataset, "SliceLocation", _FARTHEST_MM),
+        spacing_tag_mm=bounded(dataset, "SpacingBetweenSlices", _THICKEST_MM),
+        thickness_mm=bounded(dataset, "SliceThickness", _THICKEST_MM),
         instance_number=integer(dataset, "InstanceNumber"),
         stack_key=(
             integer(dataset, "AcquisitionNumber"),
@@ -231,7 +238,7 @@ def source_slice(
             text(dataset, "EchoNumbers"),
             text(dataset, "StackID"),
             image_type,
-            number(dataset, "KVP"),
+            bounded(dataset, "KVP", _MOST_KV),
         ),
         **_history(dataset),
         **_compression(dataset, file, places),
@@ -251,12 +258,12 @@ def _compression(dataset: Dataset, file: SourceFile, places: tuple[Place, ...]) 
 def _history(dataset: Dataset) -> dict:
     """Acquisition and processing history of the image."""
     return dict(
-        kvp=number(dataset, "KVP"),
+        kvp=bounded(dataset, "KVP", _MOST_KV),
         kernel=text(dataset, "ConvolutionKernel"),
         manufacturer=text(dataset, "Manufacturer"),
         contrast_agent=text(dataset, "ContrastBolusAgent"),
-        tube_current_ma=number(dataset, "XRayTubeCurrent"),
-        exposure_time_ms=number(dataset, "ExposureTime"),
+        tube_current_ma=bounded(dataset, "XRayTubeCurrent", _MOST_MA),
+        exposure_time_ms=bounded(dataset, "ExposureTime", _MOST_MS),
         monochrome1=term(dataset, "PhotometricInterpretation") == "MONOCHROME1",
         denoised=_was_denoised(dataset),
     )

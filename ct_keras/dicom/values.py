@@ -117,6 +117,24 @@ def number(dataset: Dataset, keyword: str) -> float | None:
     return found[0] if found else None
 
 
+def within(
+    found: tuple[float, ...] | None, most: float, least: float = 0.0
+) -> tuple[float, ...] | None:
+    """Returns numbers whose magnitudes are all from `least` to `most`, else None.
+
+    What no scanner can mean is as good as missing.
+    """
+    if found is None or not all(least <= abs(value) <= most for value in found):
+        return None
+    return found
+
+
+def bounded(dataset: Dataset, keyword: str, most: float) -> float | None:
+    """Returns one number of a magnitude up to `most`, else None."""
+    found = within(numbers(dataset, keyword, 1), most)
+    return found[0] if found else None
+
+
 def integer(dataset: Dataset, keyword: str) -> int | None:
     """Returns one whole number, else None."""
     value = number(dataset, keyword)
