@@ -1,4 +1,4 @@
-"""`ct-keras simulate`: a low-dose series from a normal-dose one."""
+"""`ct-keras simulate`: a low-dose series, or volume, from a normal-dose one."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ import click
 from ct_keras.cli import partial
 from ct_keras.cli.options import given, simulation
 from ct_keras.cli.output import echo_findings, emit_json, note, say
-from ct_keras.cli.paths import OutputFolder, SeriesPath
+from ct_keras.cli.paths import OutputScan, SeriesPath
 from ct_keras.cli.paths import command as safe_command
 from ct_keras.notice import NOTICE
 
 
 @safe_command()
 @click.argument("source", metavar="IN", type=SeriesPath())
-@click.argument("out", type=OutputFolder("series"))
+@click.argument("out", type=OutputScan())
 @click.option("--dose", type=float, required=True, help="Fraction, such as 0.25.")
 @click.option("--seed", default=0, show_default=True, help="Seed of the noise.")
 @click.option(
@@ -31,14 +31,15 @@ def command(
     """Writes the series in IN to OUT as a lower dose would have shown it.
 
     Noise is added in the projections; what the scan already holds is measured and
-    accounted for. Works in memory that does not grow with the number of slices.
+    accounted for. Works in memory that does not grow with the number of slices. IN may
+    be a volume in HU (.nii, .nii.gz, .nrrd, .mha), then OUT is a file of that format.
     """
-    from ct_keras.dicom import read_series
+    from ct_keras.containers import read_scan
     from ct_keras.dicom.finder import left_out
     from ct_keras.simulation import SeriesSimulator, calibrate, check_dose
 
     check_dose(dose)
-    series = read_series(source, series=wanted, force_hu=force_hu)
+    series = read_scan(source, series=wanted, force_hu=force_hu)
     echo_findings(series.findings)
     simulator = SeriesSimulator(series, calibrate(series, **given(options)))
     clipped = _write(series, out, simulator, dose, seed=seed, overwrite=overwrite)
@@ -55,7 +56,8 @@ def command(
 
 def _write(series, out, simulator, dose, *, seed, overwrite) -> int:
     """Writes every slice and returns the number of clipped pixels."""
-    from ct_keras.dicom import Derivation, SeriesWriter
+    from ct_keras.containers import open_writer
+    from ct_keras.dicom import Derivation
     from ct_keras.progress import track
 
     found = simulator.calibration
@@ -68,7 +70,7 @@ def _write(series, out, simulator, dose, *, seed, overwrite) -> int:
             "photons": f"{found.photons:.4g}",
         },
     )
-    with SeriesWriter(
+    with open_writer(
         series, out, derivation, overwrite=overwrite, progress=True
     ) as writer:
         for slice_index in track(range(len(series)), "Simulating"):

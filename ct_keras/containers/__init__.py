@@ -15,6 +15,8 @@ _NAMES = {
     "check_output_file": "ct_keras.containers.writer",
     "format_of": "ct_keras.containers.formats",
     "is_volume_file": "ct_keras.containers.formats",
+    "open_writer": "ct_keras.containers.writer",
+    "read_scan": "ct_keras.containers.volume",
     "read_volume_file": "ct_keras.containers.volume",
 }
 

@@ -36,6 +36,7 @@ class Content:
         slope: HU per stored unit.
         intercept: HU of the stored value 0.
         spacing_mm: (slice, row, column) in mm; NaN where unknown.
+        placement: Numbers that say where the voxels lie; empty where unknown.
         derivation: What ct_keras wrote into the file, as text; None if it did not.
         original: What the module needs to write the format again.
     """
@@ -44,8 +45,15 @@ class Content:
     slope: float = 1.0
     intercept: float = 0.0
     spacing_mm: tuple[float, float, float] = (np.nan, np.nan, np.nan)
+    placement: tuple[float, ...] = ()
     derivation: str | None = None
     original: Any = None
+
+    def lies_like(self, other: Content) -> bool:
+        """Whether the voxels of both lie at the same places."""
+        places = self.placement, other.placement
+        same = len(places[0]) == len(places[1])
+        return same and np.allclose(*places, rtol=1e-4, atol=1e-3)
 
 
 def format_of(path: str | os.PathLike) -> str | None:

@@ -35,6 +35,7 @@ def read(path: Path) -> Content:
     return Content(
         array.transpose(order),
         spacing_mm=tuple(float(spacing[2 - axis]) for axis in order),
+        placement=(*image.GetSpacing(), *image.GetOrigin(), *image.GetDirection()),
         derivation=image.GetMetaData(_KEY) if known else None,
         original=(image, order),
     )

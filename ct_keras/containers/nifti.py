@@ -34,6 +34,7 @@ def read(path: Path) -> Content:
         slope=float(image.dataobj.slope),
         intercept=float(image.dataobj.inter),
         spacing_mm=tuple(float(lengths[axis]) for axis in order),
+        placement=tuple(image.affine.ravel().tolist()),
         derivation=_derivation(image.header),
         original=(type(image), image.affine, image.header, image.shape, order),
     )

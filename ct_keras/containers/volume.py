@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from ct_keras.containers import formats
-from ct_keras.dicom import Series, find_series
+from ct_keras.dicom import Series, find_series, read_series
 from ct_keras.dicom.pixels import SlicePixels, find_padding, stored_to_hu
 from ct_keras.dicom.plausibility import (
     check_hu,
@@ -38,7 +38,7 @@ class VolumeFile:
     """
 
     kernel = kvp = body_part = manufacturer = contrast_agent = None
-    slice_thickness_mm = None
+    slice_thickness_mm = exposure_mas = heights_mm = None
     decoders = ()
 
     def __init__(self, path: str | os.PathLike, content: formats.Content):
@@ -60,6 +60,11 @@ class VolumeFile:
     def shape(self) -> tuple[int, int, int]:
         """(slices, rows, columns)."""
         return self.content.stored.shape
+
+    @property
+    def tube_currents_ma(self) -> list[None]:
+        """Unknown for each slice."""
+        return [None] * len(self)
 
     @property
     def places(self) -> set[Path]:
@@ -148,6 +153,19 @@ def read_volume_file(path: str | os.PathLike, *, force_hu: bool = False) -> Volu
         check_hu(volume.read, len(volume))
         volume.findings += volume.value_findings()
     return volume
+
+
+def read_scan(
+    path: str | os.PathLike, *, series: str | int | None = None, force_hu: bool = False
+) -> Series | VolumeFile:
+    """Returns the volume of a file, or the one CT series of a DICOM folder.
+
+    Raises:
+        CtKerasError: As `read_volume_file` or `ct_keras.read_series`.
+    """
+    if formats.is_volume_file(path):
+        return read_volume_file(path, force_hu=force_hu)
+    return read_series(path, series=series, force_hu=force_hu)
 
 
 def find_scans(

@@ -15,6 +15,7 @@ import numpy as np
 from ct_keras import __version__
 from ct_keras.containers import formats
 from ct_keras.containers.volume import VolumeFile, sidecar_of
+from ct_keras.dicom import Series, SeriesWriter
 from ct_keras.dicom.pixels import SlicePixels
 from ct_keras.dicom.provenance import Derivation
 from ct_keras.errors import CtKerasError
@@ -39,9 +40,7 @@ class VolumeWriter:
         *,
         overwrite: bool = False,
         allow_repeat: bool = False,
-        neighbours: int = 0,
     ):
-        del neighbours  # a file has no place for the sources of each slice
         self.clipped = 0
         self._volume = volume
         self._out = Path(out)
@@ -112,6 +111,34 @@ class VolumeWriter:
         write_text(sidecar_of(self._out), text + "\n")
 
 
+def open_writer(
+    scan: Series | VolumeFile,
+    out: str | os.PathLike,
+    derivation: Derivation,
+    *,
+    overwrite: bool = False,
+    allow_repeat: bool = False,
+    **of_series,
+) -> SeriesWriter | VolumeWriter:
+    """Returns the writer for what is made of a series or of the volume of a file.
+
+    Args:
+        scan: The source.
+        out: A folder, or a file of the format of the source.
+        derivation: How the result was made.
+        overwrite: Replace what ct_keras wrote there.
+        allow_repeat: Accept a source that ct_keras denoised before.
+        **of_series: Further arguments of `SeriesWriter`, where a series is written.
+
+    Raises:
+        CtKerasError: CTK-E050.
+    """
+    options = {"overwrite": overwrite, "allow_repeat": allow_repeat}
+    if isinstance(scan, VolumeFile):
+        return VolumeWriter(scan, out, derivation, **options)
+    return SeriesWriter(scan, out, derivation, **options, **of_series)
+
+
 def check_output_file(
     out: str | os.PathLike, source: str | os.PathLike, *, overwrite: bool = False
 ) -> None:
@@ -175,6 +202,6 @@ def _same(
             written.stored.dtype == stored.dtype
             and np.array_equal(written.stored, stored)
             and np.allclose(*scales, rtol=1e-6)
-            and np.allclose(written.spacing_mm, source.spacing_mm, equal_nan=True)
+            and written.lies_like(source)
         )
     return False

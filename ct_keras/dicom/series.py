@@ -12,7 +12,7 @@ import numpy as np
 from pydicom.dataset import Dataset
 
 from ct_keras.dicom.encoding import read_elements
-from ct_keras.dicom.geometry import require_volume
+from ct_keras.dicom.geometry import heights, require_volume
 from ct_keras.dicom.pixels import SlicePixels, read_header_bytes, read_pixels
 from ct_keras.dicom.plausibility import (
     displaced,
@@ -138,6 +138,16 @@ class Series:
     def slice_thickness_mm(self) -> float | None:
         """SliceThickness in mm."""
         return self.sources[0].thickness_mm
+
+    @property
+    def heights_mm(self) -> np.ndarray | None:
+        """Height of each slice along the stack, None if unknown."""
+        return heights(self.sources)
+
+    @property
+    def tube_currents_ma(self) -> list[float | None]:
+        """Tube current of each slice in mA, None where it is not tagged."""
+        return [source.tube_current_ma for source in self.sources]
 
     @property
     def tube_current_ma(self) -> float | None:

@@ -86,7 +86,7 @@ def records_source(records: Path, split: str) -> Source:
 
 
 def series_source(low: Path | None, full: Path | None) -> Source:
-    """The pairs of two DICOM series.
+    """The pairs of two DICOM series, or of two files with volumes.
 
     Raises:
         CtKerasError: CTK-E000, if one of them is not given.
@@ -98,10 +98,10 @@ def series_source(low: Path | None, full: Path | None) -> Source:
             expected="records, or a low-dose series and its reference (--records, "
             "--low and --full of evaluate and reader-study make)",
         )
+    from ct_keras.containers import read_scan
     from ct_keras.data import pair_series
-    from ct_keras.dicom import read_series
 
-    series = read_series(low), read_series(full)
+    series = read_scan(low), read_scan(full)
     return Source("series", lambda: pair_series(*series), series=series)
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ct_keras.containers import VolumeFile, VolumeWriter
+from ct_keras.containers import VolumeFile, VolumeWriter, open_writer
 from ct_keras.denoising.computation import (
     Computation,
     choose_computation,
@@ -110,8 +110,7 @@ def denoise_series(
     audit = Audit(series.spacing_mm[1:])
     extra = {} if like_dose is None else {"like_dose": like_dose}
     extra |= {"guards_overridden": True} if entrance.overridden else {}
-    to_file = isinstance(series, VolumeFile)
-    writer = (VolumeWriter if to_file else SeriesWriter)(
+    writer = open_writer(
         series,
         out,
         _derivation(method, strength, extra),
@@ -149,7 +148,7 @@ def _write(
     method: Method,
     series: Series,
     strength: float,
-    writer: SeriesWriter,
+    writer: SeriesWriter | VolumeWriter,
     audit: Audit,
     progress: bool,
     after_slice: Callable[[], None] | None,

@@ -11,7 +11,6 @@ from dataclasses import dataclass
 import numpy as np
 
 from ct_keras.dicom import Series, SlicePixels
-from ct_keras.dicom.geometry import heights
 from ct_keras.errors import CtKerasError
 from ct_keras.simulation.dose import DoseSimulator
 from ct_keras.simulation.estimates import estimate_noise, estimate_share
@@ -159,15 +158,15 @@ def calibrate(
 
 def relative_currents(series: Series) -> tuple[float, ...]:
     """Returns each slice's tube current over the median, all 1 if not tagged."""
-    currents = [source.tube_current_ma for source in series.sources]
-    if not currents or not all(currents):
-        return (1.0,) * len(currents)
+    currents = series.tube_currents_ma
+    if not all(currents):
+        return (1.0,) * len(series)
     return tuple((np.array(currents) / np.median(currents)).tolist())
 
 
 def _layers(series: Series) -> tuple[Layers, ...]:
     """Returns what slices share; nothing without their places and thickness."""
-    places, thickness_mm = heights(series.sources), series.slice_thickness_mm
+    places, thickness_mm = series.heights_mm, series.slice_thickness_mm
     if places is None or not thickness_mm:
         return ((),) * len(series)
     return shared_layers(places, thickness_mm)

@@ -272,3 +272,63 @@ def test_a_folder_of_other_volumes_says_how_to_go_on(hu, tmp_path, capsys):
     array(tmp_path / "in" / "v.npy", hu)
     assert denoise(tmp_path / "in", tmp_path / "out") == 2
     assert "ct-keras denoise FILE OUT" in capsys.readouterr().err
+
+
+def command(*arguments) -> int:
+    """The exit status of a command."""
+    with pytest.raises(SystemExit) as end:
+        main.main(list(map(str, arguments)))
+    return int(end.value.code)
+
+
+@pytest.mark.parametrize("name", ["v.nii.gz", "v.mha"])
+def test_a_lower_dose_is_simulated_and_evaluated(tmp_path, capsys, name):
+    phantom = make_phantom(
+        5, region="abdomen", shape=(2, 96, 96), spacing_mm=SPACING_MM
+    )
+    full = (itk if name == "v.mha" else nifti)(
+        tmp_path / name, np.rint(phantom.hu).astype(np.int16)
+    )
+    low = tmp_path / f"low-{name}"
+    assert command("simulate", full, low, "--dose", "0.03", "--json") == 0
+    assert json.loads(capsys.readouterr().out)["slices"] == 2
+    simulated, truth = read_volume_file(low), read_volume_file(full)
+    assert not simulated.denoised and simulated.content.lies_like(truth.content)
+    assert 10 < np.std((simulated.hu - truth.hu)[truth.hu > -200]) < 300
+    pairs = ("--low", low, "--full", full)
+    out = tmp_path / "E"
+    assert command("evaluate", "filter:gaussian", *pairs, "--out", out, "--json") == 0
+    rows = json.loads(capsys.readouterr().out)["rows"]
+    measured = {row["model"]: row["rmse_hu"] for row in rows}
+    protocol = (
+        ct_keras.evaluate(simulated.hu[0], truth.hu[0]),
+        ct_keras.evaluate(simulated.hu[1], truth.hu[1]),
+    )
+    expected = np.mean([each["rmse_hu"] for each in protocol])
+    assert measured["input"] == pytest.approx(expected, rel=1e-6)
+    assert measured["filter:gaussian"] < measured["input"]
+
+
+def test_volumes_that_do_not_fit_together_are_refused(hu, tmp_path, capsys):
+    def evaluate(low, full):
+        status = command(
+            "evaluate", "input", "--low", low, "--full", full, "--out", out
+        )
+        return status, capsys.readouterr().err
+
+    out = tmp_path / "E"
+    full = nifti(tmp_path / "full.nii", hu)
+    shifted = nifti(tmp_path / "low.nii", hu, affine=np.diag([2.5, 3, 5, 1]))
+    for low, reason in (
+        (shifted, "spacing, orientation or position differ"),
+        (nifti(tmp_path / "few.nii", hu[:2]), "the matrix differs"),
+        (array(tmp_path / "v.npy", hu), "spacing, orientation or position differ"),
+    ):
+        status, error = evaluate(low, full)
+        assert status == 4 and "CTK-E039" in error and reason in error
+
+
+def test_simulation_needs_the_pixel_spacing(hu, tmp_path, capsys):
+    source = array(tmp_path / "v.npy", hu)
+    assert command("simulate", source, tmp_path / "low.npy", "--dose", "0.5") == 4
+    assert "CTK-E037" in capsys.readouterr().err

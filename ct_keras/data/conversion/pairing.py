@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ct_keras.containers import VolumeFile
 from ct_keras.data.reading import SlicePair
 from ct_keras.data.slice_facts import facts_of, series_facts
 from ct_keras.dicom import Series, SourceSlice
@@ -153,8 +154,10 @@ def _different(reason: str, **details) -> CtKerasError:
     )
 
 
-def pair_series(low: Series, full: Series) -> Iterator[SlicePair]:
-    """Pairs two series by slice position.
+def pair_series(
+    low: Series | VolumeFile, full: Series | VolumeFile
+) -> Iterator[SlicePair]:
+    """Pairs two series by slice position, or two volumes of files by slice number.
 
     Args:
         low: The low-dose series.
@@ -167,7 +170,30 @@ def pair_series(low: Series, full: Series) -> Iterator[SlicePair]:
     Raises:
         CtKerasError: CTK-E039 or E036, if the series do not fit together.
     """
-    return _pairs(low, full, match_slices(low.sources, full.sources))
+    volumes = [isinstance(scan, VolumeFile) for scan in (low, full)]
+    if not any(volumes):
+        return _pairs(low, full, match_slices(low.sources, full.sources))
+    if not all(volumes):
+        raise _different("one is a DICOM series, the other a file of another format")
+    return _pairs_of_volumes(low, full)
+
+
+def _pairs_of_volumes(low: VolumeFile, full: VolumeFile) -> Iterator[SlicePair]:
+    if low.shape != full.shape:
+        received, expected = ("x".join(map(str, scan.shape)) for scan in (low, full))
+        raise _different("the matrix differs", received=received, expected=expected)
+    if not low.content.lies_like(full.content):
+        raise _different("spacing, orientation or position differ")
+    spacing_mm = None if np.isnan(full.spacing_mm).any() else full.spacing_mm[1:]
+    for index in range(len(full)):
+        yield SlicePair(
+            low_hu=low.read(index).hu,
+            full_hu=full.read(index).hu,
+            case="1",
+            series="1",
+            slice_index=index,
+            spacing_mm=spacing_mm,
+        )
 
 
 def _pairs(low: Series, full: Series, matches: Matches) -> Iterator[SlicePair]:
