@@ -9,7 +9,10 @@ from pathlib import Path
 
 from pydicom import dcmread
 from pynetdicom import AE, evt
-from pynetdicom.sop_class import CTImageStorage
+from pynetdicom.sop_class import (
+    CTImageStorage,
+    StudyRootQueryRetrieveInformationModelFind,
+)
 
 from ct_keras.dicom.checks import CT_CLASSES
 
@@ -19,23 +22,29 @@ logging.getLogger("pynetdicom").setLevel(logging.CRITICAL + 1)
 
 
 class RecordingPeer:
-    """A storage provider: notes each instance, and answers as it is told."""
+    """A storage provider: notes each instance, and answers as it is told.
 
-    def __init__(self, port: int = 0, encryption=None):
+    With `tells`, it answers whether it has an instance.
+    """
+
+    def __init__(self, port: int = 0, encryption=None, tells: bool = True):
         self.received: Counter = Counter()
         self.datasets: dict = {}
         self.contents: dict = {}
-        self.answers: list[int] = []
+        self.answers: list[int | str] = []
         self.server = None
         self.port = port
         self.encryption = encryption
+        self.tells = tells
         self.start()
 
     def start(self):
         entity = AE(ae_title="PEER")
         for sop_class in CT_CLASSES:
             entity.add_supported_context(sop_class)
-        handlers = [(evt.EVT_C_STORE, self._store)]
+        if self.tells:
+            entity.add_supported_context(StudyRootQueryRetrieveInformationModelFind)
+        handlers = [(evt.EVT_C_STORE, self._store), (evt.EVT_C_FIND, self._find)]
         address = ("127.0.0.1", self.port)
         self.server = entity.start_server(
             address,
@@ -50,14 +59,23 @@ class RecordingPeer:
             self.server.shutdown()
             self.server = None
 
+    def _find(self, event):
+        wanted = event.identifier
+        assert wanted.QueryRetrieveLevel == "IMAGE"
+        if wanted.SOPInstanceUID in self.received:
+            yield 0xFF00, wanted
+        yield 0x0000, None
+
     def _store(self, event) -> int:
         answer = self.answers.pop(0) if self.answers else 0x0000
-        if answer in (0x0000, 0xB000):
+        if answer in (0x0000, 0xB000, "abort"):
             uid = event.request.AffectedSOPInstanceUID
             self.received[uid] += 1
             content = event.encoded_dataset(include_meta=False)
             self.contents.setdefault(uid, set()).add(hashlib.sha256(content).digest())
             self.datasets[uid] = event.dataset
+        if answer == "abort":  # it has the instance, and does not say so
+            event.assoc.abort()
         return answer
 
 

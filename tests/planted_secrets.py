@@ -10,11 +10,11 @@ from pydicom.sequence import Sequence
 SECRET = "SECRETX"
 PROFILE = Path(__file__).parent / "fixtures" / "privacy" / "basic_profile.json"
 #: A value of each kind; a number tells one element from another.
-_TEXTS = dict.fromkeys(("LO", "SH", "LT", "ST", "UT", "UC", "CS"), SECRET + "{:08x}")
+_TEXTS = dict.fromkeys(("LO", "SH", "LT", "ST", "UT", "UC", "CS"), SECRET + "{:08X}")
 _VALUES = {
     **_TEXTS,
-    "AE": SECRET + "{:08x}",
-    "PN": SECRET + "^{:08x}",
+    "AE": SECRET + "{:08X}",
+    "PN": SECRET + "^{:08X}",
     "UR": "http://" + SECRET + "/{:x}",
     "UI": "1.2.777.{}",
     "DA": "19010203",

@@ -7,29 +7,24 @@ import threading
 import time
 
 from pydicom import Dataset, dcmread
-from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
-from pynetdicom import AE
 
-from ct_keras.dicom.checks import CT_CLASSES
 from ct_keras.dicom.values import quiet_pydicom
+from ct_keras.node.caller import BrokenOffError, Caller, store
 from ct_keras.node.ledger import Batch, Ledger, State
 from ct_keras.node.settings import NodeSettings
 from ct_keras.node.spool import Spool
 
 _LOG = logging.getLogger(__name__)
 _TICK_SECONDS = 0.1
-_TIMEOUT_SECONDS = 60
-#: Answers after which the peer has the instance: success, "already there", and the
-#: warnings (values coerced, elements discarded, odd for its class).
-_TAKEN = frozenset({0x0000, 0x0111, 0xB000, 0xB006, 0xB007})
-_SYNTAXES = [ExplicitVRLittleEndian, ImplicitVRLittleEndian]
 
 
 class Forwarder:
     """Sends what is denoised, in a thread of its own.
 
     An instance counts as sent when the peer has answered so and that stands in the
-    journal. Anything else is tried again, after a wait that doubles each time.
+    journal. Anything else is tried again, after a wait that doubles each time. Where an
+    answer may have been lost, by a kill or a broken connection, the peer is asked first
+    (C-FIND); one that does not say gets the same instance once more.
 
     Args:
         settings: Where results go.
@@ -52,9 +47,11 @@ class Forwarder:
         self.reachable: bool | None = None
         self.failures = 0
         self._settings = settings
+        self._caller = Caller(settings)
         self._spool = spool
         self._ledger = ledger
         self._stopping = stopping
+        self._doubtful = {batch.name for batch in ledger.batches(State.DENOISED)}
         self._waits: dict[str, float] = {}
         self._not_before: dict[str, float] = {}
 
@@ -89,11 +86,10 @@ class Forwarder:
 
     def _send(self, batch: Batch) -> str | None:
         """Sends what is waiting; returns what went wrong."""
-        association = self._associate()
+        association = self._caller.associate() if self._ask(batch) else None
+        self.reachable = association is not None
         if association is None:
-            self.reachable = False
             return "the peer cannot be reached"
-        self.reachable = True
         try:
             for instance in batch.waiting:
                 if self._stopping.is_set():
@@ -101,14 +97,35 @@ class Forwarder:
                 dataset = self._read(batch, instance)
                 if dataset is None:
                     return None
-                problem = _store(association, dataset)
+                problem = store(association, dataset)
                 if problem is not None:
                     return problem
                 self._ledger.record("sent", batch.name, instance=instance)
+        except BrokenOffError:
+            self._doubtful.add(batch.name)
+            return "the peer broke off"
         finally:
             if association.is_established:
                 association.release()
         return None
+
+    def _ask(self, batch: Batch) -> bool:
+        """Asks for the instance whose answer may have been lost: the next to send.
+
+        Returns:
+            False if the peer cannot be reached.
+        """
+        if batch.name not in self._doubtful:
+            return True
+        instance = batch.waiting[0]
+        dataset = self._read(batch, instance)
+        found = dataset is not None and self._caller.has(dataset)
+        if found is None:
+            return False
+        if found:
+            self._ledger.record("sent", batch.name, instance=instance)
+        self._doubtful.remove(batch.name)
+        return True
 
     def _read(self, batch: Batch, instance: str) -> Dataset | None:
         """Reads a derived instance; one that is damaged is made again."""
@@ -118,24 +135,6 @@ class Forwarder:
             _LOG.warning("batch %s: damaged in the spool, made again", batch.name)
             self._ledger.record("complete", batch.name)
             return None
-
-    def _associate(self):
-        """An association with the peer, or None."""
-        settings = self._settings
-        entity = AE(ae_title=settings.aet)
-        for sop_class in sorted(CT_CLASSES):
-            entity.add_requested_context(sop_class, _SYNTAXES)
-        entity.acse_timeout = entity.dimse_timeout = _TIMEOUT_SECONDS
-        entity.network_timeout = entity.connection_timeout = _TIMEOUT_SECONDS
-        peer = settings.forward
-        encryption = settings.encryption if settings.encrypt_forward else None
-        association = entity.associate(
-            peer.host,
-            peer.port,
-            ae_title=peer.aet,
-            tls_args=(encryption.client(), peer.host) if encryption else None,
-        )
-        return association if association.is_established else None
 
     def _postpone(self, batch: Batch, problem: str) -> None:
         self.failures += 1
@@ -147,17 +146,3 @@ class Forwarder:
         _LOG.warning(
             "CTK-W107 batch %s: %s; trying again in %g s", batch.name, problem, wait
         )
-
-
-def _store(association, dataset: Dataset) -> str | None:
-    """Sends one instance; returns why the peer has not taken it."""
-    try:
-        answer = association.send_c_store(dataset)
-    except (ValueError, RuntimeError, AttributeError) as error:
-        return f"an instance could not be sent: {type(error).__name__}"
-    status = answer.Status if "Status" in answer else None
-    if status is None:
-        return "the peer broke off"
-    if status not in _TAKEN:
-        return f"the peer refused an instance with status {status:#06x}"
-    return None

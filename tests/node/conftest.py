@@ -45,8 +45,8 @@ def series(tmp_path_factory):
 
 
 @pytest.fixture
-def peer():
-    peer = RecordingPeer()
+def peer(request):
+    peer = RecordingPeer(tells=getattr(request, "param", True))
     yield peer
     peer.stop()
 

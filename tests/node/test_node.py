@@ -133,6 +133,14 @@ def test_only_what_the_peer_has_not_taken_is_sent_again(start, peer, series):
     assert list(peer.received.values()) == [1] * SLICES
 
 
+def test_a_peer_that_broke_off_is_asked_what_it_has(start, peer, series):
+    peer.answers = [0x0000, "abort"]
+    with start() as node:
+        send(series(), node.port)
+        wait_for(lambda: outcome(node) == (1, 0))
+    assert list(peer.received.values()) == [1] * SLICES
+
+
 def test_an_association_that_broke_may_come_back(start, peer, series):
     """The parts are one series, not two."""
     with start() as node:

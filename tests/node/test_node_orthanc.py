@@ -100,10 +100,10 @@ def store(folder, port: int, results: list) -> None:
 
 
 def expected_instances(folders, out) -> dict:
-    """SOPInstanceUID -> pixels of what must arrive."""
+    """SOPInstanceUID -> SeriesInstanceUID of what must arrive."""
     method, found = get_method("filter:gaussian"), {}
-    for number, folder in enumerate(folders):
-        [source] = find_series(folder)
+    series = [each for folder in folders for each in find_series(folder)]
+    for number, source in enumerate(series):
         denoise_series(source, out / str(number), method)
         for path in (out / str(number)).glob("*.dcm"):
             data = dcmread(path)
