@@ -33,6 +33,8 @@ _ENTRIES_64 = struct.Struct("<32xQQ")  # entries and bytes
 _LONGEST_END = 22 + 0xFFFF + 20
 _MOST_DIRECTORY_BYTES = 32 * 2**20
 _UNKNOWN = 0xFFFFFFFF
+#: Members up to this size may be packed as well as can be: so is a slice of air.
+_HARMLESS_BYTES = 8 * 2**20
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,7 +199,8 @@ def _check_member(info: zipfile.ZipInfo, limits: Limits) -> None:
         raise _refused("holds links")
     if info.file_size > limits.max_header_bytes + limits.max_file_bytes:
         raise _refused(f"has a member of {info.file_size / 2**20:.0f} MiB")
-    if info.file_size > limits.max_expansion * max(1, info.compress_size):
+    expansion = info.file_size / max(1, info.compress_size)
+    if info.file_size > _HARMLESS_BYTES and expansion > limits.max_expansion:
         raise _refused(f"expands more than {limits.max_expansion}-fold")
 
 

@@ -74,6 +74,15 @@ class TestBenign:
         write_series(series, tmp_path / "out")
         assert np.array_equal(read_series(tmp_path / "out").hu, series.hu)
 
+    def test_a_slice_of_air_may_be_packed_well(self, factory, tmp_path):
+        air = factory.dataset(Rows=512, Columns=512, PixelData=bytes(2 * 512 * 512))
+        factory.save(air, tmp_path / "a.dcm")
+        with zipfile.ZipFile(tmp_path / "a.zip", "w", zipfile.ZIP_DEFLATED) as made:
+            made.write(tmp_path / "a.dcm", "a.dcm")
+            (member,) = made.infolist()
+        assert member.file_size > 200 * member.compress_size
+        assert (read_series(tmp_path / "a.zip").hu == -1024).all()
+
     def test_an_archive_in_a_folder_is_told(self, archive):
         folder = archive.parent / "only"
         folder.mkdir()
