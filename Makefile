@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 DEMO ?= demo
 
-.PHONY: demo test lint format bench notebooks clean
+.PHONY: demo test lint format bench fuzz notebooks clean
 
 demo: .venv/installed
 	$(BIN)/ct-keras demo --out $(DEMO) --overwrite
@@ -31,6 +31,11 @@ bench: .venv/installed .venv-torch .venv-ldct
 .venv-torch .venv-ldct:
 	$(PYTHON) -m venv $@
 	-$@/bin/python -m pip install --quiet --disable-pip-version-check $(PEER)
+
+# Broken inputs of each kind, an hour or so; what they find is kept in fuzz-findings/.
+INPUTS ?= 100000
+fuzz: .venv/installed
+	$(BIN)/python tools/fuzz.py --inputs $(INPUTS)
 
 notebooks: .venv/installed
 	$(BIN)/python colab/build.py
