@@ -15,6 +15,7 @@ _SIZ = 0xFF51
 _JP2_SIGNATURE = b"\0\0\0\x0cjP  "
 #: Start-of-frame markers: JPEG's without DHT, JPG and DAC, and that of JPEG-LS.
 _FRAME_MARKERS = frozenset({*range(0xC0, 0xD0), 0xF7} - {0xC4, 0xC8, 0xCC})
+_LONGEST_TAIL = 1024
 #: Markers without a length.
 _BARE_MARKERS = frozenset({0x01, *range(0xD0, 0xD9)})
 
@@ -44,8 +45,11 @@ def starts_frame(data: bytes) -> bool:
 
 
 def ends_frame(data: bytes) -> bool:
-    """Whether a JPEG or JPEG-LS image has its end marker, padding aside."""
-    return data[-64:].rstrip(b"\0").endswith(_EOI)
+    """Whether a JPEG or JPEG-LS image has its end marker, or few bytes behind it.
+
+    No coded pixel looks like a marker.
+    """
+    return _EOI in data[-_LONGEST_TAIL:]
 
 
 def read_jpeg(data: bytes) -> Codestream | None:

@@ -113,6 +113,12 @@ def test_a_frame_in_fragments(factory, tmp_path):
     assert np.array_equal(read_series(path).read(0).stored, factory.image())
 
 
+def test_bytes_behind_the_end_of_a_frame(factory, tmp_path):
+    frame = encode(factory.image(), JPEGLSLossless, 16) + b"junk" * 8
+    path = save(factory, tmp_path / "a.dcm", frame, JPEGLSLossless)
+    assert np.array_equal(read_series(path).read(0).stored, factory.image())
+
+
 def test_near_lossless_source_stays_marked(factory, tmp_path):
     """Even if the header of the source forgets to say so."""
     image = factory.image()
