@@ -200,6 +200,16 @@ def test_limits_of_size_and_disk(start, peer, series, tmp_path):
         assert list(Spool(tmp_path / name).received("x").parent.iterdir()) == []
 
 
+def test_no_more_senders_than_allowed(start, echo):
+    entity = AE(ae_title="FIRST")
+    entity.add_requested_context(Verification)
+    with start(limits=NodeLimits(associations=1)) as node:
+        first = entity.associate("127.0.0.1", node.port, ae_title="NODE")
+        assert first.is_established and echo(node.port) is None
+        first.release()
+        wait_for(lambda: echo(node.port) == 0x0000)
+
+
 def test_a_message_without_end_is_cut_off(start, series, tmp_path):
     """More than the largest instance and its room is never collected in memory."""
     path = tmp_path / "long" / "1.dcm"
