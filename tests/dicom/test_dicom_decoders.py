@@ -15,7 +15,6 @@ from pydicom.uid import JPEG2000Lossless, JPEGLosslessSV1, JPEGLSLossless, RLELo
 from test_dicom_codecs import encode, save
 
 from ct_keras.codecs import process as decoding_process
-from ct_keras.codecs.codestream import Codestream, read_jpeg, read_jpeg_2000
 from ct_keras.dicom import Limits, read_series
 from ct_keras.errors import CtKerasError
 
@@ -212,22 +211,3 @@ def test_invented_pixels_are_refused(factory, tmp_path):
     cut = frame[: len(frame) // 2] + b"\xff\xd9"
     error = refusal(save(factory, path, cut, JPEGLosslessSV1))
     assert error.code == "CTK-E013"
-
-
-class TestCodestream:
-    def test_size_of_a_jpeg(self):
-        head = b"\xff\xd8\xff\xe0\x00\x04ab\xff\xff\xc3\x00\x0b\x0c\x00\x40\x00\x80\x01"
-        assert read_jpeg(head) == Codestream(64, 128, 1, 12)
-        assert read_jpeg(head[:12]) is None
-        assert read_jpeg(b"\xff\xd8\xff\xe0\x00\x00") is None
-        assert read_jpeg(b"") is None
-
-    def test_size_of_jpeg_2000_in_a_jp2_file(self, factory):
-        image = (factory.image() - 1024).astype("i2")
-        bare = encode(image, JPEG2000Lossless, 12)
-        expected = Codestream(64, 64, 1, 12, signed=True)
-        assert read_jpeg_2000(bare) == expected
-        box = struct.pack(">I4s", 12, b"jP  ") + b"\r\n\x87\n"
-        wrapped = box + struct.pack(">I4s", 8 + len(bare), b"jp2c") + bare
-        assert read_jpeg_2000(wrapped) == expected
-        assert read_jpeg_2000(box + struct.pack(">I4s", 0, b"free") + bytes(60)) is None
