@@ -13,6 +13,7 @@ before anything else relies on it.
 - `receiver`, `acceptor`: the DICOM services that others call;
 - `worker`: denoises complete series;
 - `forwarder`: sends results until the peer has taken them;
+- `quiet`: keeps what libraries say out of the log;
 - `node`, `status`: runs the parts, and says how they are.
 
 The parts that talk DICOM need pynetdicom: ``pip install "ct_keras[pacs]"``.

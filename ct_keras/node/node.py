@@ -6,7 +6,6 @@ import contextlib
 import logging
 import threading
 import time
-from collections.abc import Iterator
 
 from ct_keras.files import folder_lock
 from ct_keras.node import status
@@ -14,6 +13,7 @@ from ct_keras.node.forwarder import Forwarder
 from ct_keras.node.intake import Intake
 from ct_keras.node.journal import Journal
 from ct_keras.node.ledger import Ledger, State
+from ct_keras.node.quiet import no_header_values
 from ct_keras.node.receiver import Receiver
 from ct_keras.node.settings import NodeSettings
 from ct_keras.node.spool import Spool
@@ -59,7 +59,7 @@ class Node:
     def __enter__(self) -> Node:
         with self._resources:
             self._resources.enter_context(folder_lock(self._spool.folder))
-            self._resources.enter_context(_quiet_network())
+            self._resources.enter_context(no_header_values())
             self._start()
             self._resources = self._resources.pop_all()
         return self
@@ -128,15 +128,3 @@ class Node:
                 self._ledger.compact()
                 next_compact += _COMPACT_SECONDS
             self._stopping.wait(_STATUS_SECONDS)
-
-
-@contextlib.contextmanager
-def _quiet_network() -> Iterator[None]:
-    """Keeps what pynetdicom logs, which may hold header values, out of the log."""
-    logger = logging.getLogger("pynetdicom")
-    level = logger.level
-    logger.setLevel(logging.CRITICAL + 1)
-    try:
-        yield
-    finally:
-        logger.setLevel(level)

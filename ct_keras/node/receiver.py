@@ -27,6 +27,8 @@ _SUCCESS = 0x0000
 _OUT_OF_RESOURCES = 0xA700
 #: Seconds in which a sender must notice that the node stops.
 _ABORT_SECONDS = 5.0
+#: Seconds between two lines about one address, and addresses that are remembered.
+_SELDOM_SECONDS, _MOST_STRANGERS = 60.0, 1000
 #: Seconds for which a measured size of the spool holds.
 _MEASURED_SECONDS = 5.0
 
@@ -49,6 +51,7 @@ class Receiver:
         self._ledger = ledger
         self._intake = intake
         self._room = _Room(settings, spool)
+        self._strangers = _Strangers()
         self._pace = _Pace(settings.limits.instances_per_second)
         self._server: acceptor.BoundedServer | None = None
         self._thread: threading.Thread | None = None
@@ -76,7 +79,7 @@ class Receiver:
                 evt_handlers=self._handlers(),
                 server_class=acceptor.BoundedServer,
                 settings=settings,
-                refused=_note_refused_address,
+                refused=self._strangers.note,
             )
         except OSError as error:
             raise CtKerasError(
@@ -109,11 +112,14 @@ class Receiver:
             (evt.EVT_RELEASED, self._ended, [True]),
             (evt.EVT_ABORTED, self._ended, [False]),
             (evt.EVT_CONN_CLOSE, self._ended, [False]),
-            (evt.EVT_REJECTED, _note_rejected),
+            (evt.EVT_REJECTED, self._note_rejected),
         ]
 
     def _ended(self, event, released: bool) -> None:
         self._intake.ended(id(event.assoc), released=released)
+
+    def _note_rejected(self, event) -> None:
+        self._strangers.note(event.assoc.requestor.address)
 
     def _store(self, event) -> int:
         """Answers a C-STORE; success only when the instance is on the disk."""
@@ -218,10 +224,20 @@ def _reason(error: OSError | CtKerasError) -> str:
     return error.strerror or "unknown reason"
 
 
-def _note_refused_address(address: str) -> None:
-    _LOG.warning("CTK-W109 a connection from %s was refused", address)
+class _Strangers:
+    """Notes who was not let in, at most once a minute for each address."""
 
+    def __init__(self):
+        self._lock = threading.Lock()
+        self._noted: dict[str, float] = {}
 
-def _note_rejected(event) -> None:
-    address = event.assoc.requestor.address
-    _LOG.warning("CTK-W109 an association from %s was refused", address)
+    def note(self, address: str) -> None:
+        """Notes an address; its AE titles may be anything, and are not shown."""
+        now = time.monotonic()
+        with self._lock:
+            if now - self._noted.get(address, -_SELDOM_SECONDS) < _SELDOM_SECONDS:
+                return
+            if len(self._noted) >= _MOST_STRANGERS:
+                self._noted.clear()
+            self._noted[address] = now
+        _LOG.warning("CTK-W109 a connection from %s was refused", address)
