@@ -23,6 +23,7 @@ from ct_keras.files import (
     write_texts,
 )
 from ct_keras.files import swap as swapping
+from ct_keras.files.labels import label_of
 
 
 @contextlib.contextmanager
@@ -312,9 +313,10 @@ except CtKerasError as error:
 
 
 def test_a_failed_read_is_not_told_as_a_failed_write(tmp_path):
-    with refused("CTK-E005", "gone.dcm"), atomic_folder(tmp_path / "out"):
+    gone = label_of(tmp_path / "in" / "gone.dcm")
+    with refused("CTK-E005", gone), atomic_folder(tmp_path / "out"):
         (tmp_path / "in" / "gone.dcm").read_bytes()
-    with refused("CTK-E005", "gone.dcm"), atomic_file(tmp_path / "file"):
+    with refused("CTK-E005", gone), atomic_file(tmp_path / "file"):
         (tmp_path / "in" / "gone.dcm").read_bytes()
     with pytest.raises(BrokenPipeError), atomic_folder(tmp_path / "out"):
         raise BrokenPipeError(32, "Broken pipe")

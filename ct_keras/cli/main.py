@@ -6,6 +6,7 @@ Commands are imported when they are called, so that help and refusals are quick.
 from __future__ import annotations
 
 import importlib
+import os
 import sys
 
 import click
@@ -14,6 +15,7 @@ import ct_keras
 from ct_keras.cli import process
 from ct_keras.cli.output import note
 from ct_keras.errors import CtKerasError, ExitCode
+from ct_keras.files.labels import SHOW_PATHS_VARIABLE
 
 #: Command -> one line of help, so that listing them imports none.
 _COMMANDS = {
@@ -59,7 +61,12 @@ class _LazyGroup(click.Group):
     is_flag=True,
     help="Show the traceback of an error; also after the command.",
 )
-def cli(debug: bool) -> None:
+@click.option(
+    "--log-paths",
+    is_flag=True,
+    help="Name files and folders in messages by their paths, not by a hash.",
+)
+def cli(debug: bool, log_paths: bool) -> None:
     """Low-dose CT denoising with Keras. Hounsfield units at every boundary.
 
     Research use only. Not for diagnostic use.
@@ -69,7 +76,10 @@ def cli(debug: bool) -> None:
 def main(arguments: list[str] | None = None) -> None:
     """The console script: runs a command and exits with its status."""
     own_process = arguments is None
-    arguments, debug = _without_debug(sys.argv[1:] if own_process else arguments)
+    arguments, debug = _without("--debug", sys.argv[1:] if own_process else arguments)
+    arguments, shown = _without("--log-paths", arguments)
+    if shown:
+        os.environ[SHOW_PATHS_VARIABLE] = "1"
     try:
         if own_process:
             process.import_from_packages_only()
@@ -104,10 +114,10 @@ def main(arguments: list[str] | None = None) -> None:
         )
 
 
-def _without_debug(arguments: list[str]) -> tuple[list[str], bool]:
-    """Takes --debug out, which may stand before and after the command."""
+def _without(option: str, arguments: list[str]) -> tuple[list[str], bool]:
+    """Takes an option of every command out; it may stand before and after the name."""
     end = arguments.index("--") if "--" in arguments else len(arguments)
-    kept = [word for word in arguments[:end] if word != "--debug"] + arguments[end:]
+    kept = [word for word in arguments[:end] if word != option] + arguments[end:]
     return kept, len(kept) < len(arguments)
 
 

@@ -63,16 +63,38 @@ def echo_table(title: str, columns: Sequence[str], rows: Sequence[Sequence]) -> 
 
 
 def public_command() -> str:
-    """The command line for files that may be shared: only the last part of paths."""
+    """The command line for files that may be shared.
+
+    The files and folders that it names go by what they are: ``--scans SCANS``. Of the
+    path to a model the last part remains.
+    """
     context = click.get_current_context(silent=True)
     given = context and context.find_root().obj
     words = sys.argv[1:] if given is None else given
-    return shlex.join(["ct-keras", *map(_public, words)])
+    places = _places(context) if context else {}
+    return shlex.join(["ct-keras", *(_public(word, places) for word in words)])
 
 
-def _public(word: str) -> str:
+def _places(context: click.Context) -> dict[str, str]:
+    """The paths of this call, as they were typed, and what stands for them."""
+    from ct_keras.cli.paths import DeclaredPath, ModelText
+
+    places = {}
+    for param in context.command.params:
+        kind, value = param.type, context.params.get(param.name)
+        if not isinstance(kind, DeclaredPath) or isinstance(kind, ModelText):
+            continue
+        values = value if isinstance(value, tuple) else (value,)
+        name = param.name.upper().replace("_", "-")
+        places |= {os.path.normpath(each): name for each in values if each is not None}
+    return places
+
+
+def _public(word: str, places: dict[str, str]) -> str:
     """A word of the command; ``--out=/data/x`` keeps the name before the path."""
     name, equals, value = word.partition("=")
     if not equals or os.sep in name:
         name, equals, value = "", "", word
+    if value and os.path.normpath(value) in places:
+        return name + equals + places[os.path.normpath(value)]
     return name + equals + (Path(value).name if os.sep in value else value)

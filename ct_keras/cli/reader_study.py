@@ -161,7 +161,6 @@ def make(
 @click.option(
     "--allow-incomplete", is_flag=True, help="Leave out cases with missing answers."
 )
-@trust_option
 @click.option("--overwrite", is_flag=True, help="Replace OUT.")
 @click.option("--json", "as_json", is_flag=True, help="Print scores.json.")
 def score(answers, key, out, seed, allow_incomplete, overwrite, as_json) -> None:

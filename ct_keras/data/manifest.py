@@ -17,6 +17,7 @@ from pathlib import Path
 from ct_keras.data.shards import Shard, check_shard, check_sum, shard_from
 from ct_keras.errors import LEFT_OUT, REFUSED_NEIGHBOUR, CtKerasError
 from ct_keras.files import has_shape, read_document, write_text
+from ct_keras.files.labels import label_of
 
 FORMAT = "ct_keras records"
 SCHEMA_VERSION = "1.3"
@@ -126,7 +127,7 @@ def read_manifest(records: str | os.PathLike) -> Manifest:
             "the conversion of this folder was not finished"
             if partial
             else "this is not a records folder",
-            received=folder.name,
+            received=label_of(folder),
             expected=f"a folder with a readable {MANIFEST}",
             fix="run ct-keras convert" + (" again with the same options" * partial),
         ) from error
@@ -171,7 +172,7 @@ def _from_document(folder: Path, document: dict) -> Manifest:
         raise CtKerasError(
             "CTK-E085",
             f"{MANIFEST} lacks an entry, or one has the wrong type",
-            received=folder.name,
+            received=label_of(folder),
             fix="convert again",
         ) from error
     for name in ("doses", "hu_range", "findings"):

@@ -11,6 +11,7 @@ from pathlib import Path
 from ct_keras.dicom.checks import DEFAULT_LIMITS, Limits
 from ct_keras.errors import CtKerasError, Finding
 from ct_keras.files import MARKER, TEMPORARY_PREFIX
+from ct_keras.files.labels import label_of
 
 #: Two looks so far apart must agree before a folder counts as complete.
 PAUSE_S = 2.0
@@ -43,7 +44,7 @@ def list_files(folder: Path, limits: Limits) -> list[Path]:
         raise CtKerasError(
             "CTK-E005",
             f"cannot read the input folder: {error.strerror}",
-            received=folder.name,
+            received=label_of(folder),
         ) from error
     return paths
 

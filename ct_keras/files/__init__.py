@@ -7,6 +7,7 @@
 - `swap`: replaces an old folder with a finished one;
 - `atomic`: the context managers that combine these;
 - `documents`: reads JSON of any make and checks its shape;
+- `labels`: names files and folders in messages;
 - `tables`: reads CSV files in several encodings.
 """
 
@@ -22,6 +23,7 @@ from ct_keras.files.atomic import (
 )
 from ct_keras.files.documents import has_shape, is_plain_name, read_document
 from ct_keras.files.failures import write_errors
+from ct_keras.files.labels import label_of
 from ct_keras.files.locks import folder_lock
 from ct_keras.files.marker import MARKER, TEMPORARY_PREFIX, write_marker
 from ct_keras.files.paths import (
@@ -43,6 +45,7 @@ __all__ = [
     "folder_lock",
     "has_shape",
     "is_plain_name",
+    "label_of",
     "read_document",
     "read_table",
     "remove_stale",

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from ct_keras.errors import CtKerasError
+from ct_keras.files.labels import label_of
 
 #: Error number of a full file system -> the reason in words.
 _FULL = {
@@ -47,7 +48,7 @@ def cannot_write(target: Path, error: BaseException) -> CtKerasError:
         if getattr(error, "errno", None) in _FORBIDDEN:
             fix = "choose an output path with write permission"
     return CtKerasError(
-        "CTK-E073", f"cannot write: {reason}", received=target.name, fix=fix
+        "CTK-E073", f"cannot write: {reason}", received=label_of(target), fix=fix
     )
 
 
@@ -95,6 +96,6 @@ def read_write_errors(target: Path, temporary: Path) -> Iterator[None]:
         raise CtKerasError(
             "CTK-E005",
             f"a file cannot be read: {error.strerror or 'unknown reason'}",
-            received=failed.name,
+            received=label_of(failed),
             fix="check that it exists and that you have read permission",
         ) from error

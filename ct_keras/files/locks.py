@@ -10,6 +10,7 @@ from pathlib import Path
 
 from ct_keras.errors import CtKerasError
 from ct_keras.files.failures import write_errors
+from ct_keras.files.labels import label_of
 from ct_keras.files.marker import TEMPORARY_PREFIX
 
 try:
@@ -84,7 +85,7 @@ def folder_lock(folder: str | os.PathLike) -> Iterator[None]:
         except LocksUnsupportedError:
             handle = -1
     if handle is None:
-        raise in_use(folder.name)
+        raise in_use(label_of(folder))
     try:
         yield
     finally:

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from ct_keras.errors import CtKerasError
+from ct_keras.files.labels import label_of
 from ct_keras.files.marker import TEMPORARY_PREFIX, stranger
 
 #: Files that operating systems create by themselves; they are ignored.
@@ -50,7 +51,7 @@ def check_apart(
                 raise CtKerasError(
                     "CTK-E071",
                     f"the output {name} {relation} {other}",
-                    received=Path(path).name,
+                    received=label_of(path),
                     fix="choose a folder elsewhere",
                 )
 
@@ -125,7 +126,7 @@ def check_output_folder(
         raise CtKerasError(
             "CTK-E071",
             "the output path is a file",
-            received=path.name,
+            received=label_of(path),
             expected="a new or empty folder",
         )
     return path
@@ -143,14 +144,14 @@ def _check_writable(path: Path) -> None:
         raise CtKerasError(
             "CTK-E073",
             "cannot write: permission denied",
-            received=path.name,
+            received=label_of(path),
             fix="choose an output path with write permission",
         )
     if there != path.resolve():
         raise CtKerasError(
             "CTK-E071",
             "a parent of the output path is a file",
-            received=path.name,
+            received=label_of(path),
             fix="choose a folder elsewhere",
         )
 
@@ -174,7 +175,7 @@ def check_replaceable(
         raise CtKerasError(
             "CTK-E071",
             "the output folder is not empty",
-            received=name or folder.name,
+            received=name or label_of(folder),
             expected="a new or empty folder",
             fix=fix,
         )
@@ -182,7 +183,7 @@ def check_replaceable(
         raise CtKerasError(
             "CTK-E071",
             f"the output folder cannot be replaced: {problem}",
-            received=name or folder.name,
+            received=name or label_of(folder),
             expected=f"an empty folder, or one that ct_keras wrote as {kind}",
             fix="choose another folder, or move or remove the files yourself",
         )

@@ -10,6 +10,7 @@ import shutil
 from pathlib import Path
 
 from ct_keras.errors import CtKerasError
+from ct_keras.files.labels import label_of
 from ct_keras.files.paths import check_replaceable, entries_of
 from ct_keras.files.workspace import Workspace
 
@@ -130,7 +131,7 @@ def _filled_meanwhile(target: Path) -> CtKerasError:
     return CtKerasError(
         "CTK-E071",
         "the output folder was changed while the output was written",
-        received=target.name,
+        received=label_of(target),
         fix="choose another folder",
     )
 

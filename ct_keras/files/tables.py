@@ -10,6 +10,7 @@ import os
 from pathlib import Path
 
 from ct_keras.errors import CtKerasError
+from ct_keras.files.labels import label_of
 
 
 def read_table(path: str | os.PathLike) -> list[dict[str, str]]:
@@ -34,6 +35,6 @@ def read_table(path: str | os.PathLike) -> list[dict[str, str]]:
         raise CtKerasError(
             "CTK-E005",
             "cannot read a table",
-            received=Path(path).name,
+            received=label_of(path),
             expected="a CSV in UTF-8, UTF-16 or Latin-1",
         ) from error

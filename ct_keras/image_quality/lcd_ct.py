@@ -27,6 +27,7 @@ import numpy as np
 import scipy.ndimage
 
 from ct_keras.errors import CtKerasError
+from ct_keras.files.labels import label_of
 from ct_keras.image_quality.nps import squares
 
 OFFSET = 1000.0
@@ -112,7 +113,7 @@ def read_lcd_ct(folder: str | os.PathLike) -> LcdStudy:
         raise CtKerasError(
             "CTK-E001",
             "no LCD-CT images in the folder",
-            received=folder.name,
+            received=label_of(folder),
             expected="ground_truth.mhd and folders such as dose_010/signal_present",
         )
     parts = {
@@ -226,4 +227,6 @@ def _bytes(header: Path, name: str) -> bytes:
 
 
 def _unreadable(path: Path, problem: str) -> CtKerasError:
-    return CtKerasError("CTK-E005", f"not a MetaImage: {problem}", received=path.name)
+    return CtKerasError(
+        "CTK-E005", f"not a MetaImage: {problem}", received=label_of(path)
+    )

@@ -7,13 +7,13 @@ import json
 import os
 import secrets
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from pathlib import Path
 
 from ct_keras.denoising.method import Method
 from ct_keras.denoising.methods import as_method
 from ct_keras.errors import CtKerasError
 from ct_keras.evaluation.document import describe
 from ct_keras.files import atomic_folder, read_table, sha256_of, write_text
+from ct_keras.files.labels import label_of
 from ct_keras.metrics.statistics import FEWEST_PATIENTS, smallest_p
 from ct_keras.notice import NOTICE
 from ct_keras.reader_study.cases import (
@@ -195,7 +195,7 @@ def read_slices(path: str | os.PathLike) -> list[dict[str, str]]:
         raise CtKerasError(
             "CTK-E000",
             "the list of slices has no slices",
-            received=Path(path).name,
+            received=label_of(path),
             expected="a CSV with the columns case and slice_index",
         )
     return rows

@@ -9,6 +9,7 @@ from itertools import chain
 from pathlib import Path
 
 from ct_keras.errors import CtKerasError
+from ct_keras.files.labels import label_of
 from ct_keras.report.tables import dose_label
 
 _FREQUENCY = "frequency (1/mm)"
@@ -42,9 +43,14 @@ def read_quality(path: str | os.PathLike) -> dict[str, dict]:
         raise CtKerasError(
             "CTK-E005",
             "the curves of image quality cannot be read",
-            received=f"{path.name} ({error})",
+            received=f"{label_of(path)} ({_reason(error)})",
             expected="quality.json as written by `ct-keras quality`",
         ) from error
+
+
+def _reason(error: Exception) -> str:
+    """Why, without the path that the text of a system's error holds."""
+    return getattr(error, "strerror", None) or str(error)
 
 
 def quality_curves(document: Mapping) -> dict[str, dict]:

@@ -10,7 +10,7 @@ import time
 import pytest
 
 from ct_keras.cli import main, output, process
-from ct_keras.data.conversion import keys
+from ct_keras.privacy import keys
 
 _SCRIPT = """
 import sys, time
@@ -143,7 +143,7 @@ def test_debug_may_stand_anywhere(capsys, tmp_path, place):
 
 
 def test_after_two_dashes_debug_is_a_name():
-    assert main._without_debug(["inspect", "--", "--debug"]) == (
+    assert main._without("--debug", ["inspect", "--", "--debug"]) == (
         ["inspect", "--", "--debug"],
         False,
     )
@@ -172,8 +172,8 @@ def test_the_recorded_command_is_that_which_runs(capsys, monkeypatch, tmp_path):
         lambda **_: told.append(output.public_command()),
     )
     monkeypatch.setattr(
-        "ct_keras.denoising.methods.methods_by_label", lambda models: {}
+        "ct_keras.denoising.methods.methods_by_label", lambda models, trust: {}
     )
     with pytest.raises(SystemExit):
         main.main(["evaluate", "input", f"--out={tmp_path}/EV", "--baseline", "none"])
-    assert told == ["ct-keras evaluate input --out=EV --baseline none"]
+    assert told == ["ct-keras evaluate input --out=OUT --baseline none"]

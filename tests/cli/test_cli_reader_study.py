@@ -25,7 +25,7 @@ def _run(capsys, *arguments):
 def _refused(capsys, code, status, *arguments):
     result, stdout, stderr = _run(capsys, "reader-study", *arguments)
     assert result == status
-    assert stderr.startswith(code)
+    assert stderr.splitlines()[-1].startswith(code)
     assert stdout == ""
     return stderr
 

@@ -10,6 +10,7 @@ from ct_keras.data import LAYOUTS
 from ct_keras.data.conversion.images import Picture, read_image
 from ct_keras.data.conversion.layouts import LayoutOptions, find_series_pairs
 from ct_keras.errors import CtKerasError
+from ct_keras.files.labels import label_of
 
 
 def find(src, layout, **options):
@@ -87,8 +88,8 @@ def test_mayo_refuses_two_folders_of_one_variant(write_ct, tmp_path):
         write_ct(tmp_path / "L067" / folder, slices=2, description=folder)
     with pytest.raises(CtKerasError, match=r"CTK-E030") as raised:
         find(tmp_path, "mayo")
-    assert "L067/quarter_3mm" in str(raised.value)
-    assert "L067/again/quarter-3mm" in str(raised.value)
+    assert label_of(tmp_path / "L067/quarter_3mm") in raised.value.received
+    assert label_of(tmp_path / "L067/again/quarter-3mm") in raised.value.received
 
 
 def test_mayo_ignores_other_files_beside_the_images(write_ct, tmp_path):

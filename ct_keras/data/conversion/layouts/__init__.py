@@ -20,6 +20,7 @@ from ct_keras.data.conversion.layouts.single import single
 from ct_keras.data.conversion.layouts.tcia import tcia
 from ct_keras.data.manifest import SPLITS
 from ct_keras.errors import CtKerasError, Finding
+from ct_keras.files.labels import label_of
 
 #: Layout name -> the function that finds its series pairs.
 LAYOUTS = {
@@ -62,7 +63,7 @@ def find_series_pairs(
         raise CtKerasError(
             "CTK-E005",
             "the source folder cannot be read",
-            received=src.name,
+            received=label_of(src),
             expected="a folder of patients",
             fix="unpack an archive first, and give its folder",
         )

@@ -24,6 +24,7 @@ from ct_keras.data.conversion.layouts.series_pair import (
 )
 from ct_keras.errors import CtKerasError
 from ct_keras.files import MARKER
+from ct_keras.files.labels import label_of
 
 _NAME = re.compile(r"(full|quarter)[ _-]?([13])mm(?:[ _-]?(sharps?))?", re.IGNORECASE)
 _SHARP = re.compile(r"(?:[13]mm[ _-]?)?sharps?(?:[ _-]?kernels?)?", re.IGNORECASE)
@@ -79,11 +80,10 @@ def _places(root: Path) -> dict[tuple[str, str, str], Path]:
             continue
         first = found.setdefault(place, folder)
         if first not in (folder, *folder.parents):
-            names = (each.relative_to(root).as_posix() for each in (first, folder))
             raise CtKerasError(
                 "CTK-E030",
                 f"two folders hold the {place[2]} dose, {place[1]} images of a patient",
-                received=" and ".join(names),
+                received=f"{label_of(first)} and {label_of(folder)}",
                 expected="one folder for each patient, dose and reconstruction",
                 fix="convert them separately, or remove one of them",
             )

@@ -11,6 +11,7 @@ from ct_keras.data.conversion.pairing import Matches, dose_between, match_slices
 from ct_keras.data.slice_facts import SliceFacts, series_facts
 from ct_keras.dicom import Series, SourceSlice, find_series
 from ct_keras.errors import CtKerasError, Finding
+from ct_keras.files.labels import label_of
 
 
 @dataclass(frozen=True)
@@ -57,7 +58,7 @@ class LayoutOptions:
         for folder in (self.low, self.full):
             if not folder.is_dir():
                 raise CtKerasError(
-                    "CTK-E005", "the folder cannot be read", received=folder.name
+                    "CTK-E005", "the folder cannot be read", received=label_of(folder)
                 )
         return self.low, self.full
 
