@@ -58,6 +58,8 @@ _HOUNSFIELD = re.compile("HU|HOUND?SFIELD.*")
 UNSPECIFIED = "US"
 #: Largest and smallest slope, largest intercept: what HU can be computed with.
 _SLOPES, _FARTHEST_INTERCEPT = (1e6, 1e-6), 1e7
+_PROJECTION = re.compile(r"\bprojections?\b", re.IGNORECASE)
+_PLACE = ("ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing")
 _IDENTITY = ("SOPInstanceUID", "SeriesInstanceUID", "StudyInstanceUID")
 _LAYOUT = ("BitsAllocated", "BitsStored", "HighBit", "PixelRepresentation")
 
@@ -243,3 +245,14 @@ def modality_name(modality: str) -> str:
 def is_localizer(dataset: Dataset) -> bool:
     """Whether ImageType names a localizer, scout or projection image."""
     return any(map(_LOCALIZER.match, terms(dataset, "ImageType")))
+
+
+def is_projection(dataset: Dataset) -> bool:
+    """Whether a file of the class of CT images holds measured projections.
+
+    Such files come with the images of some collections. They have no place in the
+    patient, and their SeriesDescription says what they are.
+    """
+    placed = any(text(dataset, keyword) for keyword in _PLACE)
+    described = text(dataset, "SeriesDescription") or ""
+    return not placed and bool(_PROJECTION.search(described))

@@ -55,6 +55,7 @@ SCAN_TAGS = [
     "BodyPartExamined",
     "Manufacturer",
     "ContrastBolusAgent",
+    "SeriesDescription",
     "Modality",
     "ImageType",
     "Rows",
@@ -314,6 +315,8 @@ def _classify(
         return ScannedFile(Kind.OTHER, modality=modality, what=what)
     if sop_class == checks.CT_IMAGE and checks.is_localizer(dataset):
         return ScannedFile(Kind.LOCALIZER)
+    if checks.is_projection(dataset):
+        return ScannedFile(Kind.OTHER, modality="CT", what="CT projections")
     series_uid = text(dataset, "SeriesInstanceUID")
     try:
         return _read_image(dataset, head, opened, sop_class, limits)

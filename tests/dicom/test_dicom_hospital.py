@@ -1,6 +1,7 @@
 """What archives hold beside plain CT, and CT that says less or other than it should."""
 
 import os
+import shutil
 import zipfile
 
 import numpy as np
@@ -16,7 +17,7 @@ from pydicom.uid import (
 from ct_keras.data import convert
 from ct_keras.dicom import find_series, read_series
 from ct_keras.dicom.checks import DEFAULT_LIMITS
-from ct_keras.dicom.finder import list_files
+from ct_keras.dicom.finder import left_out, list_files, scan_folder
 from ct_keras.dicom.writer import write_series
 from ct_keras.errors import CtKerasError
 
@@ -337,6 +338,28 @@ class TestNothingFound:
             )
         assert "PNG" in caught.value.expected
         assert "TIFF" in caught.value.fix
+
+
+def test_projections_beside_images_are_no_refused_series(factory, tmp_path):
+    nowhere = dict.fromkeys(
+        ("ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing")
+    )
+    raw = {"SeriesInstanceUID": "1.2.9", "RescaleSlope": "0.0002"} | nowhere
+    raw["RescaleIntercept"] = "-0.05"
+    factory.folder(tmp_path / "image", 3)
+    for name, described in (("projections", "Full dose projections"), ("other", "raw")):
+        changes = {"SOPInstanceUID": lambda i, n=name: f"1.2.{len(n)}.{i + 1}"}
+        changes["SeriesDescription"] = described
+        factory.folder(tmp_path / name, 3, **changes | raw)
+    scan = scan_folder(tmp_path)
+    assert [len(series) for series in scan.series] == [3]
+    # What only lacks its place is refused; what also says that it is raw is skipped.
+    assert [refusal.files for refusal in scan.refusals] == [3]
+    texts = [str(finding) for finding in scan.findings]
+    assert [text for text in texts if "skipped 3 objects" in text]
+    shutil.rmtree(tmp_path / "other")
+    (series,) = find_series(tmp_path)
+    assert left_out([series]) == []
 
 
 def test_the_files_of_a_patient_with_60_000_projections_are_listed(tmp_path):
