@@ -260,15 +260,18 @@ def main() -> int:
     for kind in given.kinds.split(","):
         started, counts = time.monotonic(), Counter()
         results = run(kind, given.inputs, given.seed)
-        for number, outcome, reason in track(results, kind, total=given.inputs):
-            counts[outcome] += 1
-            if reason:
-                findings += 1
-                logger.warning("%s %d: %s", kind, number, reason.splitlines()[0])
-                keep(given.out, kind, given.seed, number, reason)
+        try:
+            for number, outcome, reason in track(results, kind, total=given.inputs):
+                counts[outcome] += 1
+                if reason:
+                    findings += 1
+                    logger.warning("%s %d: %s", kind, number, reason.splitlines()[0])
+                    keep(given.out, kind, given.seed, number, reason)
+        except KeyboardInterrupt:
+            logger.warning("stopped")
         hours = (time.monotonic() - started) / 3600
         shown = ", ".join(f"{name} {count}" for name, count in counts.most_common())
-        logger.info("%s: %d inputs in %.2f hours: %s", kind, given.inputs, hours, shown)
+        logger.info("%s: %d inputs in %.2f h: %s", kind, counts.total(), hours, shown)
     return int(findings > 0)
 
 
