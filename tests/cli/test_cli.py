@@ -107,7 +107,7 @@ def test_unexpected_errors_are_one_line_without_paths(capsys, monkeypatch, tmp_p
     def broken(*_, **__):
         raise RuntimeError(str(tmp_path))
 
-    monkeypatch.setattr("ct_keras.dicom.find_series", broken)
+    monkeypatch.setattr("ct_keras.containers.find_scans", broken)
     line = _refused(capsys, "CTK-E999", 1, "denoise", tmp_path / "i", tmp_path / "o")
     assert "RuntimeError" in line
     assert str(tmp_path) not in line
