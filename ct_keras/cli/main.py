@@ -21,17 +21,17 @@ from ct_keras.files.labels import SHOW_PATHS_VARIABLE
 _COMMANDS = {
     "demo": "The whole workflow on phantom patients, in minutes.",
     "inspect": "List the CT series in a folder, and what is unusual about them.",
-    "simulate": "Simulate a low-dose DICOM series from a normal-dose one.",
+    "simulate": "Simulate a low-dose series or volume from a normal-dose one.",
     "convert": "Convert DICOM to TFRecords, split by patient.",
     "train": "Train a network of the zoo on TFRecords.",
     "evaluate": "Compare networks and filters by all metrics in one table.",
     "quality": "Measure noise, sharpness and detectability on phantoms.",
     "judge": "Have networks find organs and lesions before and after denoising.",
     "reader-study": "Make blinded pages for readers, and score their answers.",
-    "denoise": "Denoise every CT series in a folder.",
+    "denoise": "Denoise every CT series in a folder, or the volume of a file.",
     "deidentify": "Copy CT series without names, IDs, dates and private elements.",
     "listen": "A DICOM node: receive, denoise and send on.",
-    "export": "Export a denoiser as a SavedModel: HU in, HU out.",
+    "export": "Export a denoiser for serving: SavedModel, ONNX, OpenVINO, LiteRT.",
     "models": "List the zoo: networks, costs and published weights.",
 }
 
