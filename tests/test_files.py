@@ -336,6 +336,13 @@ def test_a_lock_ends_with_its_process(tmp_path):
         assert len(names(out)) == 1
 
 
+def test_the_lock_of_a_killed_run_is_nobodys_file(tmp_path):
+    out = make(tmp_path / "out", kind="series")
+    killed(_HEAD + "with folder_lock(out): DIE()", out)
+    make(out, "new", overwrite=True, kind="series")
+    assert names(out) == [MARKER, "new"]
+
+
 def test_several_texts_come_together(tmp_path):
     (tmp_path / "other").write_text("")
     write_texts(tmp_path, {"a": "1", "b": "2"})

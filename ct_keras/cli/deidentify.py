@@ -8,7 +8,7 @@ import click
 
 from ct_keras.cli import partial
 from ct_keras.cli.output import echo_findings, emit_json, note, say
-from ct_keras.cli.parts import claim, parts_of
+from ct_keras.cli.parts import parts_of
 from ct_keras.cli.paths import InputPath, OutputFolder, SeriesPath
 from ct_keras.cli.paths import command as safe_command
 from ct_keras.errors import CtKerasError, Finding
@@ -79,8 +79,6 @@ def command(
                 continue
             echo_findings(result.findings)
             results.append((number, result))
-            if several:
-                claim(parts, "series")
         if refusals and not results:
             raise refusals[0]
     refused = partial.missing([*left_out(found), *map(str, refusals)])

@@ -10,7 +10,7 @@ import click
 from ct_keras.cli import partial
 from ct_keras.cli.options import trust as trust_option
 from ct_keras.cli.output import echo_findings, emit_json, note, say
-from ct_keras.cli.parts import claim, parts_of
+from ct_keras.cli.parts import parts_of
 from ct_keras.cli.paths import ModelText, OutputFolder, OutputScan, SeriesPath
 from ct_keras.cli.paths import command as safe_command
 from ct_keras.errors import CtKerasError
@@ -145,9 +145,6 @@ def command(
                 refusals.append(error)
                 continue
             results.append(_row(number, series, result))
-            if several:
-                claim(parts, "series")
-                claim(controls, "quality control")
         if refusals and not results:
             raise refusals[0]
     unread = left_out(found, chosen=bool(wanted))

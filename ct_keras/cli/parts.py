@@ -5,7 +5,13 @@ from __future__ import annotations
 import contextlib
 from pathlib import Path
 
-from ct_keras.files import atomic_folder, entries_of, folder_lock, write_marker
+from ct_keras.files import (
+    MARKER,
+    atomic_folder,
+    entries_of,
+    folder_lock,
+    write_marker,
+)
 
 
 @contextlib.contextmanager
@@ -15,13 +21,22 @@ def parts_of(out: Path | None, kind: str, several: bool, overwrite: bool):
         with atomic_folder(out, overwrite=True, kind=kind) as folder:
             yield folder
     elif several and out is not None:
-        with folder_lock(out):
+        with folder_lock(out), _claimed(out, kind):
             yield out
     else:
         yield out
 
 
-def claim(folder: Path | None, kind: str) -> None:
-    """Marks a folder of several parts, each of which has its own marker."""
-    if folder is not None:
-        write_marker(folder, kind, files=())
+@contextlib.contextmanager
+def _claimed(folder: Path, kind: str):
+    """Marks a folder of several parts, each of which has its own marker.
+
+    The mark comes before the parts, so that after a kill the folder can be replaced.
+    """
+    write_marker(folder, kind, files=())
+    try:
+        yield
+    finally:
+        marker = folder / MARKER
+        if entries_of(folder) == [marker]:
+            marker.unlink()

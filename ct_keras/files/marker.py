@@ -74,7 +74,8 @@ def _files(folder: Path) -> Iterator[Path]:
         folders[:] = [name for name in folders if not name.startswith(TEMPORARY_PREFIX)]
         links = [name for name in folders if os.path.islink(os.path.join(place, name))]
         names = sorted([*files, *links], key=lambda name: (name != MARKER, name))
-        yield from (Path(place, name) for name in names)
+        own = (name for name in names if not name.startswith(TEMPORARY_PREFIX))
+        yield from (Path(place, name) for name in own)
 
 
 def _read(folder: Path) -> dict:

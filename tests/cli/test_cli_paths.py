@@ -191,3 +191,21 @@ def test_a_split_list_is_told_from_a_folder():
     assert [str(place) for place in places] == ["dose=full", "records"]
     assert lists == ["val=B C", "test=D"]
     assert kind.sort(("train=1", "r"), {"split": ()})[1] == []
+
+
+def test_a_folder_of_parts_is_marked_before_its_first_part(tmp_path):
+    """A kill after any part leaves a folder that --overwrite may replace."""
+    from ct_keras.cli.parts import parts_of
+    from ct_keras.files import MARKER, atomic_folder, check_output_folder
+
+    out = tmp_path / "OUT"
+    with pytest.raises(KeyboardInterrupt), parts_of(out, "series", True, False) as into:
+        with atomic_folder(into / "series-1", kind="series") as part:
+            (part / "IM00001.dcm").touch()
+        assert sorted(path.name for path in into.glob("[!.]*")) == ["series-1"]
+        assert (into / MARKER).is_file()
+        raise KeyboardInterrupt
+    check_output_folder(out, overwrite=True, kind="series")
+    with parts_of(tmp_path / "nothing", "series", True, False):
+        pass
+    assert not (tmp_path / "nothing").exists()
