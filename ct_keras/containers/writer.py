@@ -154,7 +154,7 @@ def check_output_file(
             "CTK-E000",
             "the output is not a file of the format of the input",
             received=formats.format_of(out) or "another name",
-            expected=f"a file name with {wanted}",
+            expected=f"a file name with {wanted}; only DICOM series go into a folder",
         )
     if not os.path.lexists(out):
         return

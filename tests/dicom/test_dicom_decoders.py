@@ -83,7 +83,7 @@ def deflate(path, extra: bytes = b"") -> None:
     )
 
 
-@pytest.mark.filterwarnings("error")
+@pytest.mark.filterwarnings("error::UserWarning")
 def test_odd_file_meta_of_a_deflated_file_is_not_told(factory, tmp_path):
     """Warnings of pydicom contain the value."""
     path = factory.save(factory.dataset(), tmp_path / "a.dcm")
