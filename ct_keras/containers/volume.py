@@ -12,12 +12,7 @@ import numpy as np
 from ct_keras.containers import formats
 from ct_keras.dicom import Series, find_series, read_series
 from ct_keras.dicom.pixels import SlicePixels, find_padding, stored_to_hu
-from ct_keras.dicom.plausibility import (
-    check_hu,
-    displaced,
-    displacement_findings,
-    displacement_hu,
-)
+from ct_keras.dicom.plausibility import Displacements, check_hu
 from ct_keras.errors import CtKerasError, Finding
 
 #: Ends the name of a JSON file beside a result, which says how it was made.
@@ -46,8 +41,7 @@ class VolumeFile:
         self.content = content
         self.spacing_mm = content.spacing_mm
         self.findings: list[Finding] = []
-        self._displacements: dict[int, float | None] = {}
-        self._told = 0
+        self._displacements = Displacements()
 
     def __len__(self) -> int:
         return len(self.content.stored)
@@ -87,19 +81,14 @@ class VolumeFile:
         stored = np.ascontiguousarray(self.content.stored[slice_index])
         hu = stored_to_hu(stored, self.content.slope, self.content.intercept)
         pixels = SlicePixels(stored, hu, find_padding(stored, hu, None), b"")
-        if slice_index not in self._displacements:
-            self._displacements[slice_index] = displacement_hu(pixels)
+        self._displacements.look(slice_index, pixels)
         return pixels
 
     read_ahead = read
 
     def value_findings(self) -> list[Finding]:
         """Returns CTK-W044 if slices read since the last call are displaced in HU."""
-        wrong = sum(map(displaced, self._displacements.values()))
-        if wrong <= self._told:
-            return []
-        self._told = wrong
-        return displacement_findings(self._displacements)
+        return self._displacements.findings()
 
     @property
     def hu(self) -> np.ndarray:

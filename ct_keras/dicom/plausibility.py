@@ -214,6 +214,27 @@ def displaced(displacement: float | None) -> bool:
     return displacement is not None and abs(displacement) > MOST_DISPLACED_HU
 
 
+class Displacements:
+    """The displacements of the slices of one scan, each measured once."""
+
+    def __init__(self):
+        self._found: dict[int, float | None] = {}
+        self._told = 0
+
+    def look(self, slice_index: int, pixels: SlicePixels) -> None:
+        """Measures a slice, unless it was measured before."""
+        if slice_index not in self._found:
+            self._found[slice_index] = displacement_hu(pixels)
+
+    def findings(self) -> list[Finding]:
+        """Returns CTK-W044 if slices seen since the last call are displaced in HU."""
+        wrong = sum(map(displaced, self._found.values()))
+        if wrong <= self._told:
+            return []
+        self._told = wrong
+        return displacement_findings(self._found)
+
+
 def displacement_findings(found: Mapping[int, float | None]) -> list[Finding]:
     """Tells of slices whose values are displaced.
 

@@ -14,11 +14,7 @@ from pydicom.dataset import Dataset
 from ct_keras.dicom.encoding import read_elements
 from ct_keras.dicom.geometry import heights, require_volume
 from ct_keras.dicom.pixels import SlicePixels, read_header_bytes, read_pixels
-from ct_keras.dicom.plausibility import (
-    displaced,
-    displacement_findings,
-    displacement_hu,
-)
+from ct_keras.dicom.plausibility import Displacements
 from ct_keras.dicom.sources import SourceSlice
 from ct_keras.dicom.values import quiet_pydicom
 from ct_keras.errors import CtKerasError, Finding
@@ -61,8 +57,7 @@ class Series:
         self._hu: np.ndarray | None = None
         self._replaced = False
         self._read_ahead: dict[int, SlicePixels] = {}
-        self._displacements: dict[int, float | None] = {}
-        self._told = 0
+        self._displacements = Displacements()
 
     def __len__(self) -> int:
         return len(self.sources)
@@ -200,8 +195,7 @@ class Series:
         pixels = self._read_ahead.pop(slice_index, None)
         if pixels is None:
             pixels = read_pixels(self.sources[slice_index])
-        if slice_index not in self._displacements:
-            self._displacements[slice_index] = displacement_hu(pixels)
+        self._displacements.look(slice_index, pixels)
         if self._replaced:
             return pixels._replace(hu=self._hu[slice_index])
         return pixels
@@ -224,11 +218,7 @@ class Series:
 
     def value_findings(self) -> list[Finding]:
         """Returns CTK-W044 if slices read since the last call are displaced in HU."""
-        wrong = sum(map(displaced, self._displacements.values()))
-        if wrong <= self._told:
-            return []
-        self._told = wrong
-        return displacement_findings(self._displacements)
+        return self._displacements.findings()
 
     @property
     def hu(self) -> np.ndarray:

@@ -5,7 +5,7 @@ from importlib import metadata
 
 import numpy as np
 import pytest
-from pydicom.pixels import get_encoder
+from compressed import encode
 from pydicom.uid import (
     ExplicitVRLittleEndian,
     JPEG2000Lossless,
@@ -23,20 +23,6 @@ from ct_keras.codecs.codestream import (
     starts_frame,
 )
 from ct_keras.errors import CtKerasError
-
-
-def encode(image: np.ndarray, syntax: str, bits_stored: int) -> bytes:
-    return get_encoder(syntax).encode(
-        image,
-        rows=image.shape[0],
-        columns=image.shape[1],
-        number_of_frames=1,
-        samples_per_pixel=1,
-        photometric_interpretation="MONOCHROME2",
-        bits_allocated=16,
-        bits_stored=bits_stored,
-        pixel_representation=int(image.dtype.kind == "i"),
-    )
 
 
 @pytest.fixture(scope="module")

@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import pydicom
 import pytest
+from compressed import encode
 from pydicom.encaps import encapsulate
-from pydicom.pixels import get_encoder
 from pydicom.uid import (
     HTJ2K,
     ExplicitVRBigEndian,
@@ -30,22 +30,6 @@ from ct_keras.errors import CtKerasError
 FIXTURES = Path(__file__).resolve().parents[1] / "fixtures"
 #: The least that a slice of real CT shows in a test of encoders: signed, and unsigned.
 REAL = ("hard/signs_padding/ge_phantom_padding.dcm", "test/CRLM-CT-1006/0001.dcm")
-
-
-def encode(image: np.ndarray, syntax: str, bits_stored: int, **options) -> bytes:
-    """One compressed frame by an encoder of pydicom."""
-    return get_encoder(syntax).encode(
-        image,
-        rows=image.shape[0],
-        columns=image.shape[1],
-        number_of_frames=1,
-        samples_per_pixel=1,
-        photometric_interpretation="MONOCHROME2",
-        bits_allocated=16,
-        bits_stored=bits_stored,
-        pixel_representation=int(image.dtype.kind == "i"),
-        **options,
-    )
 
 
 def save(

@@ -11,8 +11,9 @@ import zlib
 
 import numpy as np
 import pytest
+from compressed import encode
 from pydicom.uid import JPEG2000Lossless, JPEGLosslessSV1, JPEGLSLossless, RLELossless
-from test_dicom_codecs import encode, save
+from test_dicom_codecs import save
 
 from ct_keras.codecs import process as decoding_process
 from ct_keras.dicom import Limits, read_series

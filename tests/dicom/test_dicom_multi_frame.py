@@ -7,12 +7,12 @@ import subprocess
 import numpy as np
 import pydicom
 import pytest
+from compressed import encode
 from multi_frame import ENHANCED_CT, LEGACY_CT, enhanced, save_compressed
 from pydicom.dataelem import DataElement
 from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence as Items
 from pydicom.uid import JPEG2000Lossless, JPEGLSLossless
-from test_dicom_codecs import encode
 from test_dicom_validators import validate
 
 from ct_keras.dicom import (
