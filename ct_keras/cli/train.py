@@ -47,6 +47,18 @@ from ct_keras.notice import NOTICE
     type=click.Choice(["mse", "mae", "noise_free"]),
     help="Instead of the recipe's; noise_free learns the image without noise.",
 )
+@click.option(
+    "--start-from",
+    metavar="MODEL",
+    help="Begin with the weights of published weights, a run or a .keras file of the "
+    "same network, to train further on other data.",
+)
+@click.option(
+    "--precision",
+    type=click.Choice(["float32", "bfloat16", "float16"]),
+    help="Of the training steps; saved weights are float32. bfloat16 halves the time "
+    "on processors with instructions for it.",
+)
 @click.option("--seed", default=0, show_default=True, help="Seed of the run.")
 @click.option("--resume", is_flag=True, help="Continue the run in --out.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
@@ -61,6 +73,8 @@ def command(
     settings,
     doses,
     loss,
+    start_from,
+    precision,
     seed,
     resume,
     as_json,
@@ -84,6 +98,8 @@ def command(
         training=dict(_setting(text) for text in settings),
         doses=_range(doses),
         loss=loss,
+        start_from=start_from,
+        precision=precision,
         seed=seed,
         resume=resume,
         progress=True,

@@ -47,7 +47,10 @@ class Recipe(Settings):
         noise: None to train on the pairs of the records; else the noise that is drawn
             onto the full-dose patch instead, as some reports did.
         depth: Slices of a sub-volume, for networks of volumes.
-        mixed_precision: Keras dtype policy of the network.
+        start_from: None for new weights; else the trained network whose weights
+            training begins with, as `ct_keras.load` takes it.
+        mixed_precision: Keras dtype policy of the network while it is trained. What is
+            validated and saved is always float32.
         jit_compile: XLA; off by default, so that CPU and GPU run the same graph.
 
     Raises:
@@ -76,6 +79,7 @@ class Recipe(Settings):
     noise: DrawnNoise | None = None
     depth: int | None = None
     whole_passes: bool = False
+    start_from: str | None = None
     mixed_precision: str = "float32"
     jit_compile: bool = False
 

@@ -92,17 +92,28 @@ class EpochRecorder(keras.callbacks.Callback):
 
     Args:
         run: The folder of the run.
-        denoiser: The network being trained, HU to HU.
+        denoiser: What is validated and saved, HU to HU.
+        network: The network being trained: the denoiser's, or one in another precision
+            whose weights the denoiser takes after each epoch.
         pairs: Validation slices, or volumes.
         state: The state of the restored checkpoint: "history" (list of rows) and
             "best".
         stop: The callback that knows whether a signal ended the epoch early.
     """
 
-    def __init__(self, run: Path, denoiser, pairs, state: dict, stop: StopOnSignal):
+    def __init__(
+        self,
+        run: Path,
+        denoiser,
+        network,
+        pairs,
+        state: dict,
+        stop: StopOnSignal,
+    ):
         super().__init__()
         self.run = run
         self.denoiser = denoiser
+        self.network = network
         self.pairs = pairs
         self.stop = stop
         self.history = list(state.get("history", []))
@@ -119,6 +130,8 @@ class EpochRecorder(keras.callbacks.Callback):
         if self.stop.received:
             return
         seconds = time.monotonic() - self._started
+        if self.network is not self.denoiser.network:
+            self.denoiser.network.set_weights(self.network.get_weights())
         result = validate(self.denoiser, self.pairs)
         row = {"epoch": epoch + 1}
         row |= {name: float(value) for name, value in (logs or {}).items()}

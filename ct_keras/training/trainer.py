@@ -19,6 +19,7 @@ from ct_keras.data import (
 )
 from ct_keras.data.manifest import MANIFEST, shard_paths
 from ct_keras.denoising.denoiser import Denoiser
+from ct_keras.denoising.half_network import in_float32
 from ct_keras.errors import CtKerasError
 from ct_keras.files import (
     check_output_folder,
@@ -39,6 +40,7 @@ from ct_keras.training.callbacks import (
 )
 from ct_keras.training.checkpoints import latest_state, restore
 from ct_keras.training.passes import describe_length, with_passes
+from ct_keras.training.start import begin_with, load_start, name_with_hash
 from ct_keras.training.validation import (
     ValidationResult,
     fixed_slices,
@@ -49,6 +51,12 @@ from ct_keras.training.validation import (
 )
 
 logger = logging.getLogger(__name__)
+#: Keras dtype policies while training, by the name of the precision.
+_POLICIES = {
+    "float32": "float32",
+    "bfloat16": "mixed_bfloat16",
+    "float16": "mixed_float16",
+}
 #: The fix if the folder of a run is not empty.
 _FILLED = (
     "choose another folder, or resume the run in it: resume=True (--resume of train)"
@@ -92,6 +100,8 @@ def train(
     training: dict | None = None,
     doses: tuple[float, float] | None = None,
     loss: str | None = None,
+    start_from: str | Path | None = None,
+    precision: str | None = None,
     seed: int = 0,
     resume: bool = False,
     validation_slices: int = 16,
@@ -122,6 +132,12 @@ def train(
             `single`; validation uses their own low dose.
         loss: "mse", "mae" or "noise_free" instead of the recipe's; the last learns the
             noise-free image from references with noise.
+        start_from: The name of published weights, a run or a `.keras` file of the same
+            network: training begins with its weights instead of new ones. Optimisers,
+            critics and discriminators begin anew.
+        precision: "float32", "bfloat16" or "float16": the network computes its steps in
+            it, with weights in float32. bfloat16 takes about half the time on
+            processors with instructions for it. What is validated and saved is float32.
         seed: Seed of the initial weights and of the patches.
         resume: Whether to continue from the newest intact checkpoint in `out`, if any.
         validation_slices: Slices of the split val used after each epoch; for a network
@@ -139,20 +155,24 @@ def train(
             recipe or a missing split; CTK-E080 for damaged records, CTK-E085 for
             records that lack what `doses` or `loss` needs; CTK-E000 for an unknown
             setting or invalid value of the training algorithm, or for a `loss` that it
-            does not use; CTK-E087 if the
-            run to resume has different settings; CTK-E092 for an unknown network;
-            CTK-E089 if training diverges.
+            does not use; CTK-E087 if the run to resume has different settings, or the
+            weights to start from belong to a different network; CTK-E090, E091 or E092
+            if they cannot be loaded; CTK-E092 for an unknown network; CTK-E089 if
+            training diverges.
     """
     spec = get_spec(name)
     chosen = with_passes(spec.recipe(recipe).with_length(epochs, steps), records)
     chosen = _with_values(spec, chosen, options or {}, training or {})
     chosen = _with_doses(chosen, doses, loss)
+    chosen = _with_start(chosen, start_from, precision)
+    start = load_start(chosen.start_from)
     run = Path(out)
     manifest = read_manifest(records)
     for split in ("train", "val"):
         shard_paths(manifest, split)  # refuses damaged shards first
     check_output_folder(run, inputs=[records], resumable=True)
     config = _configuration(spec, chosen, records, seed, validation_slices)
+    config["recipe"]["start_from"] = name_with_hash(start)
     with folder_lock(run):
         resume = resume and _can_resume(run, config)
         if not resume:
@@ -163,6 +183,7 @@ def train(
             chosen,
             config,
             records,
+            start,
             resume=resume,
             deterministic=deterministic,
             progress=progress,
@@ -175,6 +196,7 @@ def _trained(
     chosen: Recipe,
     config: dict,
     records: str | Path,
+    start: Denoiser | None,
     *,
     resume: bool,
     deterministic: bool,
@@ -191,6 +213,9 @@ def _trained(
     if chosen.loss == "noise_free":
         pairs = with_noise_free_references(pairs)
     model = _compiled_model(spec, chosen, seed, deterministic)
+    network = model.network if isinstance(model, TrainingSystem) else model
+    if start is not None:
+        begin_with(network, start)
     state = {}
     if resume:
         state = _restore_latest(run, model)
@@ -203,8 +228,8 @@ def _trained(
     logger.info("noisy input: validation PSNR %.2f dB", untreated.psnr)
 
     stop = StopOnSignal()
-    network = model.network if isinstance(model, TrainingSystem) else model
-    recorder = EpochRecorder(run, Denoiser(network), pairs, state, stop)
+    denoiser = Denoiser(in_float32(network))
+    recorder = EpochRecorder(run, denoiser, network, pairs, state, stop)
     _fit(model, chosen, records, seed, state.get("epoch", 0), recorder, progress)
     return TrainingResult(run, recorder.best or {}, untreated, not stop.received)
 
@@ -324,6 +349,24 @@ def _with_doses(
             fix="leave out doses (--doses of train) and convert at several doses",
         )
     return replace(recipe, doses=doses or recipe.doses, loss=loss or recipe.loss)
+
+
+def _with_start(
+    recipe: Recipe, start_from: str | Path | None, precision: str | None
+) -> Recipe:
+    """Returns the recipe with another start and another precision, if given."""
+    if precision and precision not in _POLICIES:
+        raise CtKerasError(
+            "CTK-E000",
+            "unknown precision for training",
+            received=precision,
+            expected=", ".join(_POLICIES),
+        )
+    return replace(
+        recipe,
+        start_from=str(start_from) if start_from else recipe.start_from,
+        mixed_precision=_POLICIES.get(precision, recipe.mixed_precision),
+    )
 
 
 def _configuration(

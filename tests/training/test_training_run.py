@@ -146,12 +146,12 @@ def test_the_best_epoch_is_the_best_over_all_tissues(tmp_path):
         scales = 0.5, np.where(window, 0.4, 3)
 
         def __init__(self):
-            self.model = model
+            self.model = self.network = model
 
         def __call__(self, hu):
             return full + noise * self.scales[min(recorder.model.epoch, 1)]
 
-    recorder = EpochRecorder(tmp_path, Methods(), pairs, {}, StopOnSignal())
+    recorder = EpochRecorder(tmp_path, Methods(), model, pairs, {}, StopOnSignal())
     recorder.set_model(model)
     recorder._board.write = lambda *nothing: None
     for epoch in range(2):
@@ -233,6 +233,60 @@ def test_a_loss_or_doses_without_effect_are_refused(
     with pytest.raises(CtKerasError, match="CTK-E000"):
         train(name, phantom_records, out=tmp_path / "r", **{"recipe": "quick"} | choice)
     assert not (tmp_path / "r" / "best.keras").exists()
+
+
+def test_a_run_begins_with_the_weights_of_another(
+    undisturbed, phantom_records, tmp_path
+):
+    result = _train(
+        phantom_records, tmp_path / "on", epochs=1, steps=1, start_from=undisturbed.run
+    )
+    before, after = (ct_keras.load(run) for run in (undisturbed.run, result.run))
+    # One step of Adam changes a weight by the learning rate, here 0.001.
+    pairs = zip(before.network.get_weights(), after.network.get_weights(), strict=True)
+    change = max(np.abs(old - new).max() for old, new in pairs)
+    assert 0 < change < 2e-3
+    config = json.loads((result.run / "config.json").read_text())
+    digest = before.identity.weights_sha256
+    assert config["recipe"]["start_from"] == f"red_cnn (sha256 {digest})"
+
+
+def test_a_start_from_another_network_is_refused(
+    undisturbed, phantom_records, tmp_path
+):
+    with pytest.raises(CtKerasError) as refusal:
+        _train(
+            phantom_records,
+            tmp_path / "wider",
+            options={"width": 5},
+            start_from=undisturbed.run,
+        )
+    assert refusal.value.code == "CTK-E087"
+    assert not (tmp_path / "wider" / "config.json").exists()
+
+
+@pytest.mark.parametrize("name", ["red_cnn", "pix2pix"])
+def test_what_is_trained_in_bfloat16_is_saved_in_float32(
+    phantom_records, tmp_path, name
+):
+    result = train(
+        name,
+        phantom_records,
+        out=tmp_path / "half",
+        recipe="quick",
+        epochs=1,
+        steps=2,
+        validation_slices=2,
+        precision="bfloat16",
+    )
+    network = ct_keras.load(result.run).network
+    assert {layer.compute_dtype for layer in network.layers} == {"float32"}
+    arrays = _arrays(result.run)
+    trained = [value for key, value in arrays.items() if key.startswith("model/")]
+    for weight in network.get_weights():
+        assert any(np.array_equal(weight, value) for value in trained)
+    config = json.loads((result.run / "config.json").read_text())
+    assert config["recipe"]["mixed_precision"] == "mixed_bfloat16"
 
 
 @pytest.mark.parametrize("epochs_lost", [1, 2])
