@@ -48,6 +48,17 @@ from ct_keras.notice import NOTICE
     help="Instead of the recipe's; noise_free learns the image without noise.",
 )
 @click.option(
+    "--patches-per-slice",
+    type=click.IntRange(1),
+    help="Patches cut from a slice each time it is read or, with --doses, simulated: "
+    "more make an epoch cheaper and its patches less various.",
+)
+@click.option(
+    "--learning-rate",
+    type=float,
+    help="At the start, instead of the recipe's; its schedule is scaled with it.",
+)
+@click.option(
     "--start-from",
     metavar="MODEL",
     help="Begin with the weights of published weights, a run or a .keras file of the "
@@ -73,6 +84,8 @@ def command(
     settings,
     doses,
     loss,
+    patches_per_slice,
+    learning_rate,
     start_from,
     precision,
     seed,
@@ -98,6 +111,8 @@ def command(
         training=dict(_setting(text) for text in settings),
         doses=_range(doses),
         loss=loss,
+        patches_per_slice=patches_per_slice,
+        learning_rate=learning_rate,
         start_from=start_from,
         precision=precision,
         seed=seed,

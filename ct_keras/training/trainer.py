@@ -100,6 +100,8 @@ def train(
     training: dict | None = None,
     doses: tuple[float, float] | None = None,
     loss: str | None = None,
+    patches_per_slice: int | None = None,
+    learning_rate: float | None = None,
     start_from: str | Path | None = None,
     precision: str | None = None,
     seed: int = 0,
@@ -132,6 +134,11 @@ def train(
             `single`; validation uses their own low dose.
         loss: "mse", "mae" or "noise_free" instead of the recipe's; the last learns the
             noise-free image from references with noise.
+        patches_per_slice: Patches that are cut from a slice each time it is read, and
+            with `doses` simulated, instead of the recipe's number. Simulation takes
+            more time than a step of a small network; more patches save most of it.
+        learning_rate: At the start, instead of the recipe's, whose schedule is scaled
+            with it. Less than the recipe's keeps what `start_from` has learned.
         start_from: The name of published weights, a run or a `.keras` file of the same
             network: training begins with its weights instead of new ones. Optimisers,
             critics and discriminators begin anew.
@@ -161,9 +168,13 @@ def train(
             training diverges.
     """
     spec = get_spec(name)
-    chosen = with_passes(spec.recipe(recipe).with_length(epochs, steps), records)
+    chosen = spec.recipe(recipe).with_length(epochs, steps)
+    if patches_per_slice:
+        chosen = replace(chosen, patches_per_slice=patches_per_slice)
+    chosen = with_passes(chosen, records)
     chosen = _with_values(spec, chosen, options or {}, training or {})
     chosen = _with_doses(chosen, doses, loss)
+    chosen = _with_learning_rate(chosen, learning_rate)
     chosen = _with_start(chosen, start_from, precision)
     start = load_start(chosen.start_from)
     run = Path(out)
@@ -349,6 +360,23 @@ def _with_doses(
             fix="leave out doses (--doses of train) and convert at several doses",
         )
     return replace(recipe, doses=doses or recipe.doses, loss=loss or recipe.loss)
+
+
+def _with_learning_rate(recipe: Recipe, learning_rate: float | None) -> Recipe:
+    """Returns the recipe with another learning rate, if given, on the same schedule."""
+    if learning_rate is None:
+        return recipe
+    if not learning_rate > 0:
+        raise CtKerasError(
+            "CTK-E000",
+            "invalid learning rate",
+            received=learning_rate,
+            expected="more than 0",
+        )
+    final = recipe.final_learning_rate
+    if final is not None:
+        final *= learning_rate / recipe.learning_rate
+    return replace(recipe, learning_rate=learning_rate, final_learning_rate=final)
 
 
 def _with_start(

@@ -239,16 +239,26 @@ def test_a_run_begins_with_the_weights_of_another(
     undisturbed, phantom_records, tmp_path
 ):
     result = _train(
-        phantom_records, tmp_path / "on", epochs=1, steps=1, start_from=undisturbed.run
+        phantom_records,
+        tmp_path / "on",
+        epochs=1,
+        steps=1,
+        learning_rate=1e-4,
+        patches_per_slice=3,
+        start_from=undisturbed.run,
     )
     before, after = (ct_keras.load(run) for run in (undisturbed.run, result.run))
-    # One step of Adam changes a weight by the learning rate, here 0.001.
+    # The first step of Adam changes a weight by the learning rate.
     pairs = zip(before.network.get_weights(), after.network.get_weights(), strict=True)
     change = max(np.abs(old - new).max() for old, new in pairs)
-    assert 0 < change < 2e-3
+    assert change == pytest.approx(1e-4, rel=0.01)
     config = json.loads((result.run / "config.json").read_text())
     digest = before.identity.weights_sha256
-    assert config["recipe"]["start_from"] == f"red_cnn (sha256 {digest})"
+    recipe = config["recipe"]
+    assert recipe["start_from"] == f"red_cnn (sha256 {digest})"
+    assert recipe["patches_per_slice"] == 3
+    assert recipe["learning_rate"] == 1e-4
+    assert recipe["final_learning_rate"] == pytest.approx(5e-6)
 
 
 def test_a_start_from_another_network_is_refused(
