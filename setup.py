@@ -68,6 +68,7 @@ setup(
         "scikit-learn",
         "scipy>=1.11",
         "threadpoolctl>=3.1",
+        "tifffile>=2023.1.23",
         "click>=8.1",
         "rich>=13",
         "matplotlib",

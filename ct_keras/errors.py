@@ -48,6 +48,7 @@ _EXIT_CODES = {
     "CTK-E051": ExitCode.GUARD,  # mixed patients
     "CTK-E052": ExitCode.GUARD,  # text is burned into the pixels
     "CTK-E061": ExitCode.GUARD,  # noise level far outside the model card
+    "CTK-E063": ExitCode.GUARD,  # pictures where HU are needed, or the reverse
     "CTK-E070": ExitCode.GUARD,  # output is not finite
     "CTK-E071": ExitCode.OUTPUT_PATH,  # output path inside the input or not empty
     "CTK-E073": ExitCode.CANNOT_WRITE,  # permission, disk full

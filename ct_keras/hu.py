@@ -80,6 +80,19 @@ def to_hu(network_units: np.ndarray) -> np.ndarray:
     return units * np.float32(SCALE_HU) - np.float32(OFFSET_HU)
 
 
+def picture_rescale(bits: int) -> tuple[float, float]:
+    """Returns slope and intercept of grey values of pictures, which are not CT.
+
+    The grey value g of a picture is ``g / 2**bits`` in network units, so networks and
+    filters treat it like CT without a scale of their own.
+
+    Example:
+        >>> picture_rescale(8)
+        (16.0, -1024.0)
+    """
+    return SCALE_HU / 2**bits, -OFFSET_HU
+
+
 def to_stored(hu: np.ndarray, slope: float, intercept: float) -> np.ndarray:
     """Converts HU to stored pixel values, rounding half to even.
 

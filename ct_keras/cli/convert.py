@@ -8,7 +8,13 @@ from pathlib import Path
 import click
 
 from ct_keras.cli import partial
-from ct_keras.cli.options import SIMULATION, given, numbers, simulation
+from ct_keras.cli.options import (
+    SIMULATION,
+    given,
+    grey_values,
+    numbers,
+    simulation,
+)
 from ct_keras.cli.output import echo_findings, echo_table, emit_json, say
 from ct_keras.cli.paths import InputPath, OutputFolder, SeriesPath
 from ct_keras.cli.paths import command as safe_command
@@ -69,9 +75,7 @@ _PLACES = _Places("records", resumable=True)
 )
 @click.option("--seed", default=0, show_default=True, help="Seed of noise and split.")
 @click.option("--variant", "variants", multiple=True, help="For example 3mm (mayo).")
-@click.option("--slope", type=float, help="HU per unit of a picture (images).")
-@click.option("--intercept", type=float, help="HU of a picture's value 0 (images).")
-@click.option("--pixel-spacing", type=float, help="Pixel size in mm (images).")
+@grey_values
 @click.option("--resample", "resample_mm", type=float, help="Common pixel size in mm.")
 @click.option("--workers", type=click.IntRange(1), help="Number of processes.")
 @click.option("--hash-key-file", type=InputPath(), help="Key of the patient hashes.")
@@ -83,6 +87,10 @@ _PLACES = _Places("records", resumable=True)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 def command(paths, doses, split, pixel_spacing, as_json, **options) -> None:
     """Converts SRC to TFRecords of whole slice pairs in RECORDS, split by patient.
+
+    The layouts pairs, images and single also take NIfTI, NRRD, MetaImage, .npy, TIFF
+    and PNG files instead of DICOM. 8-bit pictures become records of pictures: networks
+    trained on them denoise pictures only.
 
     SRC may be left out if --low and --full are given. An interrupted run continues
     when the same command is given again. Patients, series and images are named

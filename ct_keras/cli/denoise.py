@@ -8,6 +8,7 @@ from dataclasses import asdict
 import click
 
 from ct_keras.cli import partial
+from ct_keras.cli.options import grey_values, taken_values
 from ct_keras.cli.options import trust as trust_option
 from ct_keras.cli.output import echo_findings, emit_json, note, say
 from ct_keras.cli.parts import parts_of
@@ -60,6 +61,7 @@ from ct_keras.notice import NOTICE
     type=OutputFolder("quality control"),
     help="Folder for qc.json and qc.png: what was removed, and what the guards found.",
 )
+@grey_values
 @click.option("--force-hu", is_flag=True, help="Accept values that may not be HU.")
 @click.option(
     "--override-guards", is_flag=True, help="Denoise what the guards refuse; recorded."
@@ -85,6 +87,7 @@ def command(
     overwrite,
     trust,
     as_json,
+    **of_values,
 ) -> None:
     """Denoises every CT series in IN into derived DICOM series in OUT.
 
@@ -92,22 +95,24 @@ def command(
     so on. A series appears when all of its slices are written and verified. Works in
     memory that does not grow with the number of slices.
 
-    IN may also be a volume in HU: .nii, .nii.gz, .nrrd, .mha or .npy. Then OUT is a
-    file of the same format, with the same geometry and pixel format.
+    IN may also be a volume in HU: .nii, .nii.gz, .nrrd, .mha, .npy, .tif or .png. Then
+    OUT is a file of the same format, with the same geometry and pixel format. PNG and
+    TIFF of 16 bits need --slope and --intercept, if they are CT. Those of 8 bits are
+    pictures: they need a model that was trained on pictures, or a filter.
 
     The exit status is 8 if some series were refused, or if IN changed meanwhile.
 
     Guards compare each series with what the model was trained on, and look for
     structure in what was removed. Findings (CTK-W) go to standard error.
     """
-    from ct_keras.containers import find_scans
-    from ct_keras.dicom import read_series
+    from ct_keras.containers import find_scans, read_scan
     from ct_keras.dicom.finder import left_out
 
+    known = {"force_hu": force_hu, "values": taken_values(of_values)}
     if wanted:
-        found = [read_series(source, series=wanted, force_hu=force_hu)]
+        found = [read_scan(source, series=wanted, **known)]
     else:
-        found = find_scans(source, force_hu=force_hu)
+        found = find_scans(source, **known)
     from ct_keras.denoising.methods import get_method
     from ct_keras.serving.series import denoise_series
 

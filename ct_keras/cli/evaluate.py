@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from ct_keras.cli import partial
-from ct_keras.cli.options import numbers
+from ct_keras.cli.options import grey_values, numbers, taken_values
 from ct_keras.cli.options import trust as trust_option
 from ct_keras.cli.output import (
     echo_findings,
@@ -73,6 +73,7 @@ if TYPE_CHECKING:  # it loads most rooms, `--help` does not
     show_default=True,
     help="Seed of the bootstrap and simulated noise.",
 )
+@grey_values
 @trust_option
 @click.option("--overwrite", is_flag=True, help="Replace OUT.")
 @click.option("--json", "as_json", is_flag=True, help="Print metrics.json.")
@@ -85,16 +86,16 @@ def command(
     recon:NAME (sinogram, adaptive, sart, tv: baselines of the projection domain) or
     input.
     OUT gets metrics.json, slices.csv and report.html. The pairs come from --records,
-    from one pair of DICOM series (--low and --full), or are simulated on the fly from
-    --scans or --phantoms. Only then does recon:NAME know the sinogram and its noise;
-    otherwise it estimates them from the image.
+    from one pair of DICOM series or files (--low and --full), or are simulated on the
+    fly from --scans or --phantoms. Only then does recon:NAME know the sinogram and its
+    noise; otherwise it estimates them from the image.
     """
     curves = None
     if quality is not None:
         from ct_keras.report.quality_curves import read_quality
 
         curves = read_quality(quality)
-    source = _source(seed=seed, **where)
+    source = _source(seed=seed, values=taken_values(where), **where)
     echo_findings(source.findings())
     from ct_keras.denoising.methods import methods_by_label
 
@@ -133,7 +134,7 @@ def command(
 
 
 def _source(
-    *, records, split, low, full, scans, phantoms, doses, fit_scans, seed
+    *, records, split, low, full, values, scans, phantoms, doses, fit_scans, seed
 ) -> Source:
     """The one source that the options name."""
     from ct_keras.evaluation import sources
@@ -145,10 +146,16 @@ def _source(
             "evaluate needs exactly one source of slice pairs",
             expected="one of --records, --low with --full, --scans, --phantoms",
         )
+    if values.given and not (low and full):
+        raise CtKerasError(
+            "CTK-E000",
+            "--slope, --intercept, --pixel-spacing and --pictures are for files",
+            expected="--low and --full",
+        )
     if records is not None:
         return sources.records_source(records, split)
     if low or full:
-        return sources.series_source(low, full)
+        return sources.series_source(low, full, values)
     from ct_keras.simulation import check_dose
 
     doses = tuple(map(check_dose, doses))

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING
 
 import click
+
+if TYPE_CHECKING:
+    from ct_keras.containers import GreyValues
 
 #: Loads weights that are not those of their manifest.
 trust = click.option(
@@ -49,6 +53,42 @@ SIMULATION = {
         help="Whether the series has no noise of its own.  [default: measured]",
     ),
 }
+
+
+#: The attributes of `ct_keras.containers.GreyValues`, as options.
+GREY_VALUES = {
+    "slope": click.option(
+        "--slope", type=float, help="HU per stored unit of a file without that."
+    ),
+    "intercept": click.option(
+        "--intercept", type=float, help="HU of the stored value 0 of such a file."
+    ),
+    "pixel_spacing": click.option(
+        "--pixel-spacing", type=float, help="Pixel size in mm of such a file."
+    ),
+    "pictures": click.option(
+        "--pictures",
+        is_flag=True,
+        help="The files hold grey values of pictures, such as X-ray images, and not "
+        "HU; PNG and TIFF of 8 bits always do.",
+    ),
+}
+
+
+def grey_values(command: Callable) -> Callable:
+    """Adds the options for files that do not say what their values mean."""
+    for option in reversed(GREY_VALUES.values()):
+        command = option(command)
+    return command
+
+
+def taken_values(options: dict) -> GreyValues:
+    """Removes these options from the parameters of a command and returns them."""
+    from ct_keras.containers import GreyValues
+
+    found = {name: options.pop(name) for name in GREY_VALUES}
+    pixel = found.pop("pixel_spacing")
+    return GreyValues(**found, spacing_mm=None if pixel is None else (pixel, pixel))
 
 
 def simulation(command: Callable) -> Callable:

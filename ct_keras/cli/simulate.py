@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from ct_keras.cli import partial
-from ct_keras.cli.options import given, simulation
+from ct_keras.cli.options import given, grey_values, simulation, taken_values
 from ct_keras.cli.output import echo_findings, emit_json, note, say
 from ct_keras.cli.paths import OutputScan, SeriesPath
 from ct_keras.cli.paths import command as safe_command
@@ -21,6 +21,7 @@ from ct_keras.notice import NOTICE
     "--series", "wanted", help="Which series, if IN holds several: number or UID."
 )
 @simulation
+@grey_values
 @click.option("--force-hu", is_flag=True, help="Accept values that may not be HU.")
 @partial.wait_stable
 @click.option("--overwrite", is_flag=True, help="Replace OUT.")
@@ -32,14 +33,16 @@ def command(
 
     Noise is added in the projections; what the scan already holds is measured and
     accounted for. Works in memory that does not grow with the number of slices. IN may
-    be a volume in HU (.nii, .nii.gz, .nrrd, .mha), then OUT is a file of that format.
+    be a volume in HU (.nii, .nii.gz, .nrrd, .mha; with --pixel-spacing also .npy, .tif
+    and .png), then OUT is a file of that format.
     """
     from ct_keras.containers import read_scan
     from ct_keras.dicom.finder import left_out
     from ct_keras.simulation import SeriesSimulator, calibrate, check_dose
 
     check_dose(dose)
-    series = read_scan(source, series=wanted, force_hu=force_hu)
+    values = taken_values(options)
+    series = read_scan(source, series=wanted, force_hu=force_hu, values=values)
     echo_findings(series.findings)
     simulator = SeriesSimulator(series, calibrate(series, **given(options)))
     clipped = _write(series, out, simulator, dose, seed=seed, overwrite=overwrite)

@@ -20,6 +20,9 @@ _MODULES = {
     ".nrrd": "itk",
     ".mha": "itk",
     ".npy": "numpy_array",
+    ".png": "png",
+    ".tif": "tiff",
+    ".tiff": "tiff",
 }
 SUFFIXES = tuple(_MODULES)
 #: Largest voxel data of one file, as for a DICOM series.
@@ -33,8 +36,10 @@ class Content:
     Attributes:
         stored: (slices, rows, columns) as in the file; the slices are the planes
             nearest to axial, whatever the order of the axes in the file.
-        slope: HU per stored unit.
-        intercept: HU of the stored value 0.
+        slope: HU per stored unit, as the file says; 1 if it does not.
+        intercept: HU of the stored value 0, likewise 0.
+        scaled: Whether stored values have a meaning: HU, by slope and intercept. Those
+            of a picture do not.
         spacing_mm: (slice, row, column) in mm; NaN where unknown.
         placement: Numbers that say where the voxels lie; empty where unknown.
         derivation: What ct_keras wrote into the file, as text; None if it did not.
@@ -44,6 +49,7 @@ class Content:
     stored: np.ndarray
     slope: float = 1.0
     intercept: float = 0.0
+    scaled: bool = True
     spacing_mm: tuple[float, float, float] = (np.nan, np.nan, np.nan)
     placement: tuple[float, ...] = ()
     derivation: str | None = None
@@ -127,12 +133,13 @@ def axial_order(directions: np.ndarray) -> tuple[int, ...]:
     return (*order, *left)
 
 
-def check_voxels(shape: Sequence[int], dtype: np.dtype) -> None:
+def check_voxels(shape: Sequence[int], dtype: np.dtype, *, samples: int = 1) -> None:
     """Refuses what is not one volume of plain numbers.
 
     Args:
         shape: Of the array in the file, without trailing axes of length 1.
         dtype: Of its values.
+        samples: Values of a pixel: more than one in a colour picture.
 
     Raises:
         CtKerasError: CTK-E041, E047.
@@ -144,13 +151,36 @@ def check_voxels(shape: Sequence[int], dtype: np.dtype) -> None:
             received=f"{'x'.join(map(str, shape))} of {np.dtype(dtype)}",
             expected="slices x rows x columns, integers or floating point",
         )
-    needed = int(np.prod(shape, dtype=object)) * np.dtype(dtype).itemsize
+    needed = int(np.prod(shape, dtype=object)) * np.dtype(dtype).itemsize * samples
     if needed > MAX_BYTES:
         raise CtKerasError(
             "CTK-E041",
             f"the file needs {needed / 2**30:.1f} GiB of memory",
             expected=f"at most {MAX_BYTES / 2**30:g} GiB",
         )
+
+
+def one_channel(values: np.ndarray) -> np.ndarray:
+    """Returns the grey values of a picture, (rows, columns).
+
+    Args:
+        values: (rows, columns), or (rows, columns, channels) of equal channels, as many
+            programs store grey pictures.
+
+    Raises:
+        CtKerasError: CTK-E047, for colours or transparency.
+    """
+    if values.ndim == 2:
+        return values
+    grey = values[..., 0]
+    if values.shape[2] == 3 and (values == grey[..., None]).all():
+        return grey
+    raise CtKerasError(
+        "CTK-E047",
+        "the picture has colours or transparency",
+        received=f"{values.shape[2]} channels that differ",
+        expected="grey values",
+    )
 
 
 def _module(path: Path):

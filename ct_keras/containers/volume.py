@@ -5,11 +5,13 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+from dataclasses import astuple
 from pathlib import Path
 
 import numpy as np
 
 from ct_keras.containers import formats
+from ct_keras.containers.grey_values import GreyValues, scale_of
 from ct_keras.dicom import Series, find_series, read_series
 from ct_keras.dicom.pixels import SlicePixels, find_padding, stored_to_hu
 from ct_keras.dicom.plausibility import Displacements, check_hu
@@ -17,31 +19,62 @@ from ct_keras.errors import CtKerasError, Finding
 
 #: Ends the name of a JSON file beside a result, which says how it was made.
 _SIDECAR = ".ct_keras.json"
+#: Nothing is added to what a file says.
+_AS_STORED = GreyValues()
+_PICTURE = Finding(
+    "CTK-I063", "the values are grey values of a picture, not HU, and are treated so"
+)
 
 
 class VolumeFile:
-    """The CT volume of one file, in Hounsfield units.
+    """The CT volume of one file, in Hounsfield units, or the picture that it holds.
 
     It has what `Series` has for denoising and comparison. What only a DICOM header
     says is None.
 
+    Args:
+        path: The file.
+        content: What it holds.
+        values: What it does not say.
+
     Attributes:
         path: The file.
         content: What it holds.
+        values: What it does not say.
+        slope: HU per stored unit.
+        intercept: HU of the stored value 0.
+        scale: None for HU; "picture" for grey values, see `ct_keras.hu`.
         spacing_mm: (slice, row, column) in mm; NaN where unknown.
         findings: What the reader noticed.
+
+    Raises:
+        CtKerasError: As `scale_of`.
     """
 
     kernel = kvp = body_part = manufacturer = contrast_agent = None
     slice_thickness_mm = exposure_mas = heights_mm = None
     decoders = ()
 
-    def __init__(self, path: str | os.PathLike, content: formats.Content):
+    def __init__(
+        self,
+        path: str | os.PathLike,
+        content: formats.Content,
+        values: GreyValues = _AS_STORED,
+    ):
         self.path = Path(path)
         self.content = content
+        self.values = values
+        scale = scale_of(content, values)
+        self.slope, self.intercept, self.scale = astuple(scale)
         self.spacing_mm = content.spacing_mm
-        self.findings: list[Finding] = []
+        if values.spacing_mm and np.isnan(content.spacing_mm[1:]).any():
+            self.spacing_mm = (content.spacing_mm[0], *values.spacing_mm)
+        self.findings: list[Finding] = [_PICTURE] if self.scale else []
         self._displacements = Displacements()
+
+    def __reduce__(self):
+        """Travels to another process as its path: the file is read again there."""
+        return open_volume_file, (self.path, self.values)
 
     def __len__(self) -> int:
         return len(self.content.stored)
@@ -78,11 +111,16 @@ class VolumeFile:
 
     def read(self, slice_index: int) -> SlicePixels:
         """Reads one slice; see `Series.read`."""
-        stored = np.ascontiguousarray(self.content.stored[slice_index])
-        hu = stored_to_hu(stored, self.content.slope, self.content.intercept)
-        pixels = SlicePixels(stored, hu, find_padding(stored, hu, None), b"")
-        self._displacements.look(slice_index, pixels)
+        pixels = self.pixels(slice_index)
+        if self.scale is None:
+            self._displacements.look(slice_index, pixels)
         return pixels
+
+    def pixels(self, slice_index: int) -> SlicePixels:
+        """Reads one slice without looking at its values."""
+        stored = np.ascontiguousarray(self.content.stored[slice_index])
+        hu = stored_to_hu(stored, self.slope, self.intercept)
+        return SlicePixels(stored, hu, find_padding(stored, hu, None), b"")
 
     read_ahead = read
 
@@ -108,29 +146,31 @@ def _says_denoised(text: str) -> bool:
         return False
 
 
-def read_volume_file(path: str | os.PathLike, *, force_hu: bool = False) -> VolumeFile:
-    """Reads a CT volume from a NIfTI, NRRD, MetaImage or .npy file.
+def read_volume_file(
+    path: str | os.PathLike,
+    *,
+    force_hu: bool = False,
+    values: GreyValues = _AS_STORED,
+) -> VolumeFile:
+    """Reads a CT volume from a NIfTI, NRRD, MetaImage, .npy, TIFF or PNG file.
+
+    8-bit PNG and TIFF files are read as pictures, in a scale of their own.
 
     Args:
         path: The file.
         force_hu: Accept values that do not look like HU (CTK-E044).
+        values: What the file does not say.
 
     Returns:
-        The volume; slices are the planes nearest to axial.
+        The volume; slices are the planes nearest to axial, or the pages of a TIFF.
 
     Raises:
-        CtKerasError: CTK-E003, a damaged file; CTK-E005, one that cannot be read;
-            CTK-E041, too large; CTK-E044, values that are not HU or not finite;
-            CTK-E047, not a volume of grey values; CTK-E093, a missing package.
+        CtKerasError: CTK-E000, two scales; CTK-E003, a damaged file; CTK-E005, one that
+            cannot be read; CTK-E040, a 16-bit picture without a scale; CTK-E041, too
+            large; CTK-E044, values that are not HU or not finite; CTK-E047, not a
+            volume of grey values; CTK-E093, a missing package.
     """
-    path = Path(path)
-    try:
-        path.open("rb").close()
-    except OSError as error:
-        raise CtKerasError(
-            "CTK-E005", "cannot read the volume", received=path.suffix
-        ) from error
-    volume = VolumeFile(path, formats.read(path))
+    volume = open_volume_file(Path(path), values)
     stored = volume.content.stored
     if stored.dtype.kind == "f" and not np.isfinite(stored).all():
         raise CtKerasError(
@@ -138,33 +178,66 @@ def read_volume_file(path: str | os.PathLike, *, force_hu: bool = False) -> Volu
             "voxel values are not Hounsfield units",
             received="values that are not finite",
         )
-    if not force_hu:
+    if not force_hu and volume.scale is None:
         check_hu(volume.read, len(volume))
         volume.findings += volume.value_findings()
     return volume
 
 
+def open_volume_file(path: Path, values: GreyValues) -> VolumeFile:
+    """Reads a file without looking at its values; see `read_volume_file`."""
+    try:
+        path.open("rb").close()
+    except OSError as error:
+        raise CtKerasError(
+            "CTK-E005", "cannot read the volume", received=path.suffix
+        ) from error
+    return VolumeFile(path, formats.read(path), values)
+
+
 def read_scan(
-    path: str | os.PathLike, *, series: str | int | None = None, force_hu: bool = False
+    path: str | os.PathLike,
+    *,
+    series: str | int | None = None,
+    force_hu: bool = False,
+    values: GreyValues = _AS_STORED,
 ) -> Series | VolumeFile:
     """Returns the volume of a file, or the one CT series of a DICOM folder.
 
     Raises:
-        CtKerasError: As `read_volume_file` or `ct_keras.read_series`.
+        CtKerasError: As `read_volume_file` or `ct_keras.read_series`; CTK-E000, if
+            `values` are given for DICOM.
     """
     if formats.is_volume_file(path):
-        return read_volume_file(path, force_hu=force_hu)
+        return read_volume_file(path, force_hu=force_hu, values=values)
+    _refuse_values(values)
     return read_series(path, series=series, force_hu=force_hu)
 
 
 def find_scans(
-    path: str | os.PathLike, *, force_hu: bool = False, progress: bool = False
+    path: str | os.PathLike,
+    *,
+    force_hu: bool = False,
+    values: GreyValues = _AS_STORED,
+    progress: bool = False,
 ) -> list[Series] | list[VolumeFile]:
     """Returns the volume of a file, or every CT series of a DICOM folder.
 
     Raises:
-        CtKerasError: As `read_volume_file` or `ct_keras.find_series`.
+        CtKerasError: As `read_volume_file` or `ct_keras.find_series`; CTK-E000, if
+            `values` are given for DICOM.
     """
     if formats.is_volume_file(path):
-        return [read_volume_file(path, force_hu=force_hu)]
+        return [read_volume_file(path, force_hu=force_hu, values=values)]
+    _refuse_values(values)
     return find_series(path, force_hu=force_hu, progress=progress)
+
+
+def _refuse_values(values: GreyValues) -> None:
+    if values.given:
+        raise CtKerasError(
+            "CTK-E000",
+            "DICOM itself says what its values mean",
+            received="slope, intercept, pixel spacing or pictures",
+            fix="omit them",
+        )

@@ -19,7 +19,7 @@ from ct_keras.dicom import Series, SeriesWriter
 from ct_keras.dicom.pixels import SlicePixels
 from ct_keras.dicom.provenance import Derivation
 from ct_keras.errors import CtKerasError
-from ct_keras.files import atomic_file, write_text
+from ct_keras.files import atomic_file, only_writer, write_text
 
 
 class VolumeWriter:
@@ -46,6 +46,7 @@ class VolumeWriter:
         self._out = Path(out)
         self._derivation = derivation
         self._overwrite = overwrite
+        self._lock = contextlib.ExitStack()
         if volume.denoised and derivation.denoises and not allow_repeat:
             raise CtKerasError(
                 "CTK-E050",
@@ -55,8 +56,11 @@ class VolumeWriter:
             )
 
     def __enter__(self) -> VolumeWriter:
-        check_output_file(self._out, self._volume.path, overwrite=self._overwrite)
-        self._stored = self._volume.content.stored.copy()
+        with contextlib.ExitStack() as lock:  # released, if the output is refused
+            lock.enter_context(only_writer(self._out.resolve()))
+            self._check_output()
+            self._stored = self._volume.content.stored.copy()
+            self._lock = lock.pop_all()
         return self
 
     def __exit__(
@@ -65,8 +69,12 @@ class VolumeWriter:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        if error is None:
-            self._finish()
+        with self._lock:
+            if error is None:
+                self._finish()
+
+    def _check_output(self) -> None:
+        check_output_file(self._out, self._volume.path, overwrite=self._overwrite)
 
     def write(
         self, slice_index: int, hu: np.ndarray, pixels: SlicePixels | None = None
@@ -82,8 +90,8 @@ class VolumeWriter:
             )
         if not np.isfinite(hu).all():
             raise CtKerasError("CTK-E070", f"slice {slice_index}: output is not finite")
-        content, kind = self._volume.content, self._stored.dtype
-        stored = (np.asarray(hu, np.float64) - content.intercept) / content.slope
+        volume, kind = self._volume, self._stored.dtype
+        stored = (np.asarray(hu, np.float64) - volume.intercept) / volume.slope
         if kind.kind in "iu":
             limits = np.iinfo(kind)
             whole = np.rint(stored)
@@ -96,8 +104,8 @@ class VolumeWriter:
         )
 
     def _finish(self) -> None:
-        text = json.dumps(_document(self._derivation))
-        check_output_file(self._out, self._volume.path, overwrite=self._overwrite)
+        text = json.dumps(_document(self._derivation, self._volume.scale))
+        self._check_output()
         with atomic_file(self._out) as temporary:
             # The suffix decides the format, and may have two parts.
             named = temporary.with_name(f"volume{formats.format_of(self._out)}")
@@ -175,13 +183,14 @@ def check_output_file(
         )
 
 
-def _document(derivation: Derivation) -> Mapping[str, object]:
+def _document(derivation: Derivation, scale: str | None) -> Mapping[str, object]:
     described = asdict(derivation)
     return {
         "made_by": "ct_keras",
         "version": __version__,
         "denoised": derivation.denoises,
         "notice": derivation.comment,
+        "scale": scale or "HU",
         **{
             key: described[key]
             for key in (

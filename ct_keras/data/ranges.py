@@ -32,17 +32,20 @@ def training_ranges(
         Plain values: `noise_index_hu` (1st and 99th percentile over slices),
         `noise_frequency_per_cm`, `pixel_spacing_mm`, `slice_thickness_mm` and `kvp`
         (smallest and largest), each None if unknown; the `kernels`, `body_parts` and
-        `manufacturers` that occur; and `contrast`, whether an agent was named.
+        `manufacturers` that occur; `contrast`, whether an agent was named; and
+        `scale`, "picture" or None for HU.
 
     Raises:
         CtKerasError: CTK-E080, E081, E084, E085 as `read_manifest`.
     """
     indices, frequencies, facts = [], [], []
     for pair in read_some_pairs(read_manifest(records), split, count):
+        facts.append(pair)
+        if pair.scale is not None:
+            continue
         spacing_mm = pair.spacing_mm or _USUAL_SPACING_MM
         indices.append(noise_index_hu([pair.low_hu], spacing_mm))
         frequencies.append(noise_frequency_per_cm([pair.low_hu], spacing_mm))
-        facts.append(pair)
     return {
         "noise_index_hu": span(indices, 1, 99),
         "noise_frequency_per_cm": span(frequencies),
@@ -65,6 +68,7 @@ def header_ranges(slices: Sequence[SliceFacts]) -> dict:
         "body_parts": named("body_part"),
         "manufacturers": named("manufacturer"),
         "contrast": bool(named("contrast")),
+        "scale": next(iter(named("scale")), None),
     }
 
 

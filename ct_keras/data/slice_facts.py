@@ -46,6 +46,8 @@ class SliceFacts:
         body_part: One of `ct_keras.privacy.strata.BODY_PARTS`.
         manufacturer: One of `ct_keras.privacy.strata.MANUFACTURERS`, or "other".
         contrast: "yes", if a contrast agent is named.
+        scale: "picture", if the values are grey values of a picture
+            (`ct_keras.hu.picture_rescale`) and not HU.
     """
 
     case: str = ""
@@ -60,6 +62,7 @@ class SliceFacts:
     body_part: str | None = None
     manufacturer: str | None = None
     contrast: str | None = None
+    scale: str | None = None
 
 
 #: The names of all properties.

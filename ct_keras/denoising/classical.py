@@ -138,6 +138,7 @@ class ReconstructionMethod(FilterMethod):
     """
 
     prefix = ""  # already part of the name
+    scales = (None,)
 
     def with_spacing(self, spacing_mm: Spacing) -> ReconstructionMethod:
         """Returns the method for this pixel spacing; see `ProjectionFilter`."""

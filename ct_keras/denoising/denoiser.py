@@ -120,6 +120,11 @@ class Denoiser(Method):
         """Ranges of the training data, None if the card has none."""
         return self.card.get("ranges")
 
+    @property
+    def scales(self) -> tuple[str | None]:
+        """That of the training data; HU, if the card does not say it."""
+        return ((self.ranges or {}).get("scale"),)
+
     def denoise_slices(
         self, slices, shape, spacing_mm, strength=None
     ) -> Iterator[np.ndarray]:

@@ -32,6 +32,7 @@ _RANGES = {
     "body_parts": [str],
     "manufacturers": [str],
     "contrast": bool,
+    "scale": str,
 }
 _CARD = {
     "name": str,

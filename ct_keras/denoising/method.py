@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -57,6 +57,8 @@ class Method(ABC):
         tunable: Whether `tuned` has an effect.
         default_strength: The strength that applies if none is given.
         engine: The runtime that computes a network; None for other methods.
+        scales: The scales of images that it can take: None for HU, "picture" for grey
+            values of pictures (`ct_keras.hu.picture_rescale`).
     """
 
     identity: Identity
@@ -65,6 +67,7 @@ class Method(ABC):
     tunable: bool = False
     default_strength: float = 1.0
     engine: str | None = None
+    scales: Collection[str | None] = (None, "picture")
 
     @abstractmethod
     def _denoise(self, hu: np.ndarray) -> np.ndarray:
@@ -185,6 +188,22 @@ class Method(ABC):
                 expected="one of them",
             )
         return strength_like_dose(like_dose)
+
+    def check_scale(self, scale: str | None) -> None:
+        """Refuses images of a scale that the method does not know.
+
+        Raises:
+            CtKerasError: CTK-E063, for pictures where HU are needed, and the reverse.
+        """
+        if scale not in self.scales:
+            names = {None: "CT in HU", "picture": "grey values of pictures"}
+            raise CtKerasError(
+                "CTK-E063",
+                f"{self.identity.name} is for other images",
+                received=names[scale],
+                expected=" or ".join(names[each] for each in self.scales),
+                fix="choose a model that was trained on such images, or a filter",
+            )
 
     def with_spacing(self, spacing_mm: Spacing) -> Method:
         """Returns the method for this pixel spacing; most methods ignore it."""

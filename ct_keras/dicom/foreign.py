@@ -31,7 +31,10 @@ _SUFFIXES = (
     (".gz", "gzip archive"),
 )
 _ARCHIVES = "archive"
-_VOLUMES = {"NIfTI image", "NRRD image", "MetaImage", "NumPy array"}
+_VOLUMES = {
+    *("NIfTI image", "NRRD image", "MetaImage", "NumPy array"),
+    *("PNG picture", "TIFF picture"),
+}
 _LINK = "link"
 
 

@@ -99,6 +99,10 @@ class Series:
         return self.sources[0].path.parent
 
     @property
+    def scale(self) -> None:
+        """None: the values are HU, and not grey values of a picture."""
+
+    @property
     def kernel(self) -> str | None:
         """ConvolutionKernel of the first slice that has one."""
         return next((s.kernel for s in self.sources if s.kernel), None)

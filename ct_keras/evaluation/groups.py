@@ -27,7 +27,9 @@ _SIZES = (
     (350, "35 cm and more"),
 )
 #: The keys of a record that determine its groups.
-_ELSEWHERE = {"case", "series", "slice_index", "dose_fraction", "spacing_mm"}
+_ELSEWHERE = {
+    *("case", "series", "slice_index", "dose_fraction", "spacing_mm", "scale"),
+}
 _KNOWN = tuple(name for name in FACTS if name not in _ELSEWHERE)
 GROUP_KEYS = ("anatomy", *_KNOWN, "water_equivalent_diameter_mm")
 

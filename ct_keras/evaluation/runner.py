@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ct_keras.data.runs import consecutive_runs
-from ct_keras.data.slice_facts import place_of
+from ct_keras.data.slice_facts import facts_of, place_of
 from ct_keras.denoising.method import Method, blend
 from ct_keras.denoising.methods import as_method
 from ct_keras.errors import CtKerasError
@@ -91,7 +91,8 @@ def evaluate_models(
 
     Raises:
         CtKerasError: CTK-E084, if there is no slice; CTK-E041, if shapes differ;
-            CTK-E070, if a model's output is not finite.
+            CTK-E063, if they have another scale than a model; CTK-E070, if a model's
+            output is not finite.
     """
     chooser = PictureChooser(pictures)
     models = {name: as_method(model) for name, model in models.items()}
@@ -249,6 +250,8 @@ def _denoise_series(
 
 def _denoise(model: Method, pairs: list, seconds: list[float]) -> list[np.ndarray]:
     """Runs a model at strength 1 on consecutive slices, records the time per slice."""
+    for pair in pairs:
+        model.check_scale(facts_of(pair)["scale"])
     begin = time.perf_counter()
     denoised = model.denoise_pairs(pairs, 1.0)
     seconds.append((time.perf_counter() - begin) / len(pairs))

@@ -12,6 +12,7 @@ import numpy as np
 from ct_keras.errors import CtKerasError, Finding
 
 if TYPE_CHECKING:  # it imports TensorFlow, which `--help` does not need
+    from ct_keras.containers import GreyValues
     from ct_keras.data import SlicePair
     from ct_keras.dicom import Series
 
@@ -85,8 +86,15 @@ def records_source(records: Path, split: str) -> Source:
     )
 
 
-def series_source(low: Path | None, full: Path | None) -> Source:
+def series_source(
+    low: Path | None, full: Path | None, values: GreyValues | None = None
+) -> Source:
     """The pairs of two DICOM series, or of two files with volumes.
+
+    Args:
+        low: The low dose.
+        full: Its reference.
+        values: What the files do not say.
 
     Raises:
         CtKerasError: CTK-E000, if one of them is not given.
@@ -98,10 +106,11 @@ def series_source(low: Path | None, full: Path | None) -> Source:
             expected="records, or a low-dose series and its reference (--records, "
             "--low and --full of evaluate and reader-study make)",
         )
-    from ct_keras.containers import read_scan
+    from ct_keras.containers import GreyValues, read_scan
     from ct_keras.data import pair_series
 
-    series = read_scan(low), read_scan(full)
+    values = values or GreyValues()
+    series = read_scan(low, values=values), read_scan(full, values=values)
     return Source("series", lambda: pair_series(*series), series=series)
 
 

@@ -16,6 +16,7 @@ from __future__ import annotations
 from ct_keras.files.atomic import (
     atomic_file,
     atomic_folder,
+    only_writer,
     sha256_of,
     sync,
     write_text,
@@ -46,6 +47,7 @@ __all__ = [
     "has_shape",
     "is_plain_name",
     "label_of",
+    "only_writer",
     "read_document",
     "read_table",
     "remove_stale",

@@ -49,6 +49,24 @@ def atomic_file(path: str | os.PathLike) -> Iterator[Path]:
             sync(path.parent)
 
 
+@contextlib.contextmanager
+def only_writer(path: str | os.PathLike) -> Iterator[None]:
+    """Locks an output file against other runs, for all of the work on it.
+
+    `atomic_file` alone lets the last of several writers win.
+
+    Raises:
+        CtKerasError: CTK-E071, if a running process holds the lock; CTK-E073, if
+            nothing can be written there.
+    """
+    path = Path(path).absolute()
+    with write_errors(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        workspace = open_workspace(path)
+    with contextlib.closing(workspace):
+        yield
+
+
 def write_text(path: str | os.PathLike, text: str) -> None:
     """Writes a UTF-8 text file, or leaves the old one unchanged."""
     with atomic_file(path) as temporary:

@@ -98,10 +98,10 @@ def folder_lock(folder: str | os.PathLike) -> Iterator[None]:
 
 
 def in_use(name: str) -> CtKerasError:
-    """Returns the error for a folder that another run is writing."""
+    """Returns the error for a folder or file that another run is writing."""
     return CtKerasError(
         "CTK-E071",
-        "another run is writing to the output folder",
+        "another run is writing this output",
         received=name,
-        fix="wait until it has ended, or choose another folder",
+        fix="wait until it has ended, or choose another output path",
     )

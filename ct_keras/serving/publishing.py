@@ -25,6 +25,11 @@ from ct_keras.simulation import DoseSimulator
 
 #: The phantom of golden.npz: one slice, or this many for a 3-D network.
 GOLDEN_SEED, GOLDEN_SIZE, GOLDEN_SLICES = 900, 96, 6
+#: Scale of the training data -> how the card names it.
+_FORMATS = {
+    None: "hounsfield",
+    "picture": "grey values of pictures, 4096 value / 2**bits - 1024",
+}
 _VALUE_RANGE = "any; values below -1500 and above 3072 HU come back unchanged"
 
 
@@ -132,6 +137,7 @@ def _card(
     axes = "rows, columns" if denoiser.dimensions == 2 else "slices, rows, columns"
     patients = "test patient" if mine["cases"] == 1 else "test patients"
     best = json.loads((run / "best.json").read_text())
+    ranges = json.loads((run / "ranges.json").read_text())
     return {
         "name": denoiser.name,
         "version": str(version),
@@ -142,10 +148,10 @@ def _card(
         "network_data_format": {
             "inputs": f"low_dose_hu, float32 (batch, {axes}, 1), any size",
             "outputs": "denoised_hu, the same",
-            "format": "hounsfield",
+            "format": _FORMATS[ranges.get("scale")],
             "value_range": _VALUE_RANGE,
         },
-        "ranges": json.loads((run / "ranges.json").read_text()),
+        "ranges": ranges,
         "reached": f"{mine['psnr']:.2f} dB PSNR against {before['psnr']:.2f} dB of the "
         f"input ({mine['cases']} {patients}, {mine['slices']} slice pairs)",
         "metrics": {

@@ -90,10 +90,12 @@ def denoise_series(
 
     Raises:
         CtKerasError: As the method, CTK-E050, CTK-E071, CTK-E073 as the writer,
+            CTK-E063 for a scale that the method does not know,
             CTK-E044, CTK-E061 as `ct_keras.serving.guards.check_series`, and for a 3-D
             method CTK-E032, E033, E036 or E037 as `ct_keras.dicom.require_volume`.
     """
     method = as_method(method).with_spacing(series.spacing_mm[1:])
+    method.check_scale(series.scale)
     strength = method.chosen_strength(strength, like_dose)
     if method.dimensions == 3:
         series.require_volume()

@@ -120,9 +120,9 @@ def calibrate(
 
     Raises:
         CtKerasError: CTK-E000, if an option is invalid; CTK-E037, if the pixel spacing
-            is unknown.
+            is unknown; CTK-E063, for pictures.
     """
-    _check_spacing(series)
+    _check_series(series)
     if physics.get("electronic_noise") is None:
         thickness_mm = series.slice_thickness_mm or _TYPICAL_MM
         physics["electronic_noise"] = electronic_noise(thickness_mm)
@@ -196,12 +196,21 @@ def _spread(count: int, wanted: int) -> list[int]:
     return [int((index + 0.5) * count / wanted) for index in range(wanted)]
 
 
-def _check_spacing(series: Series) -> None:
+def _check_series(series: Series) -> None:
+    if series.scale is not None:
+        raise CtKerasError(
+            "CTK-E063",
+            "the noise of a dose is known for CT only",
+            received="grey values of pictures",
+            expected="HU",
+            fix="train on pairs of pictures (layout images of convert)",
+        )
     if not np.isfinite(series.spacing_mm[1:]).all():
         raise CtKerasError(
             "CTK-E037",
             "the pixel spacing is unknown, and the noise texture depends on it",
-            fix="use a series with PixelSpacing",
+            fix="use a series with PixelSpacing, or give the pixel size of a file "
+            "(--pixel-spacing of simulate and convert)",
         )
 
 

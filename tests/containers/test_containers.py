@@ -2,13 +2,23 @@
 
 import json
 
+import cv2
 import numpy as np
 import pytest
+import tifffile
+from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 
 import ct_keras
 from ct_keras.cli import main
-from ct_keras.containers import format_of, read_volume_file
+from ct_keras.containers import (
+    GreyValues,
+    VolumeWriter,
+    format_of,
+    read_volume_file,
+)
 from ct_keras.containers.formats import axial_order
+from ct_keras.dicom.provenance import Derivation
 from ct_keras.errors import CtKerasError
 from ct_keras.phantoms import make_phantom
 
@@ -70,8 +80,28 @@ def array(path, hu):
     return path
 
 
+def picture(path, values):
+    """A picture by OpenCV; the first slice, or all as pages of a TIFF."""
+    pages = list(values) if path.suffix == ".tif" else [values[0]]
+    assert cv2.imwritemulti(str(path), pages)
+    return path
+
+
+def grey(hu):
+    """8 bits of the abdomen window, as pictures of CT hold them."""
+    return np.clip((hu + 160) * 0.6375, 0, 255).astype(np.uint8)
+
+
+def raw(hu):
+    """16 bits whose value 0 is -1024 HU."""
+    return np.maximum(hu + 1024, 0).astype(np.uint16)
+
+
 def written(path):
     """Values and geometry, by the libraries of the formats themselves."""
+    if path.suffix in (".png", ".tif"):
+        _, pages = cv2.imreadmulti(str(path), flags=cv2.IMREAD_UNCHANGED)
+        return np.stack(pages), ()
     if path.suffix == ".npy":
         return np.load(path), ()
     if path.suffix in (".nrrd", ".mha"):
@@ -109,6 +139,14 @@ MAKERS = {
     "v.npy": array,
     "float.npy": lambda path, hu: array(path, hu + np.float32(0.25)),
     "one.npy": lambda path, hu: array(path, hu[1]),
+    "pages.tif": picture,
+    "float.tif": lambda path, hu: picture(path, hu + np.float32(0.25)),
+    "raw.tif": lambda path, hu: picture(path, raw(hu)),
+    "raw.png": lambda path, hu: picture(path, raw(hu)),
+    "grey.png": lambda path, hu: picture(path, grey(hu)),
+    "grey.tif": lambda path, hu: picture(path, grey(hu)),
+    "channels.png": lambda path, hu: picture(path, grey(hu)[..., None].repeat(3, 3)),
+    "channels.tif": lambda path, hu: picture(path, grey(hu)[..., None].repeat(3, 3)),
 }
 
 
@@ -116,12 +154,15 @@ MAKERS = {
 def test_a_round_trip_is_exact(hu, tmp_path, name):
     source = MAKERS[name](tmp_path / name, hu)
     out = tmp_path / f"out-{name}"
-    assert denoise(source, out, "--strength", "0") == 0
+    scale = ["--intercept", "-1024"] if name.startswith("raw") else []
+    assert denoise(source, out, "--strength", "0", *scale) == 0
     before, after = written(source), written(out)
     assert np.array_equal(after[0], before[0]) and after[0].dtype == before[0].dtype
     assert after[1] == pytest.approx(before[1], abs=1e-6)
     note = json.loads((tmp_path / f"out-{name}.ct_keras.json").read_text())
     assert note["parameters"]["strength"] == 0 and note["made_by"] == "ct_keras"
+    pictures = ("grey", "channels")
+    assert note["scale"] == ("picture" if name.startswith(pictures) else "HU")
 
 
 @pytest.mark.parametrize("name", ["scaled.nii", "sagittal.nii.gz", "v.nrrd", "v.npy"])
@@ -134,6 +175,118 @@ def test_the_planes_of_any_file_are_denoised_alike(hu, tmp_path, name):
     expected = np.stack([ct_keras.filters.get("gaussian")(plane) for plane in hu])
     step = abs(volume.content.slope) / 2 + 1e-3
     assert np.abs(read_volume_file(out).hu - expected).max() <= step
+
+
+def test_pictures_have_a_scale_of_their_own(hu, tmp_path, capsys):
+    values = grey(hu)
+    source, out = picture(tmp_path / "x.png", values), tmp_path / "out.png"
+    assert denoise(source, out) == 0
+    assert "CTK-I063" in capsys.readouterr().err
+    volume = read_volume_file(source)
+    assert np.array_equal(volume.hu[0], values[0] * 16.0 - 1024)  # g / 256 in a network
+    expected = (ct_keras.filters.get("gaussian")(volume.hu[0]) + 1024) / 16
+    result = cv2.imread(str(out), cv2.IMREAD_UNCHANGED)
+    assert np.abs(result - expected).max() <= 0.5 and result.dtype == np.uint8
+    assert command("denoise", source, tmp_path / "net.png", "--model", "red_cnn") == 9
+    assert "CTK-E063" in capsys.readouterr().err
+    pixels = ("--pixel-spacing", "0.7")
+    low = tmp_path / "low.png"
+    assert command("simulate", source, low, "--dose", "0.5", *pixels) == 9
+    assert "CTK-E063" in capsys.readouterr().err
+    assert not low.exists()
+
+
+def test_sixteen_bits_need_a_scale(hu, tmp_path, capsys):
+    source, out = picture(tmp_path / "x.png", raw(hu)), tmp_path / "out.png"
+    assert denoise(source, out) == 9
+    assert "CTK-E040" in capsys.readouterr().err
+    assert denoise(source, out, "--pictures", "--slope", "1") == 3
+    assert denoise(source, out, "--slope", "0") == 3
+    assert denoise(source, out, "--slope", "1") == 9  # there is no air
+    assert denoise(source, out, "--pictures", "--strength", "0") == 0
+    values = read_volume_file(out, values=GreyValues(pictures=True)).hu[0]
+    assert np.array_equal(values, raw(hu)[0] / 16.0 - 1024)
+    signed = picture(tmp_path / "x.tif", hu)
+    assert denoise(signed, tmp_path / "out.tif", "--pictures") == 4
+    scaled = nifti(tmp_path / "v.nii", hu, slope=0.5, intercept=-24)
+    assert denoise(scaled, tmp_path / "out.nii", "--intercept", "3") == 3
+    assert "CTK-E000" in capsys.readouterr().err
+
+
+def test_pages_that_differ_and_colours_are_refused(hu, tmp_path, capsys):
+    source = tmp_path / "x.tif"
+    assert cv2.imwritemulti(str(source), [hu[0], hu[0, :50]])
+    colours = grey(hu)[..., None].repeat(3, 3)
+    colours[..., 2] += 1
+    for path in (source, picture(tmp_path / "x.png", colours)):
+        assert denoise(path, tmp_path / f"out{path.suffix}") == 4
+        assert "CTK-E047" in capsys.readouterr().err
+
+
+def test_resolution_and_text_of_pictures_stay(hu, tmp_path):
+    source, out = tmp_path / "x.tif", tmp_path / "out.tif"
+    tags = {"resolution": (14, 14), "resolutionunit": 3, "description": "chest, row 4"}
+    tifffile.imwrite(source, hu, metadata=None, photometric="minisblack", **tags)
+    assert denoise(source, out) == 0
+    with tifffile.TiffFile(out) as file:
+        page = file.pages[0]
+        kept = [page.tags[name].value for name in ("XResolution", "ResolutionUnit")]
+        assert kept == [(14, 1), 3] and page.description == "chest, row 4"
+        assert json.loads(page.tags["Software"].value)["denoised"] is True
+    assert denoise(out, tmp_path / "again.tif") == 9
+    source, text = tmp_path / "x.png", PngInfo()
+    text.add_text("Title", "chest")
+    Image.fromarray(grey(hu)[0]).save(source, dpi=(300, 300), pnginfo=text)
+    assert denoise(source, tmp_path / "out.png") == 0
+    with Image.open(tmp_path / "out.png") as image:
+        assert image.text["Title"] == "chest" and image.info["dpi"][0] > 299
+        assert json.loads(image.text["ct_keras"])["denoised"] is True
+
+
+@pytest.mark.parametrize(
+    "affine",
+    [
+        np.diag([-2.5, -3, 5, 1]),
+        np.diag([2.5, 3, -5, 1]),
+        [[2.4, 0.4, 0.9, -31], [-0.5, 2.9, 0.4, 7], [-0.6, -0.3, 4.9, 40]],
+        [[0, 0, 5, 1], [-2.5, 0, 0, 2], [0, 3, 0, 3]],
+    ],
+    ids=["turned", "from head to feet", "oblique", "coronal"],
+)
+def test_any_affine_comes_back(hu, tmp_path, affine):
+    nibabel = pytest.importorskip("nibabel")
+    affine = np.vstack([affine[:3], [0, 0, 0, 1]]).astype(float)
+    image = nibabel.Nifti1Image(hu.transpose(2, 1, 0), affine)
+    image.set_qform(affine, 1, strip_shears=True)
+    nibabel.save(image, tmp_path / "v.nii.gz")
+    out = tmp_path / "out.nii.gz"
+    assert denoise(tmp_path / "v.nii.gz", out) == 0
+    before, after = nibabel.load(tmp_path / "v.nii.gz"), nibabel.load(out)
+    assert np.array_equal(after.affine, before.affine)
+    for which in ("sform", "qform"):
+        forms = [getattr(each, f"get_{which}")(coded=True) for each in (before, after)]
+        assert np.array_equal(forms[0][0], forms[1][0]) and forms[0][1] == forms[1][1]
+
+
+def test_one_writer_of_a_file_at_a_time(hu, tmp_path, capsys):
+    volume = read_volume_file(array(tmp_path / "v.npy", hu))
+    out = tmp_path / "out.npy"
+    with VolumeWriter(volume, out, Derivation()) as writer:
+        assert denoise(volume.path, out) == 6
+        assert "CTK-E071 another run is writing this output" in capsys.readouterr().err
+        link = tmp_path / "link"
+        link.symlink_to(tmp_path)
+        assert denoise(volume.path, link / "out.npy") == 6
+        assert denoise(volume.path, tmp_path / "other.npy") == 0
+        for index in range(len(volume)):
+            writer.write(index, volume.read(index).hu)
+    assert np.array_equal(np.load(out), hu)
+    again = VolumeWriter(volume, out, Derivation(), overwrite=True)
+    with pytest.raises(RuntimeError), again:
+        raise RuntimeError
+    assert np.array_equal(np.load(out), hu)
+    assert denoise(volume.path, out, "--overwrite") == 0  # the lock went with it
+    assert not list(tmp_path.glob(".ctk-tmp-*"))
 
 
 def test_spacing_follows_the_axes(hu, tmp_path):
@@ -204,7 +357,9 @@ def test_what_is_not_a_volume_in_hu_is_refused(
     assert [path.name for path in tmp_path.iterdir()] == ["v.npy"]
 
 
-@pytest.mark.parametrize("suffix", [".nii", ".nii.gz", ".nrrd", ".mha", ".npy"])
+@pytest.mark.parametrize(
+    "suffix", [".nii", ".nii.gz", ".nrrd", ".mha", ".npy", ".png", ".tif"]
+)
 @pytest.mark.parametrize("data", [b"", b"\x93NUMPY", b"NRRD0004\n", 400 * b"\x01"])
 def test_damaged_files_are_refused_in_one_line(tmp_path, capsys, suffix, data):
     pytest.importorskip("SimpleITK", reason="the extra itk is missing")
@@ -245,9 +400,6 @@ def test_quality_control_and_json(hu, tmp_path, capsys):
 
 
 def test_values_beyond_the_pixel_format_are_clipped_and_counted(tmp_path, hu):
-    from ct_keras.containers import VolumeWriter
-    from ct_keras.dicom.provenance import Derivation
-
     volume = read_volume_file(array(tmp_path / "v.npy", hu))
     with VolumeWriter(volume, tmp_path / "out.npy", Derivation()) as writer:
         for index in range(len(volume)):
@@ -332,3 +484,23 @@ def test_simulation_needs_the_pixel_spacing(hu, tmp_path, capsys):
     source = array(tmp_path / "v.npy", hu)
     assert command("simulate", source, tmp_path / "low.npy", "--dose", "0.5") == 4
     assert "CTK-E037" in capsys.readouterr().err
+
+
+def test_a_real_scan_lies_where_it_lay(few_slices, tmp_path):
+    """Read from DICOM and looked at again by another library."""
+    simple_itk = pytest.importorskip("SimpleITK", reason="the extra itk is missing")
+    reader = simple_itk.ImageSeriesReader()
+    folder = few_slices("train/CRLM-CT-1004", 8)
+    reader.SetFileNames(reader.GetGDCMSeriesFileNames(str(folder)))
+    scan = reader.Execute()
+    simple_itk.WriteImage(scan, str(tmp_path / "scan.nii.gz"))
+    assert denoise(tmp_path / "scan.nii.gz", tmp_path / "out.nii.gz") == 0
+    result = simple_itk.ReadImage(str(tmp_path / "out.nii.gz"))
+    assert result.GetSize() == scan.GetSize()
+    for name in ("GetSpacing", "GetOrigin", "GetDirection"):
+        places = [getattr(image, name)() for image in (result, scan)]
+        assert places[0] == pytest.approx(places[1], abs=1e-4)
+    series = ct_keras.read_series(folder)
+    values = simple_itk.GetArrayFromImage(result).astype(np.float32)
+    expected = ct_keras.filters.get("gaussian")(series.hu[4])
+    assert np.abs(values[4] - expected)[100:400, 100:400].max() <= 0.51

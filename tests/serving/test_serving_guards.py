@@ -44,6 +44,7 @@ class Scan:
     body_part: str | None = None
     manufacturer: str | None = None
     contrast_agent: str | None = None
+    scale: None = None
 
     def __len__(self):
         return len(self.volume)

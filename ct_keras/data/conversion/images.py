@@ -3,40 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 
 import cv2
 import numpy as np
 
+from ct_keras.containers import VolumeSlice
 from ct_keras.dicom import SourceSlice
 from ct_keras.dicom.pixels import read_pixels
-from ct_keras.errors import CtKerasError
-from ct_keras.hu import FLOOR_HU, NO_MEASUREMENT_HU, to_stored
+from ct_keras.hu import FLOOR_HU, to_stored
 
 _INT16 = np.iinfo(np.int16)
-#: Minimum rows or columns of a picture: fewer suggest a wrong order of the axes.
-_SMALLEST = 8
-
-
-@dataclass(frozen=True)
-class Picture:
-    """A 16-bit or float picture: HU = value * slope + intercept.
-
-    Attributes:
-        path: The file.
-        number: 1-based number of the file, as shown in messages.
-        image_key: Identifies the image in hashes.
-        slope: HU per unit.
-        intercept: HU of the value 0.
-        page: Page number in a multi-page file.
-    """
-
-    path: Path
-    number: int
-    image_key: str
-    slope: float
-    intercept: float
-    page: int = 0
 
 
 @dataclass(frozen=True)
@@ -56,54 +32,14 @@ class Image:
     intercept: float
 
 
-def read_image(source: SourceSlice | Picture) -> Image:
-    """Reads an image.
+def read_image(source: SourceSlice | VolumeSlice) -> Image:
+    """Reads an image of a DICOM series, or a slice of another file.
 
     Raises:
-        CtKerasError: CTK-E003 or E005, if it cannot be read; CTK-E047, if a picture has
-            8 bits or colours; CTK-E041, if it has too few rows or columns.
+        CtKerasError: CTK-E003 or E005, if it cannot be read; errors of the reader.
     """
-    if isinstance(source, Picture):
-        return _read_picture(source)
-    pixels = read_pixels(source)
+    pixels = source.read() if isinstance(source, VolumeSlice) else read_pixels(source)
     return Image(pixels.hu, pixels.padding, source.slope, source.intercept)
-
-
-def count_pages(path: Path, number: int) -> int:
-    """Returns the number of pictures in a file.
-
-    Raises:
-        CtKerasError: CTK-E005, if it cannot be read.
-    """
-    pages = cv2.imcount(str(path), cv2.IMREAD_UNCHANGED)
-    if pages < 1:
-        raise CtKerasError("CTK-E005", f"cannot read file #{number}")
-    return pages
-
-
-def _read_picture(source: Picture) -> Image:
-    flags = cv2.IMREAD_UNCHANGED
-    _, pages = cv2.imreadmulti(str(source.path), source.page, 1, flags=flags)
-    if not pages:
-        raise CtKerasError("CTK-E005", f"cannot read file #{source.number}")
-    values = pages[0]
-    if values.ndim != 2 or values.dtype not in (np.uint16, np.int16, np.float32):
-        raise CtKerasError(
-            "CTK-E047",
-            f"file #{source.number} is not a single-channel 16-bit picture",
-            received=f"{values.dtype}, {values[0, 0].size} channels",
-            expected="16-bit PNG, 16-bit or float TIFF",
-        )
-    if min(values.shape) < _SMALLEST:
-        raise CtKerasError(
-            "CTK-E041",
-            f"file #{source.number} is too small for a slice",
-            received="{} x {} pixels".format(*values.shape),
-            expected="rows and columns of one slice in each page",
-        )
-    hu = (values.astype(np.float64) * source.slope + source.intercept).astype("f4")
-    whole = source.slope if values.dtype != np.float32 else 0.0
-    return Image(hu, hu < NO_MEASUREMENT_HU, whole, source.intercept)
 
 
 def quantize(

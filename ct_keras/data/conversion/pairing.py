@@ -178,13 +178,25 @@ def pair_series(
     return _pairs_of_volumes(low, full)
 
 
-def _pairs_of_volumes(low: VolumeFile, full: VolumeFile) -> Iterator[SlicePair]:
+def check_volumes(low: VolumeFile, full: VolumeFile) -> None:
+    """Refuses volumes of different matrix, scale or place.
+
+    Raises:
+        CtKerasError: CTK-E039.
+    """
     if low.shape != full.shape:
         received, expected = ("x".join(map(str, scan.shape)) for scan in (low, full))
         raise _different("the matrix differs", received=received, expected=expected)
+    if low.scale != full.scale:
+        raise _different("one is a picture, the other CT")
     if not low.content.lies_like(full.content):
         raise _different("spacing, orientation or position differ")
-    spacing_mm = None if np.isnan(full.spacing_mm).any() else full.spacing_mm[1:]
+
+
+def _pairs_of_volumes(low: VolumeFile, full: VolumeFile) -> Iterator[SlicePair]:
+    check_volumes(low, full)
+    known = not np.isnan(full.spacing_mm[1:]).any()
+    spacing_mm = full.spacing_mm[1:] if known else None
     for index in range(len(full)):
         yield SlicePair(
             low_hu=low.read(index).hu,
@@ -193,6 +205,7 @@ def _pairs_of_volumes(low: VolumeFile, full: VolumeFile) -> Iterator[SlicePair]:
             series="1",
             slice_index=index,
             spacing_mm=spacing_mm,
+            scale=full.scale,
         )
 
 

@@ -96,7 +96,8 @@ def run(job: Job) -> Done:
     all_exact, lowest, highest, wrong = True, np.inf, -np.inf, 0
     for pair, uid_hash in job.pairs:
         full = read_image(pair.full)
-        wrong += displaced(displacement_hu(full))
+        if job.facts.scale is None:
+            wrong += displaced(displacement_hu(full))
         lows, physics = _low_images(job, pair, full)
         padding = full.padding
         full, lows, spacing_mm = _resampled(job, full, lows)

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from ct_keras.containers import VolumePlace
 from ct_keras.data.conversion.plan import Plan, PlannedShard
 from ct_keras.data.conversion.pool import Workers
 from ct_keras.data.conversion.work import (
@@ -21,10 +22,11 @@ from ct_keras.data.conversion.work import (
 from ct_keras.data.manifest import MANIFEST, write_partial
 from ct_keras.data.shards import Shard
 from ct_keras.data.slice_facts import Place, place_of
+from ct_keras.dicom import Series
 from ct_keras.files import sha256_of, write_errors
 from ct_keras.privacy.keys import Hasher
 from ct_keras.progress import track
-from ct_keras.simulation.calibration import calibrate
+from ct_keras.simulation.calibration import Calibration, calibrate
 
 #: Slices of one job, if the low dose is read and if it is simulated.
 _READ_SLICES, _SIMULATED_SLICES = 8, 2
@@ -46,7 +48,7 @@ class JobMaker:
             for series_pair, pair in shard.items
             if pair.low is None
         }
-        measure = functools.partial(calibrate, **dict(self.recipe.simulation))
+        measure = functools.partial(_calibrated, **dict(self.recipe.simulation))
         found = workers.map(measure, series.values())
         shown = track(found, "Calibrating", total=len(series), enabled=progress)
         self.calibrations = dict(zip(series, shown, strict=True))
@@ -110,6 +112,12 @@ def write_shards(
             finished[shard.entry.file] = _write_shard(out, shard, part)
             write_partial(out, plan.configuration, list(finished.values()))
     return [finished[shard.entry.file] for shard in plan.shards]
+
+
+def _calibrated(series: Series | VolumePlace, **options) -> Calibration:
+    """Calibrates a series, or a volume that is read for this only."""
+    scan = series if isinstance(series, Series) else series.open()
+    return calibrate(scan, **options)
 
 
 def _write_shard(out: Path, planned: PlannedShard, results: Iterator[Done]) -> Shard:

@@ -18,6 +18,7 @@ from ct_keras.data.conversion.layouts.series_pair import (
 )
 from ct_keras.data.conversion.layouts.single import single
 from ct_keras.data.conversion.layouts.tcia import tcia
+from ct_keras.data.conversion.layouts.volumes import check_one_scale
 from ct_keras.data.manifest import SPLITS
 from ct_keras.errors import CtKerasError, Finding
 from ct_keras.files.labels import label_of
@@ -50,7 +51,7 @@ def find_series_pairs(
 
     Raises:
         CtKerasError: CTK-E000, unknown layout; CTK-E001, nothing found; CTK-E005, no
-            such folder; errors of the layout.
+            such folder; CTK-E063, CT beside pictures; errors of the layout.
     """
     if layout not in LAYOUTS:
         raise CtKerasError(
@@ -78,6 +79,7 @@ def find_series_pairs(
             f"no series in the layout {layout} was found",
             fix="ct-keras inspect lists the CT series of a folder",
         )
+    check_one_scale({each.facts.scale for each in found})
     return sorted(found, key=lambda each: (each.patient, each.order)), findings
 
 

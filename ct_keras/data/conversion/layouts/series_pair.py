@@ -6,8 +6,20 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from ct_keras.data.conversion.images import Picture
-from ct_keras.data.conversion.pairing import Matches, dose_between, match_slices
+from ct_keras.containers import (
+    GreyValues,
+    VolumeFile,
+    VolumePlace,
+    VolumeSlice,
+    slices_of,
+)
+from ct_keras.containers.slices import pixel_spacing_of
+from ct_keras.data.conversion.pairing import (
+    Matches,
+    check_volumes,
+    dose_between,
+    match_slices,
+)
 from ct_keras.data.slice_facts import SliceFacts, series_facts
 from ct_keras.dicom import Series, SourceSlice, find_series
 from ct_keras.errors import CtKerasError, Finding
@@ -21,9 +33,10 @@ class LayoutOptions:
     Attributes:
         low: Folder of low-dose images (layouts `pairs` and `images`).
         full: Folder of normal-dose images (the same layouts).
-        slope: HU per unit of a picture (`images`).
-        intercept: HU of the value 0 of a picture (`images`).
-        spacing_mm: Row and column spacing of pictures (`images`).
+        slope: HU per stored unit of files that do not say it.
+        intercept: HU of the stored value 0 of such files.
+        spacing_mm: Row and column spacing of such files.
+        pictures: Whether files hold grey values of pictures, and not HU.
         dose: Dose fraction of the low-dose images, if it is not known otherwise.
         variants: Reconstructions, such as 3mm or 1mm_sharp; empty for all (`mayo`).
         force_hu: Accept values that do not look like HU (CTK-E044).
@@ -36,7 +49,13 @@ class LayoutOptions:
     spacing_mm: tuple[float, float] | None = None
     dose: float | None = None
     variants: tuple[str, ...] = ()
+    pictures: bool = False
     force_hu: bool = False
+
+    @property
+    def values(self) -> GreyValues:
+        """What files do not say."""
+        return GreyValues(self.slope, self.intercept, self.spacing_mm, self.pictures)
 
     def below(self, name: str) -> LayoutOptions:
         """Returns the options for a sub-folder of the low and full folders."""
@@ -73,12 +92,12 @@ class SourcePair:
         slice_index: Index in the normal-dose series, from the feet.
     """
 
-    full: SourceSlice | Picture
-    low: SourceSlice | Picture | None
+    full: SourceSlice | VolumeSlice
+    low: SourceSlice | VolumeSlice | None
     slice_index: int
 
     @property
-    def images(self) -> tuple[SourceSlice | Picture, ...]:
+    def images(self) -> tuple[SourceSlice | VolumeSlice, ...]:
         """The images that are read: one, or both."""
         return (self.full,) if self.low is None else (self.full, self.low)
 
@@ -94,7 +113,7 @@ class SeriesPair:
         order: Sort key among the series pairs of a patient.
         pairs: The slices, from the feet.
         facts: Properties common to all slices.
-        series: The normal-dose series, or None for pictures.
+        series: The normal-dose series, or where its file lies; None for several files.
         split: The split given by the folder, or None.
         unmatched: Slices without a partner.
         findings: Findings of the reader.
@@ -106,7 +125,7 @@ class SeriesPair:
     order: str
     pairs: tuple[SourcePair, ...]
     facts: SliceFacts
-    series: Series | None = None
+    series: Series | VolumePlace | None = None
     split: str | None = None
     unmatched: int = 0
     findings: tuple[Finding, ...] = ()
@@ -159,6 +178,44 @@ def make_series_pair(
         facts=series_facts(full, dose_fraction=dose),
         series=full,
         unmatched=unmatched,
+        findings=tuple([*full.findings, *(low.findings if low else ())]),
+    )
+
+
+def make_volume_pair(
+    full: VolumeFile,
+    low: VolumeFile | None,
+    *,
+    patient: str,
+    name: str,
+    dose: float | None = None,
+) -> SeriesPair:
+    """Makes the series pair of a volume of another format than DICOM.
+
+    Args:
+        full: The normal-dose volume.
+        low: The low-dose volume, None to simulate it.
+        patient: The patient.
+        name: Identifies the file among others.
+        dose: Dose fraction of `low`.
+
+    Raises:
+        CtKerasError: CTK-E039, if the two do not fit together.
+    """
+    clean, noisy = slices_of(full, name), (None,) * len(full)
+    if low is not None:
+        check_volumes(low, full)
+        noisy = slices_of(low, name)
+    return SeriesPair(
+        patient=patient,
+        names=frozenset({patient, name}),
+        series_key=name,
+        order=name,
+        pairs=tuple(map(SourcePair, clean, noisy, range(len(full)))),
+        facts=SliceFacts(
+            dose_fraction=dose, spacing_mm=pixel_spacing_of(full), scale=full.scale
+        ),
+        series=VolumePlace(full.path, full.values),
         findings=tuple([*full.findings, *(low.findings if low else ())]),
     )
 

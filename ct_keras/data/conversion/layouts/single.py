@@ -4,25 +4,47 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from ct_keras.containers import find_volume_files
 from ct_keras.data.conversion.layouts.series_pair import (
     LayoutOptions,
     SeriesPair,
     folder_parts,
     make_series_pair,
+    make_volume_pair,
 )
+from ct_keras.data.conversion.layouts.volumes import read_source
 from ct_keras.data.slice_facts import patient_of
 from ct_keras.dicom import find_series
+from ct_keras.errors import CtKerasError
 
 
 def single(root: Path, options: LayoutOptions) -> list[SeriesPair]:
     """Finds every CT series below a folder; one series pair each, without a low dose.
 
+    Without DICOM series, every NIfTI, NRRD, MetaImage, .npy, TIFF or PNG file is a
+    series; the first folder below the root is its patient, or its own name.
+
     Args:
         root: Any folder.
-        options: `force_hu`.
+        options: `force_hu`; for files also what they do not say.
     """
+    try:
+        found = find_series(root, force_hu=options.force_hu)
+    except CtKerasError as error:
+        files = find_volume_files(root) if error.code == "CTK-E001" else {}
+        if not files:
+            raise
+        return [
+            make_volume_pair(
+                read_source(path, number, options),
+                None,
+                patient=name.split("/")[0],
+                name=name,
+            )
+            for number, (name, path) in enumerate(sorted(files.items()), start=1)
+        ]
     series_pairs = []
-    for series in find_series(root, force_hu=options.force_hu):
+    for series in found:
         parts = folder_parts(series, root) or [root.name]
         patient = patient_of(series, parts[0])
         series_pairs.append(

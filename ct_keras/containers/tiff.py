@@ -1,0 +1,74 @@
+"""TIFF: each page is a slice; grey values, or HU where they are signed or floats."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+import tifffile
+
+from ct_keras.containers.formats import Content, check_voxels, one_channel
+from ct_keras.errors import CtKerasError
+
+
+def read(path: Path) -> Content:
+    """Reads all pages, which must be alike."""
+    with tifffile.TiffFile(path) as file:
+        pages = [page.aspage() for page in file.pages]
+        first = pages[0]
+        kinds = {(page.shape, str(page.dtype)) for page in pages}
+        shape = (len(pages), first.imagelength, first.imagewidth)
+        if len(kinds) > 1:
+            raise CtKerasError(
+                "CTK-E047",
+                "the pages of the file differ in size or pixel format",
+                received=f"{len(kinds)} kinds among {len(pages)} pages",
+                expected="pages that are slices of one volume",
+            )
+        kind = first.dtype or np.dtype("V1")
+        check_voxels(shape, kind, samples=first.samplesperpixel)
+        tags = {name: _tag(first, name) for name in _KEPT}
+        derivation = _tag(first, "Software")
+    # It decodes every compression, TIFF libraries in Python need further packages.
+    done, planes = cv2.imreadmulti(str(path), flags=cv2.IMREAD_UNCHANGED)
+    if not done or len(planes) != len(pages):
+        raise ValueError("damaged pages")
+    stored = np.stack([one_channel(plane) for plane in planes])
+    ours = isinstance(derivation, str) and '"ct_keras"' in derivation
+    return Content(
+        stored,
+        scaled=stored.dtype.kind != "u",
+        derivation=derivation if ours else None,
+        original=(planes[0].shape[2:], tags),
+    )
+
+
+#: What says where the pixels lie, or what the picture is.
+_KEPT = ("XResolution", "YResolution", "ResolutionUnit", "ImageDescription")
+
+
+def write(path: Path, content: Content, stored: np.ndarray, derivation: str) -> None:
+    """Writes the pages with resolution and description of the original."""
+    channels, tags = content.original
+    if channels:
+        stored = np.repeat(stored[..., None], channels[0], axis=3)
+    resolution = (tags["XResolution"], tags["YResolution"])
+    with tifffile.TiffWriter(path) as writer:
+        for number, page in enumerate(stored):
+            writer.write(
+                page,
+                photometric="rgb" if channels else "minisblack",
+                compression="zlib",
+                contiguous=False,
+                metadata=None,
+                description=None if number else tags["ImageDescription"],
+                resolution=resolution if all(resolution) else None,
+                resolutionunit=tags["ResolutionUnit"],
+                software=derivation,
+            )
+
+
+def _tag(page: tifffile.TiffPage, name: str) -> object:
+    tag = page.tags.get(name)
+    return None if tag is None else tag.value

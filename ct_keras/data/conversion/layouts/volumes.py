@@ -1,0 +1,63 @@
+"""Reads the files of the layouts that are not DICOM."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from ct_keras.containers import VolumeFile, read_volume_file
+from ct_keras.data.conversion.layouts.series_pair import LayoutOptions
+from ct_keras.errors import CtKerasError
+
+#: Minimum rows or columns of a slice: fewer suggest a wrong order of the axes.
+_SMALLEST = 8
+
+
+def read_source(
+    path: Path, number: int, options: LayoutOptions, *, look: bool = True
+) -> VolumeFile:
+    """Reads a file of a layout.
+
+    Args:
+        path: The file.
+        number: 1-based number of the file, as shown in messages.
+        options: `values` and `force_hu`.
+        look: Whether its values must look like HU, unless `force_hu` is given.
+
+    Raises:
+        CtKerasError: As `read_volume_file`; CTK-E041, too few rows or columns.
+    """
+    force_hu = options.force_hu or not look
+    try:
+        volume = read_volume_file(path, force_hu=force_hu, values=options.values)
+    except CtKerasError as error:
+        raise CtKerasError(
+            error.code,
+            f"file #{number}: {error.message}",
+            received=error.received,
+            expected=error.expected,
+            fix=error.fix,
+        ) from error
+    if min(volume.shape[1:]) < _SMALLEST:
+        raise CtKerasError(
+            "CTK-E041",
+            f"file #{number} is too small for a slice",
+            received="{} x {} pixels".format(*volume.shape[1:]),
+            expected="rows and columns of one slice in each page",
+        )
+    return volume
+
+
+def check_one_scale(scales: set[str | None]) -> None:
+    """Refuses pictures beside CT.
+
+    Raises:
+        CtKerasError: CTK-E063.
+    """
+    if len(scales) > 1:
+        raise CtKerasError(
+            "CTK-E063",
+            "some files hold grey values of pictures, others CT in HU",
+            expected="one of them in a records folder",
+            fix="convert them separately, or give all files one scale (--slope, "
+            "--intercept and --pictures of convert)",
+        )
