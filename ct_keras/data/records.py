@@ -24,6 +24,8 @@ from ct_keras.files import atomic_file
 from ct_keras.simulation.slice_physics import SlicePhysics
 
 _IMAGES = ("low", "full")
+#: Largest size of a slope or intercept; larger ones make values that are not finite.
+_LARGEST_HU = 1e9
 
 
 def encode(record: Record) -> bytes:
@@ -74,9 +76,28 @@ def decode(serialized: bytes) -> Record:
     """Decodes a record in NumPy.
 
     Raises:
-        CtKerasError: CTK-E081, if the schema is unknown; CTK-E080, if an image does not
-            have the size given in the record.
+        CtKerasError: CTK-E081, if the schema is unknown; CTK-E080, if the record is
+            damaged, whatever its checksum says.
     """
+    try:
+        return _decoded(serialized)
+    except CtKerasError:
+        raise
+    except Exception as error:  # TensorFlow, zlib, JSON and NumPy raise many types
+        raise _damaged(type(error).__name__) from error
+
+
+def _damaged(received: str, expected: str | None = None) -> CtKerasError:
+    return CtKerasError(
+        "CTK-E080",
+        "a record does not hold a pair of images as ct_keras writes it",
+        received=received,
+        expected=expected,
+        fix="convert again",
+    )
+
+
+def _decoded(serialized: bytes) -> Record:
     feature = tf.train.Example.FromString(serialized).features.feature
     version = feature["schema_version"].bytes_list.value[:1]
     if not version or version[0].split(b".")[0].decode() != SCHEMA_VERSION[0]:
@@ -89,10 +110,14 @@ def decode(serialized: bytes) -> Record:
     rows, columns = (feature[n].int64_list.value[0] for n in ("rows", "columns"))
     images = (feature[name].bytes_list.value[0] for name in _IMAGES)
     known = {name: _known(feature[name]) for name in FACTS}
+    names = ("rescale_slope", "rescale_intercept")
+    slope, intercept = (feature[name].float_list.value[0] for name in names)
+    if not (0 < abs(slope) <= _LARGEST_HU and abs(intercept) <= _LARGEST_HU):
+        raise _damaged("a slope or intercept of no CT image")
     return Record(
         *(_image(data, (rows, columns)) for data in images),
-        feature["rescale_slope"].float_list.value[0],
-        feature["rescale_intercept"].float_list.value[0],
+        slope,
+        intercept,
         feature["sop_uid_hash"].bytes_list.value[0].decode(),
         **_simulation(feature, (rows, columns)),
         **{name: value for name, value in known.items() if value is not None},
@@ -107,10 +132,18 @@ def _simulation(feature, shape: tuple[int, int]) -> dict[str, object]:
     if "physics" in feature:
         physics = json.loads(feature["physics"].bytes_list.value[0])
         known["physics"] = SlicePhysics.from_plain(physics)
-        packed = zlib.decompress(feature["padding"].bytes_list.value[0])
-        bits = np.unpackbits(np.frombuffer(packed, np.uint8), count=shape[0] * shape[1])
-        known["padding"] = bits.reshape(shape).astype(bool)
+        known["padding"] = _padding(feature["padding"].bytes_list.value[0], shape)
     return known
+
+
+def _padding(compressed: bytes, shape: tuple[int, int]) -> np.ndarray:
+    pixels = shape[0] * shape[1]
+    expected = -(-pixels // 8)
+    packed = zlib.decompressobj().decompress(compressed, max_length=expected + 1)
+    if len(packed) != expected:
+        raise _damaged("padding of another size", f"{expected} bytes")
+    bits = np.unpackbits(np.frombuffer(packed, np.uint8), count=pixels)
+    return bits.reshape(shape).astype(bool)
 
 
 def _known(feature: tf.train.Feature) -> object:
@@ -127,13 +160,10 @@ def _known(feature: tf.train.Feature) -> object:
 
 
 def _image(data: bytes, shape: tuple[int, int]) -> np.ndarray:
-    if len(data) != 2 * shape[0] * shape[1]:
-        raise CtKerasError(
-            "CTK-E080",
-            "an image in the records has the wrong size",
-            received=f"{len(data)} bytes",
-            expected=f"2 bytes for each of {shape[0]} x {shape[1]} pixels",
-            fix="convert again",
+    if min(shape) < 1 or len(data) != 2 * shape[0] * shape[1]:
+        raise _damaged(
+            f"{len(data)} bytes",
+            f"2 bytes for each of {shape[0]} x {shape[1]} pixels",
         )
     return np.frombuffer(data, "<i2").reshape(shape)
 

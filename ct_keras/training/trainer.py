@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
@@ -12,6 +14,7 @@ import keras
 
 import ct_keras
 from ct_keras.data import (
+    iterate_pairs,
     read_manifest,
     training_patches,
     training_ranges,
@@ -267,15 +270,36 @@ def _fit(
     callbacks = [StopOnNaN(), recorder.stop, recorder]
     if progress:
         callbacks.append(ProgressBar(recipe.epochs, steps, first_epoch))
-    model.fit(
-        examples,
-        initial_epoch=first_epoch,
-        epochs=recipe.epochs,
-        steps_per_epoch=steps,
-        callbacks=callbacks,
-        shuffle=False,
-        verbose=0,
-    )
+    with telling_damage(records):
+        model.fit(
+            examples,
+            initial_epoch=first_epoch,
+            epochs=recipe.epochs,
+            steps_per_epoch=steps,
+            callbacks=callbacks,
+            shuffle=False,
+            verbose=0,
+        )
+
+
+@contextlib.contextmanager
+def telling_damage(records: str | Path) -> Iterator[None]:
+    """Turns TensorFlow's error about a damaged record into CTK-E080.
+
+    Args:
+        records: The folder whose records are read meanwhile.
+
+    Raises:
+        CtKerasError: CTK-E080.
+    """
+    import tensorflow as tf
+
+    try:
+        yield
+    except tf.errors.InvalidArgumentError:
+        for _ in iterate_pairs(records, "train"):
+            pass  # a damaged record raises
+        raise
 
 
 def _examples(recipe: Recipe, records: str | Path, **options):

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import zlib
 
 import numpy as np
 import pytest
@@ -101,6 +102,54 @@ def test_older_records_are_read(version):
 def test_unknown_record_schema_is_refused():
     data = encode(Record(stored(), stored(), 1, 0, ""))
     refused("CTK-E081", decode, data.replace(b"1.3", b"2.0"))
+
+
+def forge_nothing(feature):
+    feature.clear()
+
+
+def forge_size(feature):
+    for name in ("rows", "columns"):
+        feature[name].int64_list.value[0] *= -1
+
+
+def forge_slope(feature):
+    feature["rescale_slope"].float_list.value[0] = float("nan")
+
+
+def forge_schema(feature):
+    feature["schema_version"].bytes_list.value[0] = b"1\xff"
+
+
+def forge_padding(feature):
+    feature["physics"].bytes_list.value.append(json.dumps(PHYSICS).encode())
+    feature["padding"].bytes_list.value.append(zlib.compress(bytes(2**24)))
+
+
+PHYSICS = {
+    "photons": 1e5,
+    "kernel": None,
+    "noise_free": True,
+    "electronic_noise": 1.0,
+    "tube_current_modulation": 0.0,
+}
+
+
+@pytest.mark.parametrize(
+    "forge", [forge_nothing, forge_size, forge_slope, forge_schema, forge_padding]
+)
+def test_a_damaged_record_is_refused_whatever_its_checksum_says(forge):
+    import tensorflow as tf
+
+    example = tf.train.Example.FromString(encode(Record(stored(), stored(), 1, 0, "u")))
+    forge(example.features.feature)
+    code = "CTK-E081" if forge is forge_nothing else "CTK-E080"
+    refused(code, decode, example.SerializeToString())
+
+
+@pytest.mark.parametrize("data", [b"\x0a\xff", b"no record"])
+def test_what_is_no_record_is_refused(data):
+    refused("CTK-E080", decode, data)
 
 
 @pytest.mark.parametrize(

@@ -18,9 +18,10 @@ import pytest
 
 import ct_keras
 from ct_keras import models
-from ct_keras.data import SlicePair, count_slices, read_manifest
+from ct_keras.data import SlicePair, count_slices, read_manifest, training_patches
 from ct_keras.data.noises import DrawnNoise
 from ct_keras.errors import CtKerasError
+from ct_keras.files import sha256_of
 from ct_keras.models import RedCNN, get_spec
 from ct_keras.training import train, trainer
 from ct_keras.training.callbacks import (
@@ -583,3 +584,39 @@ def test_learning_rate_over_the_run(recipe, values):
     for step, expected in values.items():
         rate = schedule(step) if callable(schedule) else schedule
         assert float(rate) == pytest.approx(expected, rel=1e-4)
+
+
+def _forge(records: Path, folder: Path) -> Path:
+    """A copy in which a record lacks its images; the sums of the manifest are right."""
+    import tensorflow as tf
+
+    shutil.copytree(records, folder)
+    manifest = json.loads((folder / "manifest.json").read_text())
+    shard = next(each for each in manifest["shards"] if each["split"] == "train")
+    path = folder / shard["file"]
+    first, *others = [item.numpy() for item in tf.data.TFRecordDataset(str(path))]
+    example = tf.train.Example.FromString(first)
+    del example.features.feature["low"]
+    with tf.io.TFRecordWriter(str(path)) as writer:
+        for record in (example.SerializeToString(), *others):
+            writer.write(record)
+    shard |= {"bytes": path.stat().st_size, "sha256": sha256_of(path)}
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+    return folder
+
+
+def test_a_record_that_tensorflow_cannot_parse_is_told(phantom_records, tmp_path):
+    import tensorflow as tf
+
+    forged = _forge(phantom_records, tmp_path / "forged")
+    batches = training_patches(forged, patch_size=16, batch_size=2)
+    with pytest.raises(CtKerasError) as refusal, trainer.telling_damage(forged):
+        for _ in batches:
+            pass
+    assert refusal.value.code == "CTK-E080"
+    fault = tf.errors.InvalidArgumentError(None, None, "of the network")
+    with (
+        pytest.raises(tf.errors.InvalidArgumentError, match="of the network"),
+        trainer.telling_damage(phantom_records),
+    ):
+        raise fault
