@@ -1,6 +1,6 @@
 """Feeds broken files to ct_keras: success or CtKerasError, quickly, in little memory.
 
-    python tools/fuzz.py [--inputs 100000] [--seed 0] [--kinds series,records,model]
+    python tools/fuzz.py [--inputs 100000] [--seed 0] [--kinds series,volume,...]
                          [--out fuzz-findings]
 
 Each input is read in a process with limits of its own, which goes on to the next one;
@@ -14,7 +14,7 @@ from __future__ import annotations
 import argparse
 import json
 import logging
-import os
+import re
 import resource
 import select
 import signal
@@ -24,128 +24,22 @@ import tempfile
 import time
 import warnings
 from collections import Counter
-from collections.abc import Callable
 from pathlib import Path
 
-import numpy as np
-from fuzz_inputs import SLICES, SYNTAXES, Bent, bend, make_series
+from fuzz_inputs import Bent, bend
+from fuzz_targets import TARGETS
 
 from ct_keras.errors import CtKerasError
 from ct_keras.progress import track
 
 logger = logging.getLogger("fuzz")
 
-KINDS = ("series", "records", "model")
 LONGEST_S = 30
 #: Python ends a slow input itself; what does not return to Python is killed.
 _KILLED_AFTER_S = 2 * LONGEST_S
 MOST_BYTES = 2 * 2**30
-#: Share of the series that are written too and read back.
-_WRITTEN = 0.25
-
-
-class Series:
-    """A series of which one file is bent: read, written, read back."""
-
-    def __init__(self, folder: Path):
-        self.folder = folder
-        self.samples, self.hu = [], []
-        for number, syntax in enumerate(SYNTAXES):
-            sample = folder / f"sample-{number}"
-            make_series(sample, syntax)
-            paths = sorted(sample.glob("*.dcm"))
-            self.samples.append([path.read_bytes() for path in paths])
-            series = self._read(sample)
-            places = [paths.index(source.path) for source in series.sources]
-            self.hu.append(series.hu[np.argsort(places)])
-
-    def _read(self, folder: Path):
-        from ct_keras.dicom import read_series
-
-        return read_series(folder)
-
-    def check(self, bent: Bent, number: int) -> str:
-        """Returns what became of an input; raises what a finding is."""
-        from ct_keras.dicom import write_series
-
-        folder = self.folder / "in"
-        _fill(folder, self.samples[bent.sample], bent)
-        series = self._read(folder)
-        expected = self.hu[bent.sample]
-        kept = [int(source.path.stem) for source in series.sources]
-        told = {finding.code for finding in series.findings}
-        if len(kept) < SLICES and not any(code[4] in "WE" for code in told):
-            raise AssertionError(f"{len(kept)} of {SLICES} slices without a word")
-        for index, place in enumerate(kept):
-            if place != bent.file:
-                np.testing.assert_array_equal(series.read(index).hu, expected[place])
-        if number % int(1 / _WRITTEN):
-            return "read"
-        out = self.folder / "out"
-        write_series(series, out, overwrite=True)
-        np.testing.assert_array_equal(self._read(out).hu, series.hu)
-        return "written"
-
-
-class Records:
-    """A folder of records of which one file is bent: the same pairs, or a refusal."""
-
-    def __init__(self, folder: Path):
-        from ct_keras.data import convert
-
-        os.environ["CT_KERAS_HASH_KEY_FILE"] = str(folder / "key")
-        (folder / "key").write_text("a key for broken records only, of no use")
-        make_series(folder / "source" / "P1")
-        records = folder / "records"
-        options = {"layout": "single", "split": "1,0,0", "workers": 1}
-        convert(folder / "source", records, hash_key_file=folder / "key", **options)
-        self.names = sorted(path.name for path in records.iterdir() if path.is_file())
-        self.samples = [[(records / name).read_bytes() for name in self.names]]
-        self.folder = folder / "bent"
-        self.expected = self._read(records)
-
-    def _read(self, folder: Path) -> list[np.ndarray]:
-        from ct_keras.data import iterate_pairs
-
-        return [pair.low_hu for pair in iterate_pairs(folder, "train")]
-
-    def check(self, bent: Bent, number: int) -> str:
-        """Returns what became of an input; raises what a finding is."""
-        _fill(self.folder, self.samples[0], bent, self.names)
-        np.testing.assert_array_equal(self._read(self.folder), self.expected)
-        return "read"
-
-
-class Model:
-    """A bent `.keras` file: a model, or a refusal."""
-
-    def __init__(self, folder: Path):
-        import keras
-
-        image = keras.Input((None, None, 1), name="low_dose")
-        x = keras.layers.Conv2D(1, 3, padding="same", name="a")(image)
-        self.path = folder / "network.keras"
-        keras.Model(image, x, name="n").save(self.path)
-        self.samples = [[self.path.read_bytes()]]
-
-    def check(self, bent: Bent, number: int) -> str:
-        """Returns what became of an input; raises what a finding is."""
-        import ct_keras
-
-        self.path.write_bytes(bent.content)
-        ct_keras.load(self.path)
-        return "read"
-
-
-_TARGETS: dict[str, Callable] = {"series": Series, "records": Records, "model": Model}
-
-
-def _fill(folder: Path, contents: list[bytes], bent: Bent, names=None) -> None:
-    folder.mkdir(exist_ok=True)
-    for index, content in enumerate(contents):
-        name = names[index] if names else f"{index}.dcm"
-        content = bent.content if index == bent.file else content
-        (folder / name).write_bytes(content)
+_SELF, _ENDED = resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN
+_PEAK = re.compile(r"VmHWM:\s+(\d+)")
 
 
 def judge(target, bent: Bent, number: int) -> tuple[str, str | None]:
@@ -173,105 +67,135 @@ def judge(target, bent: Bent, number: int) -> tuple[str, str | None]:
 
 
 def _peak_bytes() -> int:
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    """The largest memory of this process and of those it started so far."""
+    peaks = [resource.getrusage(resource.RUSAGE_SELF).ru_maxrss]
+    for children in Path("/proc/self/task").glob("*/children"):
+        for child in children.read_text().split():
+            status = Path(f"/proc/{child}/status").read_text()
+            peaks += [int(text) for text in _PEAK.findall(status)]
+    return max(peaks) * 1024
 
 
-def work(kind: str, seed: int, numbers) -> None:
-    """The process with limits: judges the inputs and prints a line of JSON for each."""
+def work(kind: str, seed: int, numbers, out: Path) -> None:
+    """The process with limits: judges the inputs and prints a line of JSON for each.
+
+    The file of each is in OUT while it is judged, and stays if it is a finding.
+    """
 
     def late(*_):
         raise TimeoutError(f"more than {LONGEST_S} s")
 
     signal.signal(signal.SIGALRM, late)
     with tempfile.TemporaryDirectory() as folder:
-        target = _TARGETS[kind](Path(folder))
+        target = TARGETS[kind](Path(folder))
         used = (
             int(Path("/proc/self/statm").read_text().split()[0])
             * resource.getpagesize()
         )
         resource.setrlimit(resource.RLIMIT_AS, (used + 2 * MOST_BYTES,) * 2)
         for number in numbers:
-            _say(number, None, None)
+            bent = bend(target.samples, seed, number, head=target.head)
+            kept = out / name_of(kind, seed, number)
+            kept.write_bytes(bent.content)
+            _say(number, None, [bent.sample, bent.file])
             signal.alarm(LONGEST_S)
-            outcome, reason = judge(target, bend(target.samples, seed, number), number)
+            outcome, reason = judge(target, bent, number)
             signal.alarm(0)
+            if reason is None:
+                kept.unlink()
             _say(number, outcome, reason)
 
 
-def _say(number: int, outcome: str | None, reason: str | None) -> None:
-    sys.stdout.write(json.dumps([number, outcome, reason]) + "\n")
+def name_of(kind: str, seed: int, number: int) -> str:
+    """The name of the file of a finding."""
+    return f"{kind}-{seed}-{number}"
+
+
+def _say(number: int, outcome: str | None, what: object) -> None:
+    sys.stdout.write(json.dumps([number, outcome, what]) + "\n")
     sys.stdout.flush()
 
 
-def run(kind: str, inputs: int, seed: int):
-    """Yields (number, outcome, reason) of each input; restarts what an input ended."""
+def run(kind: str, inputs: int, seed: int, out: Path):
+    """Yields (number, outcome, reason) of each input; restarts what an input ended.
+
+    Of a finding, OUT gets the reason beside the file that the other process left.
+    """
+    out.mkdir(parents=True, exist_ok=True)
     number = 0
     while number < inputs:
         command = [sys.executable, __file__, "--worker", kind, str(seed)]
-        command += [str(number), str(inputs)]
+        command += [str(number), str(inputs), str(out)]
         process = subprocess.Popen(
             command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
         )
-        current = None
+        begun, place = number, None
         while True:
             ready, _, _ = select.select([process.stdout], [], [], _KILLED_AFTER_S)
             line = process.stdout.readline() if ready else ""
             if not line:
                 break
-            current, outcome, reason = json.loads(line)
-            if outcome is not None:
-                yield current, outcome, reason
-                number, current = current + 1, None
+            number, outcome, what = json.loads(line)
+            if outcome is None:
+                place = what
+                continue
+            if what is not None:
+                explain(out / name_of(kind, seed, number), place, what)
+            yield number, outcome, what
+            number, place = number + 1, None
         process.kill()
         process.wait()
-        if current is not None:
+        if place is not None:
             how = f"ended with {process.returncode}" if ready else "did not return"
-            yield current, "finding", f"the process {how}"
-            number = current + 1
-        elif number < inputs and not ready:
+            reason = f"the process {how}"
+            explain(out / name_of(kind, seed, number), place, reason)
+            yield number, "finding", reason
+            number += 1
+        elif number == begun and number < inputs:
             raise RuntimeError("the process with limits does not start")
 
 
-def keep(out: Path, kind: str, seed: int, number: int, reason: str) -> None:
-    """Keeps the file of a finding, and the reason beside it."""
-    with tempfile.TemporaryDirectory() as folder:
-        bent = bend(_TARGETS[kind](Path(folder)).samples, seed, number)
-    out.mkdir(parents=True, exist_ok=True)
-    name = f"{kind}-{seed}-{number}"
-    (out / name).write_bytes(bent.content)
-    facts = {"sample": bent.sample, "file": bent.file, "reason": reason}
-    (out / f"{name}.json").write_text(json.dumps(facts, indent=1) + "\n")
+def explain(path: Path, place: list[int], reason: str) -> None:
+    """Writes the reason of a finding beside its file."""
+    facts = {"sample": place[0], "file": place[1], "reason": reason}
+    path.with_name(f"{path.name}.json").write_text(json.dumps(facts, indent=1) + "\n")
+
+
+def _processor_s() -> float:
+    used = [resource.getrusage(who) for who in (_SELF, _ENDED)]
+    return sum(each.ru_utime + each.ru_stime for each in used)
 
 
 def main() -> int:
     """Returns 1 if there are findings."""
     if sys.argv[1:2] == ["--worker"]:
-        kind, seed, start, stop = sys.argv[2:]
-        work(kind, int(seed), range(int(start), int(stop)))
+        kind, seed, start, stop, out = sys.argv[2:]
+        work(kind, int(seed), range(int(start), int(stop)), Path(out))
         return 0
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--inputs", type=int, default=100_000, help="of each kind")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--kinds", default=",".join(KINDS))
+    parser.add_argument("--kinds", default=",".join(TARGETS))
     parser.add_argument("--out", type=Path, default=Path("fuzz-findings"))
     given = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     findings = 0
     for kind in given.kinds.split(","):
-        started, counts = time.monotonic(), Counter()
-        results = run(kind, given.inputs, given.seed)
+        started, counts = _processor_s(), Counter()
+        results = run(kind, given.inputs, given.seed, given.out)
         try:
             for number, outcome, reason in track(results, kind, total=given.inputs):
                 counts[outcome] += 1
                 if reason:
                     findings += 1
                     logger.warning("%s %d: %s", kind, number, reason.splitlines()[0])
-                    keep(given.out, kind, given.seed, number, reason)
         except KeyboardInterrupt:
             logger.warning("stopped")
-        hours = (time.monotonic() - started) / 3600
+        hours = (_processor_s() - started) / 3600
         shown = ", ".join(f"{name} {count}" for name, count in counts.most_common())
-        logger.info("%s: %d inputs in %.2f h: %s", kind, counts.total(), hours, shown)
+        logger.info(
+            "%s: %d inputs in %.2f CPU hours: %s", kind, counts.total(), hours, shown
+        )
     return int(findings > 0)
 
 

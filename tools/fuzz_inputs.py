@@ -1,23 +1,32 @@
 """Broken inputs for `tools/fuzz.py`: small series, records and models, bent at random.
 
-An input is determined by its number and the seed: it is never stored unless it is a
-finding.
+An input is determined by its number, the seed and the good samples.
 """
 
 from __future__ import annotations
 
+import copy
+import io
+import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import nibabel
 import numpy as np
 import pydicom
+import SimpleITK
+from pydicom.dataset import Dataset
 from pydicom.filewriter import dcmwrite
 from pydicom.uid import (
     DeflatedExplicitVRLittleEndian,
+    EnhancedCTImageStorage,
     ExplicitVRBigEndian,
     ExplicitVRLittleEndian,
     ImplicitVRLittleEndian,
+    JPEG2000Lossless,
+    JPEGLSLossless,
+    LegacyConvertedEnhancedCTImageStorage,
     RLELossless,
 )
 
@@ -30,9 +39,22 @@ SYNTAXES = (
     DeflatedExplicitVRLittleEndian,
     RLELossless,
 )
+COMPRESSED = (RLELossless, JPEGLSLossless, JPEG2000Lossless)
+VOLUMES = (".nii", ".nii.gz", ".nrrd", ".mha", ".npy")
 SLICES = 3
 _SIZE = 64
 _PIXEL_BYTES = _SIZE * _SIZE * 2
+#: Functional groups, shared and of each frame, and the elements that move into them.
+_SHARED = {
+    "PixelMeasuresSequence": ("PixelSpacing", "SliceThickness"),
+    "PlaneOrientationSequence": ("ImageOrientationPatient",),
+}
+_OF_FRAME = {
+    "PlanePositionSequence": ("ImagePositionPatient",),
+    "PixelValueTransformationSequence": (
+        *("RescaleIntercept", "RescaleSlope", "RescaleType"),
+    ),
+}
 #: Values that limits, signs and lengths are sensitive to.
 _ENDS = (0, 1, 0x7F, 0x80, 0xFF, 0x7FFF, 0x8000, 0xFFFF, 0xFFFFFFFE, 0xFFFFFFFF)
 _TEXTS = (
@@ -47,24 +69,23 @@ _TEXTS = (
     b"\0",
     b"x",
 )
+#: A file with fewer bytes than those of pixels and these is bent anywhere.
+_FEWEST = 256
 #: Of the changes of a file, how many are in its header.
 _HEADER_SHARE = 0.85
 
 
 def make_series(folder: Path, syntax: str = ExplicitVRLittleEndian) -> None:
     """Writes a series of three slices: a disc of soft tissue in air, with noise."""
-    y, x = np.mgrid[:_SIZE, :_SIZE] - (_SIZE - 1) / 2
-    noise = np.random.default_rng(0).normal(0, 10, (SLICES, _SIZE, _SIZE))
-    hu = np.where(x * x + y * y < (0.35 * _SIZE) ** 2, 50.0, -1000.0) + noise
     create_series(
-        hu.round(), (5.0, 1.0, 1.0), folder, patient_id="P1", series_description="x"
+        _disc_hu(), (5.0, 1.0, 1.0), folder, patient_id="P1", series_description="x"
     )
     if syntax == ExplicitVRLittleEndian:
         return
     for path in folder.glob("*.dcm"):
         data = pydicom.dcmread(path)
-        if syntax == RLELossless:
-            data.compress(RLELossless)
+        if syntax in COMPRESSED:
+            data.compress(syntax, generate_instance_uid=False)
         elif syntax == ExplicitVRBigEndian:
             data.PixelData = data.pixel_array.astype(">i2").tobytes()
         data.file_meta.TransferSyntaxUID = syntax
@@ -75,6 +96,63 @@ def make_series(folder: Path, syntax: str = ExplicitVRLittleEndian) -> None:
             little_endian=syntax != ExplicitVRBigEndian,
             enforce_file_format=True,
         )
+
+
+def _disc_hu() -> np.ndarray:
+    y, x = np.mgrid[:_SIZE, :_SIZE] - (_SIZE - 1) / 2
+    noise = np.random.default_rng(0).normal(0, 10, (SLICES, _SIZE, _SIZE))
+    hu = np.where(x * x + y * y < (0.35 * _SIZE) ** 2, 50.0, -1000.0) + noise
+    return hu.round()
+
+
+def make_frames(*, legacy: bool = False) -> bytes:
+    """The same slices as one multi-frame CT image."""
+    with tempfile.TemporaryDirectory() as folder:
+        make_series(Path(folder))
+        slices = [pydicom.dcmread(path) for path in sorted(Path(folder).glob("*.dcm"))]
+    image = copy.deepcopy(slices[0])
+    image.SOPClassUID = (
+        LegacyConvertedEnhancedCTImageStorage if legacy else EnhancedCTImageStorage
+    )
+    image.file_meta.MediaStorageSOPClassUID = image.SOPClassUID
+    image.NumberOfFrames = SLICES
+    shared = _group(slices[0], _SHARED)
+    frames = [_group(each, _OF_FRAME) for each in slices]
+    for group in (_SHARED | _OF_FRAME).values():
+        for keyword in group:
+            if keyword in image:
+                del image[keyword]
+    image.SharedFunctionalGroupsSequence = [shared]
+    image.PerFrameFunctionalGroupsSequence = frames
+    image.PixelData = b"".join(each.PixelData for each in slices)
+    packed = io.BytesIO()
+    dcmwrite(packed, image, enforce_file_format=True)
+    return packed.getvalue()
+
+
+def _group(single: Dataset, parts: dict[str, tuple[str, ...]]) -> Dataset:
+    """The functional groups of a frame."""
+    group = Dataset()
+    for sequence, keywords in parts.items():
+        item = Dataset()
+        for keyword in keywords:
+            if keyword in single:
+                item[keyword] = single[keyword]
+        setattr(group, sequence, [item])
+    return group
+
+
+def make_volume(path: Path) -> None:
+    """Writes the same slices in another format, by the suffix of the path."""
+    stored = _disc_hu().astype(np.int16)
+    if path.suffix == ".npy":
+        np.save(path, stored)
+    elif ".nii" in path.name:
+        nibabel.save(nibabel.Nifti1Image(stored.T, np.diag([1.0, 1.0, 5.0, 1.0])), path)
+    else:
+        image = SimpleITK.GetImageFromArray(stored)
+        image.SetSpacing((1.0, 1.0, 5.0))
+        SimpleITK.WriteImage(image, str(path), useCompression=path.suffix == ".nrrd")
 
 
 @dataclass(frozen=True)
@@ -92,13 +170,21 @@ class Bent:
     content: bytes
 
 
-def bend(samples: Sequence[Sequence[bytes]], seed: int, number: int) -> Bent:
+def bend(
+    samples: Sequence[Sequence[bytes]],
+    seed: int,
+    number: int,
+    *,
+    head: int | None = None,
+) -> Bent:
     """Returns the broken input of a number.
 
     Args:
         samples: The contents of the files of each sample.
         seed: Seed of the run.
         number: The number of the input.
+        head: Bytes at the beginning of a file that most changes are in; None for all
+            but those of the pixels of an uncompressed slice, as far as a file has more.
     """
     rng = np.random.default_rng((seed, number))
     sample = int(rng.integers(len(samples)))
@@ -107,15 +193,16 @@ def bend(samples: Sequence[Sequence[bytes]], seed: int, number: int) -> Bent:
     other = samples[int(rng.integers(len(samples)))][0]
     for _ in range(int(rng.choice([1, 1, 1, 2, 3, 8]))):
         change = _CHANGES[int(rng.integers(len(_CHANGES)))]
-        change(content, _place(content, rng), rng, other)
+        change(content, _place(content, rng, head), rng, other)
     return Bent(sample, file, bytes(content))
 
 
-def _place(content: bytearray, rng: np.random.Generator) -> int:
+def _place(content: bytearray, rng: np.random.Generator, head: int | None) -> int:
     end = len(content)
     if rng.random() < _HEADER_SHARE:
-        end = max(1, len(content) - _PIXEL_BYTES)
-    return int(rng.integers(max(1, end)))
+        first = end - _PIXEL_BYTES if end > _PIXEL_BYTES + _FEWEST else end
+        end = first if head is None else head
+    return int(rng.integers(max(1, min(end, len(content)))))
 
 
 def _flip(content, place, rng, other) -> None:
