@@ -21,6 +21,7 @@ OPENVINO = ["tf2onnx>=1.17", "openvino>=2024.6"]
 LITERT = ["ai-edge-litert>=2.0"]
 PACS = ["pynetdicom>=3.0.4"]
 ITK = ["SimpleITK>=2.4"]
+TFDS = ["tensorflow-datasets>=4.9.8"]
 EXPORTS = [*ONNX, *OPENVINO, *LITERT]
 NOTEBOOKS = ["jupytext>=1.16", "nbclient>=0.10", "ipykernel>=6.29"]
 TEST = [
@@ -81,6 +82,7 @@ setup(
         "openvino": OPENVINO,
         "itk": ITK,
         "litert": LITERT,
+        "tfds": TFDS,
         "exports": EXPORTS,
         "pacs": PACS,
         "notebooks": NOTEBOOKS,

@@ -26,6 +26,7 @@ from ct_keras.data.conversion.work import Recipe, freeze
 from ct_keras.data.conversion.writing import JobMaker, write_shards
 from ct_keras.data.manifest import (
     MANIFEST,
+    PARTIAL_MANIFEST,
     Manifest,
     doses_of,
     read_finished,
@@ -34,6 +35,7 @@ from ct_keras.data.manifest import (
     write_manifest,
 )
 from ct_keras.data.shards import Shard, check_shard
+from ct_keras.data.tfds import FEATURES, INFO, write_tfds
 from ct_keras.errors import CtKerasError, Finding
 from ct_keras.files import check_output_folder, folder_lock, remove_stale, write_errors
 from ct_keras.privacy.keys import Hasher, load_key
@@ -203,7 +205,8 @@ def _clear(out: Path, *, everything: bool) -> None:
         return
     with write_errors(out):
         # The partial manifest is removed last: until then it marks the files as ours.
-        for pattern in ("manifest.json", "*.tfrecord-*", "manifest.partial.json"):
+        ours = MANIFEST, INFO, FEATURES, "*.tfrecord-*", PARTIAL_MANIFEST
+        for pattern in ours:
             for file in out.glob(pattern):
                 if file.is_file():
                     file.unlink()
@@ -235,6 +238,8 @@ def _finish(out, plan, shards, findings, *, layout, seed, hasher) -> Manifest:
         findings=tuple(str(finding) for finding in findings),
         tools=_tools(plan),
     )
+    pictures = any(each.facts.scale for shard in plan.shards for each, _ in shard.items)
+    write_tfds(manifest, pictures=pictures)
     write_manifest(manifest)
     return manifest
 
