@@ -61,6 +61,11 @@ def command() -> None:
     multiple=True,
     help="Ask only this (can be repeated); default: all seven.",
 )
+@click.option(
+    "--percent",
+    is_flag=True,
+    help="Also ask whether each image is as good as one at normal dose, in percent.",
+)
 @click.option("--title", default="Reader study", show_default=True)
 @click.option(
     "--seed",
@@ -86,6 +91,7 @@ def make(
     slices,
     tune,
     trust,
+    percent,
     as_json,
     **options,
 ) -> None:
@@ -106,7 +112,8 @@ def make(
     from ct_keras.denoising.methods import methods_by_label
     from ct_keras.evaluation.measure import tuned
     from ct_keras.reader_study import (
-        CRITERIA,
+        NORMAL_DOSE,
+        USUAL_CRITERIA,
         design_remarks,
         make_study,
         public_summary,
@@ -114,7 +121,9 @@ def make(
     )
 
     methods = tuned(methods_by_label(models, trust=trust), source, tune)
-    options["criteria"] = options["criteria"] or tuple(CRITERIA)
+    asked = options["criteria"] or USUAL_CRITERIA
+    extra = (NORMAL_DOSE,) if percent else ()
+    options["criteria"] = tuple(dict.fromkeys((*asked, *extra)))
     key = make_study(
         methods,
         source.pairs,

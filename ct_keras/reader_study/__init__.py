@@ -1,7 +1,12 @@
 """Blinded reader studies: readers score hidden methods side by side."""
 
 from ct_keras.reader_study.answers import Ratings, read_answers, read_key, unblind
-from ct_keras.reader_study.criteria import CRITERIA, Criterion
+from ct_keras.reader_study.criteria import (
+    CRITERIA,
+    NORMAL_DOSE,
+    USUAL_CRITERIA,
+    Criterion,
+)
 from ct_keras.reader_study.design import Showing, randomize
 from ct_keras.reader_study.results import result_tables, write_results
 from ct_keras.reader_study.scoring import score_study
@@ -15,8 +20,10 @@ from ct_keras.reader_study.study import (
 __all__ = [
     "CRITERIA",
     "Criterion",
+    "NORMAL_DOSE",
     "Ratings",
     "Showing",
+    "USUAL_CRITERIA",
     "design_remarks",
     "make_study",
     "public_summary",

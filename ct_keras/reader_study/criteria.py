@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 #: The scores of a Likert item: 1 unacceptable, 3 adequate, 5 excellent.
 SCORES = (1, 2, 3, 4, 5)
+#: The criterion whose scores are percentages: "is it as good as normal dose?"
+NORMAL_DOSE = "normal_dose"
 #: The criterion of the primary question: its comparison with the full dose.
 PRIMARY = "confidence"
 #: Non-inferiority margin against the full dose, in score points.
@@ -25,12 +27,14 @@ class Criterion:
         title: What is judged.
         worst: Meaning of the score 1.
         best: Meaning of the score 5.
+        middle: Meaning of the score 3.
     """
 
     id: str
     title: str
     worst: str
     best: str
+    middle: str = "adequate"
 
 
 CRITERIA = {
@@ -78,8 +82,17 @@ CRITERIA = {
             "unacceptable",
             "excellent",
         ),
+        Criterion(
+            NORMAL_DOSE,
+            "As good as an image at normal dose, in percent",
+            "0 %, 2 is 25 %",
+            "100 %",
+            "50 %, 4 is 75 %",
+        ),
     )
 }
+#: The criteria of a study that does not choose; the question in percent is extra.
+USUAL_CRITERIA = tuple(name for name in CRITERIA if name != NORMAL_DOSE)
 
 #: Questions about findings, answered by ticking the panels that show them.
 FINDINGS = {

@@ -69,8 +69,14 @@ def result_tables(document: Mapping) -> list[Table]:
         for row in document["pairs"]
         if row["versus"] == FULL_DOSE
     ]
+    percent = [
+        [row["method"], f"{row['percent']:.0f} %", _ends(row["ci95"], digits=0)]
+        for row in document["percent_of_normal_dose"]
+    ]
+    asked = ("As good as normal dose?", ["Method", "Percent", "95 % interval"], percent)
     return [
         ("Median score and 95 % interval", ["Method", *criteria], medians),
+        *([asked] if percent else []),
         (
             "Do the methods differ? Friedman test",
             ["Criterion", "Chi-squared", "p", "p (Holm)", "Kendall W"],

@@ -24,6 +24,7 @@ from ct_keras.reader_study.criteria import (
     FEWEST_READERS,
     FINDINGS,
     FULL_DOSE,
+    NORMAL_DOSE,
     SCORES,
 )
 from ct_keras.reader_study.resampling import by_patient, median_interval, vgc_area
@@ -43,7 +44,8 @@ def score_study(key: Mapping, ratings: Ratings, *, seed: int = 0) -> dict:
         seed: Seed of the bootstrap.
 
     Returns:
-        ``summary`` (one row per method and criterion), ``friedman`` (one per
+        ``summary`` (one row per method and criterion), ``percent_of_normal_dose`` (one
+        row per method, if that was asked), ``friedman`` (one per
         criterion), ``pairs`` (one per two methods and criterion), ``vgc`` (one per
         method and criterion, against the full dose), ``agreement``, ``findings``,
         ``preference``, ``marks``, ``design``. Undefined values are None; so is
@@ -77,6 +79,7 @@ def score_study(key: Mapping, ratings: Ratings, *, seed: int = 0) -> dict:
         },
         "primary": primary_of(key),
         "summary": _summary(ratings, weights, roles),
+        "percent_of_normal_dose": _percent(ratings, weights),
         "friedman": _friedman(ratings),
         "pairs": _pairs(ratings, weights, primary_of(key)),
         "vgc": _vgc(ratings, weights),
@@ -118,6 +121,22 @@ def _summary(ratings: Ratings, weights, roles) -> list[dict]:
                     "mean_ci95": mean_interval(means, weights),
                 }
             )
+    return rows
+
+
+def _percent(ratings: Ratings, weights) -> list[dict]:
+    """How good each method is in percent of the normal dose, by the readers."""
+    rows = []
+    if NORMAL_DOSE not in ratings.criteria:
+        return rows
+    percent = (ratings.scores[ratings.criteria.index(NORMAL_DOSE)] - SCORES[0]) * (
+        100 / (SCORES[-1] - SCORES[0])
+    )
+    for a, arm in enumerate(ratings.arms):
+        means = patient_means(percent[..., a])
+        interval = mean_interval(means, weights)
+        row = {"method": arm, "percent": float(np.nanmean(means)), "ci95": interval}
+        rows.append(row)
     return rows
 
 

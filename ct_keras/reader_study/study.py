@@ -30,6 +30,7 @@ from ct_keras.reader_study.criteria import (
     LOW_DOSE,
     MARGIN,
     PRIMARY,
+    USUAL_CRITERIA,
 )
 from ct_keras.reader_study.design import Showing, randomize
 from ct_keras.reader_study.page import render_page
@@ -50,7 +51,7 @@ def make_study(
     per_patient: int = 1,
     slices: Sequence[Mapping[str, object]] | None = None,
     repeat_share: float = 0.1,
-    criteria: Sequence[str] = tuple(CRITERIA),
+    criteria: Sequence[str] = USUAL_CRITERIA,
     title: str = "Reader study",
     seed: int | None = None,
     command: str | None = None,

@@ -8,6 +8,12 @@ from ct_keras.simulation.estimates import (
     estimate_noise,
     soft_tissue,
 )
+from ct_keras.simulation.helical import (
+    helical_path,
+    helical_scan,
+    slice_profile,
+    slice_width_mm,
+)
 from ct_keras.simulation.kernels import (
     APERTURE_MM,
     KERNELS,
@@ -50,6 +56,8 @@ __all__ = [
     "estimate_rays",
     "fbp",
     "get_kernel",
+    "helical_path",
+    "helical_scan",
     "hounsfield",
     "kernel_by_name",
     "low_dose_rays",
@@ -58,5 +66,7 @@ __all__ = [
     "reprojected_rays",
     "scan_rays",
     "simulate_dose",
+    "slice_profile",
+    "slice_width_mm",
     "soft_tissue",
 ]

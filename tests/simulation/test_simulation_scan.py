@@ -182,7 +182,7 @@ def test_tube_current_of_the_slices_is_followed(water, monkeypatch):
 
 
 def test_unknown_spacing_is_refused():
-    series = SimpleNamespace(spacing_mm=(1.0, float("nan"), float("nan")))
+    series = SimpleNamespace(spacing_mm=(1.0, float("nan"), float("nan")), scale=None)
     with pytest.raises(CtKerasError, match="CTK-E037"):
         calibrate(series)
 

@@ -45,9 +45,9 @@ const openNext = () => {
   return left;
 };
 
-for (const { id, title, worst, best } of criteria) {
+for (const { id, title, worst, middle, best } of criteria) {
   addQuestion(id, title, (body) => {
-    element("p", { className: "anchors" }, body, `1 ${worst} \u00b7 3 adequate \u00b7 5 ${best}`);
+    element("p", { className: "anchors" }, body, `1 ${worst} \u00b7 3 ${middle} \u00b7 5 ${best}`);
     letters.forEach((letter) => addScores(body, id, letter));
   });
 }
