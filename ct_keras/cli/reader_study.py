@@ -59,7 +59,7 @@ def command() -> None:
     "--criterion",
     "criteria",
     multiple=True,
-    help="Ask only this (can be repeated); default: all seven.",
+    help="Ask only this (can be repeated); default: the usual seven.",
 )
 @click.option(
     "--percent",

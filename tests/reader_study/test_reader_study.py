@@ -14,6 +14,7 @@ from sklearn.metrics import cohen_kappa_score
 from ct_keras.errors import CtKerasError
 from ct_keras.metrics.statistics import mean_interval, resample_weights
 from ct_keras.reader_study import (
+    NORMAL_DOSE,
     design_remarks,
     make_study,
     randomize,
@@ -399,6 +400,39 @@ def test_wrong_answers_are_refused(study, answers, change, code):
 
 
 # Statistics
+
+
+def test_is_it_as_good_as_normal_dose_in_percent(tmp_path):
+    key = make(tmp_path / "out", criteria=("confidence", NORMAL_DOSE), repeat_share=0)
+    (page, _) = sorted((tmp_path / "out" / "pages").iterdir())
+    (_, asked) = setup_of(page)["criteria"]
+    assert asked["worst"].startswith("0 %") and asked["best"] == "100 %"
+
+    def scores(showing, method):
+        if method == "net-of-interest":
+            return 4 if showing["case"] % 2 else 5  # 75 % and 100 % of the patients
+        return {"reference": 5, "input": 1, "filter:other": 3}[method]
+
+    answers = [
+        answer_all(entry, scores, criteria=key["criteria"]) | {"study": key["study"]}
+        for entry in key["readers"]
+    ]
+    document = score_study(key, unblind(key, answers))
+    rows = {row["method"]: row for row in document["percent_of_normal_dose"]}
+    found = {name: row["percent"] for name, row in rows.items()}
+    assert found == {
+        "reference": 100,
+        "input": 0,
+        "filter:other": 50,
+        "net-of-interest": 87.5,
+    }
+    low, high = rows["net-of-interest"]["ci95"]
+    assert 75 <= low < 87.5 < high <= 100
+    table = next(
+        rows for title, _, rows in result_tables(document) if "normal" in title
+    )
+    assert table[2][:2] == ["net-of-interest", "88 %"]
+    assert score_study(key, unblind(key, answers))["summary"][0]["ratings"] == 8
 
 
 def make_ratings(scores, repeated=None):
