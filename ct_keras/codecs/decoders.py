@@ -21,6 +21,7 @@ from ct_keras.codecs.codestream import (
     read_jpeg,
     read_jpeg_2000,
 )
+from ct_keras.codecs.jpeg import TWELVE_BIT_JPEG, decode_jpeg
 from ct_keras.codecs.process import (
     TIME_LIMIT_S,
     DecodingError,
@@ -52,6 +53,7 @@ _OPENJPEG = Decoder("pylibjpeg", "pylibjpeg-openjpeg")
 _RLE = Decoder("pydicom", "pydicom")
 DECODERS = {
     uid.RLELossless: _RLE,
+    **dict.fromkeys(TWELVE_BIT_JPEG, _GDCM),
     uid.JPEGLossless: _GDCM,
     uid.JPEGLosslessSV1: _GDCM,
     uid.JPEGLSLossless: _JPEG_LS,
@@ -65,6 +67,7 @@ DECODERS = {
 #: Syntaxes of images that lost information when they were compressed, and the name of
 #: the method: LossyImageCompressionMethod, PS3.3, C.7.6.1.1.5.1.
 LOSSY_METHODS = {
+    **dict.fromkeys(TWELVE_BIT_JPEG, "ISO_10918_1"),
     uid.JPEGLSNearLossless: "ISO_14495_1",
     uid.JPEG2000: "ISO_15444_1",
     uid.HTJ2K: "ISO_15444_15",
@@ -75,6 +78,8 @@ _JPEG_2000 = frozenset(name for name, used in DECODERS.items() if used is _OPENJ
 def has_decoder(syntax: str) -> bool:
     """Whether the decoder of a compressed transfer syntax is installed."""
     decoder = DECODERS.get(syntax)
+    if syntax in TWELVE_BIT_JPEG:
+        syntax = uid.JPEGLossless  # of the same package
     return decoder is not None and decoder.plugin in _available(syntax)
 
 
@@ -169,6 +174,8 @@ def decode_here(data: bytes, options: dict) -> bytes:
         The pixels, 16 bits each.
     """
     syntax = options["syntax"]
+    if syntax in TWELVE_BIT_JPEG:
+        return decode_jpeg(data, options)
     described = {name: value for name, value in options.items() if name != "syntax"}
     decoded, _ = get_decoder(syntax).as_array(
         encapsulate([data], has_bot=False),

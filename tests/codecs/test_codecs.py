@@ -1,5 +1,7 @@
 """What compressed frames say of themselves, and which decoder reads them."""
 
+import base64
+import hashlib
 import struct
 from importlib import metadata
 
@@ -14,7 +16,13 @@ from pydicom.uid import (
     RLELossless,
 )
 
-from ct_keras.codecs import DECODERS, decode_frame, decoder_name, has_decoder
+from ct_keras.codecs import (
+    DECODERS,
+    LOSSY_METHODS,
+    decode_frame,
+    decoder_name,
+    has_decoder,
+)
 from ct_keras.codecs.codestream import (
     Codestream,
     ends_frame,
@@ -23,6 +31,29 @@ from ct_keras.codecs.codestream import (
     starts_frame,
 )
 from ct_keras.errors import CtKerasError
+
+#: 12-bit JPEG images of 16 x 24 pixels, made and decoded by DCMTK 3.6.7
+#: (dcmcjpeg +ee and +es, +q 60; dcmdjpeg).
+TWELVE_BITS = {
+    "1.2.840.10008.1.2.4.51": (
+        "/9j/4AAQSkZJRgABAQAAAQABAAD/2wBDAA0JCgsKCA0LCgsODg0PEyAVExISEyccHhcgLikxMC4p"
+        "LSwzOko+MzZGNywtQFdBRkxOUlNSMj5aYVpQYEpRUk//wQALDAAQABgBAREA/8QAGAAAAgMAAAAA"
+        "AAAAAAAAAAAABgkHCAr/xAAoEAABAwEGBgMBAAAAAAAAAAABAgMEEQAFBwgSIQYiJTEzUQkTQhT/"
+        "2gAIAQEAAD8Ayy4XZW/D0/1+LMNwf+Pu9pdyRpjn88eY6lC24rjCwAkgGi1UqlQqajSdx332sBhp"
+        "lWdYeSy/da23W1aVoW2QpKgaEEHsbF2F2Vvw9P8AX4syTB/gFhq5IyZvDkh6820oSSkpDbxAFVlV"
+        "OUnmOkJI7b+prw6yyvTZhlyoWt+Q4XXFfWBqUo1JoBQbm3//2Q=="
+    ),
+    "1.2.840.10008.1.2.4.53": (
+        "/9j/4AAQSkZJRgABAQAAAQABAAD/2wBDAA0JCgsKCA0LCgsODg0PEyAVExISEyccHhcgLikxMC4p"
+        "LSwzOko+MzZGNywtQFdBRkxOUlNSMj5aYVpQYEpRUk//wgALDAAQABgBAREA/8QAGAAAAgMAAAAA"
+        "AAAAAAAAAAAABgkHCAr/2gAIAQEAAAAAyysNsAXMkmv/xAAbEAACAwEBAQAAAAAAAAAAAAADBwQF"
+        "CAAGCf/aAAgBAQABBQBXZb5P/Pu2l0i0ysUBldlvk/4EAqRdZlNNmf/EACQQAAIBAgUEAwAAAAAA"
+        "AAAAAAECAwQRABIhMVEFIiVCBhMU/9oACAEBAAY/AIfH8emKask/PT1kqo8dLJA4AUgGzta6sLm4"
+        "ynUb66LDP0t45Y2yujxkMrA2IIOxxD4/j0xTLW/HKibqcaopKlRHMQBdy1u0nuOUKRtrwauqos89"
+        "RIZZG+sDMzG5NgLDU4//2Q=="
+    ),
+}
+DECODED_SHA256 = "bca7ed19b2122178"
 
 
 @pytest.fixture(scope="module")
@@ -50,6 +81,18 @@ def test_a_frame_that_is_not_square(image, syntax):
     assert np.array_equal(decoded << 4 >> 4, image)
     with pytest.raises(CtKerasError, match=r"CTK-E0(13|43)"):
         decode_frame(frame, syntax, (48, 48), **options)
+
+
+@pytest.mark.parametrize("syntax", list(TWELVE_BITS))
+def test_jpeg_of_12_bits_is_decoded_as_by_dcmtk(syntax):
+    frame = base64.b64decode(TWELVE_BITS[syntax])
+    options = {"bits_stored": 12, "signed": False, "file_number": 1}
+    decoded = decode_frame(frame, syntax, (16, 24), **options)
+    assert decoded.dtype == np.uint16 and decoded.max() < 4096
+    assert hashlib.sha256(decoded.tobytes()).hexdigest().startswith(DECODED_SHA256)
+    assert syntax in LOSSY_METHODS
+    with pytest.raises(CtKerasError, match="CTK-E003"):
+        decode_frame(frame[:-40], syntax, (16, 24), **options)
 
 
 def test_fewer_bits_than_the_header_says_leave_the_sign_open(image):
