@@ -120,10 +120,13 @@ class Finding:
     Attributes:
         code: ``CTK-I`` or ``CTK-W`` and three digits.
         text: One sentence without names, dates, UIDs or paths.
+        option: The option that accepts what would be refused without it, or None.
     """
 
     code: str
     text: str
+    option: str | None = None
 
     def __str__(self) -> str:
-        return f"{self.code} {self.text}"
+        accepted = f" (accepted: {self.option})" if self.option else ""
+        return f"{self.code} {self.text}{accepted}"

@@ -15,7 +15,7 @@ PACKAGE = Path(hu.__file__).parent
 FLOW = [
     *("hu", "errors", "lazy", "arrays", "settings"),
     *("registry", "files", "progress", "notice"),
-    *("metrics", "codecs", "dicom", "privacy", "containers", "simulation"),
+    *("metrics", "inputs", "codecs", "dicom", "privacy", "containers", "simulation"),
     *("phantoms", "image_quality", "data", "losses"),
     *("models", "filters", "reconstruction", "denoising", "training", "tasks"),
     *("evaluation", "report", "reader_study", "serving", "node", "cli"),
@@ -101,7 +101,7 @@ def test_a_room_imports_only_from_those_before_it():
         "import ct_keras.dicom, ct_keras.simulation, ct_keras.filters.registry",
         "import ct_keras.metrics, ct_keras.phantoms, ct_keras.image_quality",
         "import ct_keras.reconstruction, ct_keras.evaluation, ct_keras.report",
-        "import ct_keras.codecs, ct_keras.reader_study",
+        "import ct_keras.codecs, ct_keras.inputs, ct_keras.reader_study",
         "from ct_keras.cli import main, inspect, convert, denoise, evaluate, train",
     ],
 )

@@ -144,7 +144,7 @@ class Volume:
         ) as writer:
             for index, plane in enumerate(hu):
                 writer.write(index, plane)
-        np.testing.assert_array_equal(read_volume_file(out, force_hu=True).hu, hu)
+        np.testing.assert_array_equal(read_volume_file(out, look=False).hu, hu)
         return "written"
 
 

@@ -15,6 +15,7 @@ from ct_keras.cli.options import (
     numbers,
     simulation,
 )
+from ct_keras.cli.options import reading as reading_options
 from ct_keras.cli.output import echo_findings, echo_table, emit_json, say
 from ct_keras.cli.paths import InputPath, OutputFolder, SeriesPath
 from ct_keras.cli.paths import command as safe_command
@@ -80,12 +81,12 @@ _PLACES = _Places("records", resumable=True)
 @click.option("--workers", type=click.IntRange(1), help="Number of processes.")
 @click.option("--hash-key-file", type=InputPath(), help="Key of the patient hashes.")
 @simulation
-@click.option("--force-hu", is_flag=True, help="Accept values that may not be HU.")
+@reading_options()
 @click.option("--allow-lossy", is_flag=True, help="Accept lossy-compressed images.")
 @partial.wait_stable
 @click.option("--overwrite", is_flag=True, help="Replace existing RECORDS.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
-def command(paths, doses, split, pixel_spacing, as_json, **options) -> None:
+def command(paths, doses, split, pixel_spacing, reading, as_json, **options) -> None:
     """Converts SRC to TFRecords of whole slice pairs in RECORDS, split by patient.
 
     The layouts pairs, images and single also take NIfTI, NRRD, MetaImage, .npy, TIFF
@@ -119,7 +120,7 @@ def command(paths, doses, split, pixel_spacing, as_json, **options) -> None:
         )
     elif doses:
         options["dose"] = doses[0]
-    manifest = convert(src, records, progress=True, **options)
+    manifest = convert(src, records, progress=True, read_options=reading, **options)
     echo_findings(manifest.findings)
     _show(manifest, partial.missing(manifest.refused), as_json)
 

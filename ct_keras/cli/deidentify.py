@@ -54,14 +54,14 @@ def command(
     CT images are left out. Look at the images yourself: a face in a head scan, or text
     that the header does not tell of, is not removed.
     """
-    from ct_keras.dicom import find_series
+    from ct_keras.dicom import ReadOptions, find_series
     from ct_keras.dicom.finder import left_out
     from ct_keras.privacy import Profile, deidentify_series
     from ct_keras.privacy.keys import load_key
 
     key = load_key(hash_key_file)
     profile = Profile(dates=dates, keep_patient=keep_patient)
-    found = find_series(source, force_hu=True)
+    found = find_series(source, options=ReadOptions(force_hu=True))
     results, refusals = [], []
     several = len(found) > 1
     with parts_of(out, "series", several, overwrite) as parts:

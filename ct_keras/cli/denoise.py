@@ -9,6 +9,7 @@ import click
 
 from ct_keras.cli import partial
 from ct_keras.cli.options import grey_values, taken_values
+from ct_keras.cli.options import reading as reading_options
 from ct_keras.cli.options import trust as trust_option
 from ct_keras.cli.output import echo_findings, emit_json, note, say
 from ct_keras.cli.parts import parts_of
@@ -62,7 +63,7 @@ from ct_keras.notice import NOTICE
     help="Folder for qc.json and qc.png: what was removed, and what the guards found.",
 )
 @grey_values
-@click.option("--force-hu", is_flag=True, help="Accept values that may not be HU.")
+@reading_options(volumes=True)
 @click.option(
     "--override-guards", is_flag=True, help="Denoise what the guards refuse; recorded."
 )
@@ -82,7 +83,7 @@ def command(
     device,
     allow_repeat,
     qc,
-    force_hu,
+    reading,
     override_guards,
     overwrite,
     trust,
@@ -108,7 +109,7 @@ def command(
     from ct_keras.containers import find_scans, read_scan
     from ct_keras.dicom.finder import left_out
 
-    known = {"force_hu": force_hu, "values": taken_values(of_values)}
+    known = {"options": reading, "values": taken_values(of_values)}
     if wanted:
         found = [read_scan(source, series=wanted, **known)]
     else:

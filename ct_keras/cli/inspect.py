@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from ct_keras.cli import partial
+from ct_keras.cli.options import reading as reading_options
 from ct_keras.cli.options import trust as trust_option
 from ct_keras.cli.paths import ModelText, SeriesPath
 from ct_keras.cli.paths import command as safe_command
@@ -30,7 +31,7 @@ _COLUMNS = (
 @safe_command()
 @click.argument("folder", type=SeriesPath())
 @partial.wait_stable
-@click.option("--force-hu", is_flag=True, help="Accept values that may not be HU.")
+@reading_options()
 @click.option(
     "--model",
     type=ModelText(),
@@ -38,7 +39,7 @@ _COLUMNS = (
 )
 @trust_option
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
-def command(folder, force_hu, model, trust, as_json) -> int:
+def command(folder, reading, model, trust, as_json) -> int:
     """Lists the CT series in FOLDER: geometry, kernel, dose tags and noise.
 
     Noise is the global noise index in HU and the mean frequency of its power spectrum
@@ -50,9 +51,10 @@ def command(folder, force_hu, model, trust, as_json) -> int:
     """
     from ct_keras.cli.output import echo_findings, emit_json, note
     from ct_keras.dicom import scan_folder
+    from ct_keras.dicom.finder import left_out
     from ct_keras.image_quality import describe_series
 
-    scan = scan_folder(folder, progress=True, force_hu=force_hu)
+    scan = scan_folder(folder, progress=True, options=reading)
     facts = [
         {"series": number} | describe_series(series)
         for number, series in enumerate(scan.series, 1)
@@ -74,6 +76,7 @@ def command(folder, force_hu, model, trust, as_json) -> int:
         raise scan.refusals[0].error
     for refusal in scan.refusals:
         note(f"refused ({refusal.files} files): {refusal.error}")
+    partial.missing(left_out(scan.series, chosen=True))
     return ExitCode.PARTIAL if scan.refusals else ExitCode.DONE
 
 

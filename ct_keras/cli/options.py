@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
 import click
+
+from ct_keras.inputs.options import (
+    LIMIT_OPTIONS,
+    VOLUME_OPTIONS,
+    Limits,
+    ReadOptions,
+    flag,
+)
 
 if TYPE_CHECKING:
     from ct_keras.containers import GreyValues
@@ -96,6 +105,57 @@ def simulation(command: Callable) -> Callable:
     for option in reversed(SIMULATION.values()):
         command = option(command)
     return command
+
+
+#: The attributes of `ReadOptions`, as options.
+_ACCEPTED = {
+    "force_hu": "Accept values that may not be HU.",
+    "assume_hu": "Take stored values as HU where the rescale tags are missing.",
+    "allow_no_preamble": "Accept files without DICOM preamble or file meta.",
+    "skip_bad_slices": "Leave damaged slices out; the exit status is 8.",
+    "allow_float": "Accept floating-point pixels; they are rounded to 0.25 HU.",
+    "allow_gaps": "3-D models: denoise evenly spaced runs of slices separately.",
+    "allow_tilt": "3-D models: accept a stack that the gantry tilt has sheared.",
+}
+#: Attribute of `Limits` -> unit and help.
+_LIMITS = {
+    "max_matrix": (1, "Most rows or columns of an image.  [default: 4096]"),
+    "max_file_bytes": (2**20, "Most pixels of a file, in MiB.  [default: 512]"),
+    "max_series_bytes": (2**30, "Most pixels of a series, in GiB.  [default: 8]"),
+}
+
+
+def reading(*, volumes: bool = False) -> Callable:
+    """Adds the options of a reader to a command, which gets them as `reading`.
+
+    Args:
+        volumes: With those that matter to 3-D methods only.
+    """
+    accepted = [name for name in _ACCEPTED if volumes or name not in VOLUME_OPTIONS]
+
+    def add(command: Callable) -> Callable:
+        @functools.wraps(command)
+        def call(*arguments, **values):
+            limits = {
+                name: values[LIMIT_OPTIONS[name]] * unit
+                for name, (unit, _) in _LIMITS.items()
+                if values[LIMIT_OPTIONS[name]] is not None
+            }
+            options = ReadOptions(
+                **{name: values[name] for name in accepted}, limits=Limits(**limits)
+            )
+            own = (*accepted, *LIMIT_OPTIONS.values())
+            others = {name: each for name, each in values.items() if name not in own}
+            return command(*arguments, reading=options, **others)
+
+        for name, (_, told) in reversed(_LIMITS.items()):
+            typed = flag(LIMIT_OPTIONS[name])
+            call = click.option(typed, type=click.IntRange(1), help=told)(call)
+        for name in reversed(accepted):
+            call = click.option(flag(name), is_flag=True, help=_ACCEPTED[name])(call)
+        return call
+
+    return add
 
 
 def given(options: Mapping[str, object]) -> dict[str, object]:

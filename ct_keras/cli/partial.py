@@ -29,7 +29,7 @@ def watch(ctx: click.Context, paths: Iterable[Path]) -> None:
     paths = list(paths)
     if not paths:
         return
-    from ct_keras.dicom.folders import FolderWatch, wait_until_stable
+    from ct_keras.inputs.folders import FolderWatch, wait_until_stable
 
     if ctx.meta.get(_WAIT):
         for path in paths:

@@ -6,6 +6,7 @@ import click
 
 from ct_keras.cli import partial
 from ct_keras.cli.options import given, grey_values, simulation, taken_values
+from ct_keras.cli.options import reading as reading_options
 from ct_keras.cli.output import echo_findings, emit_json, note, say
 from ct_keras.cli.paths import OutputScan, SeriesPath
 from ct_keras.cli.paths import command as safe_command
@@ -22,12 +23,12 @@ from ct_keras.notice import NOTICE
 )
 @simulation
 @grey_values
-@click.option("--force-hu", is_flag=True, help="Accept values that may not be HU.")
+@reading_options()
 @partial.wait_stable
 @click.option("--overwrite", is_flag=True, help="Replace OUT.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 def command(
-    source, out, dose, seed, wanted, force_hu, overwrite, as_json, **options
+    source, out, dose, seed, wanted, reading, overwrite, as_json, **options
 ) -> None:
     """Writes the series in IN to OUT as a lower dose would have shown it.
 
@@ -42,7 +43,7 @@ def command(
 
     check_dose(dose)
     values = taken_values(options)
-    series = read_scan(source, series=wanted, force_hu=force_hu, values=values)
+    series = read_scan(source, series=wanted, options=reading, values=values)
     echo_findings(series.findings)
     simulator = SeriesSimulator(series, calibrate(series, **given(options)))
     clipped = _write(series, out, simulator, dose, seed=seed, overwrite=overwrite)

@@ -16,6 +16,7 @@ from ct_keras.dicom import Series, find_series, read_series
 from ct_keras.dicom.pixels import SlicePixels, find_padding, stored_to_hu
 from ct_keras.dicom.plausibility import Displacements, check_hu
 from ct_keras.errors import CtKerasError, Finding
+from ct_keras.inputs.options import DEFAULT_OPTIONS, ReadOptions, accepted_by
 
 #: Ends the name of a JSON file beside a result, which says how it was made.
 _SIDECAR = ".ct_keras.json"
@@ -106,8 +107,19 @@ class VolumeFile:
             texts.append(sidecar_of(self.path).read_text(encoding="utf-8"))
         return any(map(_says_denoised, texts))
 
-    def require_volume(self) -> None:
+    @property
+    def accepted(self) -> tuple[str, ...]:
+        """The options without which it would have been refused."""
+        return accepted_by(self.findings)
+
+    @property
+    def runs(self) -> list[slice]:
+        """All slices: those of a file are evenly spaced."""
+        return [slice(0, len(self))]
+
+    def require_volume(self) -> list[Finding]:
         """Nothing to refuse: the slices of a file are evenly spaced."""
+        return []
 
     def read(self, slice_index: int) -> SlicePixels:
         """Reads one slice; see `Series.read`."""
@@ -149,8 +161,9 @@ def _says_denoised(text: str) -> bool:
 def read_volume_file(
     path: str | os.PathLike,
     *,
-    force_hu: bool = False,
+    options: ReadOptions = DEFAULT_OPTIONS,
     values: GreyValues = _AS_STORED,
+    look: bool = True,
 ) -> VolumeFile:
     """Reads a CT volume from a NIfTI, NRRD, MetaImage, .npy, TIFF or PNG file.
 
@@ -158,8 +171,9 @@ def read_volume_file(
 
     Args:
         path: The file.
-        force_hu: Accept values that do not look like HU (CTK-E044).
+        options: What is accepted: `force_hu` (CTK-E044).
         values: What the file does not say.
+        look: Whether its values must look like HU; a single slice may not show it.
 
     Returns:
         The volume; slices are the planes nearest to axial, or the pages of a TIFF.
@@ -178,8 +192,8 @@ def read_volume_file(
             "voxel values are not Hounsfield units",
             received="values that are not finite",
         )
-    if not force_hu and volume.scale is None:
-        check_hu(volume.read, len(volume))
+    if look and volume.scale is None:
+        volume.findings += check_hu(volume.read, len(volume), options)
         volume.findings += volume.value_findings()
     return volume
 
@@ -199,7 +213,7 @@ def read_scan(
     path: str | os.PathLike,
     *,
     series: str | int | None = None,
-    force_hu: bool = False,
+    options: ReadOptions = DEFAULT_OPTIONS,
     values: GreyValues = _AS_STORED,
 ) -> Series | VolumeFile:
     """Returns the volume of a file, or the one CT series of a DICOM folder.
@@ -209,15 +223,15 @@ def read_scan(
             `values` are given for DICOM.
     """
     if formats.is_volume_file(path):
-        return read_volume_file(path, force_hu=force_hu, values=values)
+        return read_volume_file(path, options=options, values=values)
     _refuse_values(values)
-    return read_series(path, series=series, force_hu=force_hu)
+    return read_series(path, series=series, options=options)
 
 
 def find_scans(
     path: str | os.PathLike,
     *,
-    force_hu: bool = False,
+    options: ReadOptions = DEFAULT_OPTIONS,
     values: GreyValues = _AS_STORED,
     progress: bool = False,
 ) -> list[Series] | list[VolumeFile]:
@@ -228,9 +242,9 @@ def find_scans(
             `values` are given for DICOM.
     """
     if formats.is_volume_file(path):
-        return [read_volume_file(path, force_hu=force_hu, values=values)]
+        return [read_volume_file(path, options=options, values=values)]
     _refuse_values(values)
-    return find_series(path, force_hu=force_hu, progress=progress)
+    return find_series(path, options=options, progress=progress)
 
 
 def _refuse_values(values: GreyValues) -> None:

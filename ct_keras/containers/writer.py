@@ -44,7 +44,7 @@ class VolumeWriter:
         self.clipped = 0
         self._volume = volume
         self._out = Path(out)
-        self._derivation = derivation
+        self._derivation = derivation.of_series(volume.accepted, incomplete=False)
         self._overwrite = overwrite
         self._lock = contextlib.ExitStack()
         if volume.denoised and derivation.denoises and not allow_repeat:

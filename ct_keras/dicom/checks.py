@@ -1,9 +1,8 @@
-"""Checks of one header before its pixels are read, and the limits of a scan."""
+"""Checks of one header before its pixels are read."""
 
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 
 from pydicom.dataset import Dataset
 from pydicom.uid import (
@@ -25,6 +24,7 @@ from ct_keras.dicom.values import (
     within,
 )
 from ct_keras.errors import CtKerasError
+from ct_keras.inputs.options import Limits, ReadOptions, limit_fix
 
 CT_IMAGE = "1.2.840.10008.5.1.4.1.1.2"
 ENHANCED_CT = "1.2.840.10008.5.1.4.1.1.2.1"
@@ -64,38 +64,6 @@ _IDENTITY = ("SOPInstanceUID", "SeriesInstanceUID", "StudyInstanceUID")
 _LAYOUT = ("BitsAllocated", "BitsStored", "HighBit", "PixelRepresentation")
 
 
-@dataclass(frozen=True)
-class Limits:
-    """Limits of a scan, as a protection against malicious or mistakenly chosen folders.
-
-    Attributes:
-        min_matrix: Minimum number of rows or columns of an image.
-        max_matrix: Maximum number of rows or columns of an image.
-        max_file_bytes: Maximum number of pixel bytes in one file.
-        max_series_bytes: Maximum number of pixel bytes in one series.
-        max_header_bytes: Maximum number of bytes before the pixels of a file.
-        max_nesting: Maximum depth of sequences in a header.
-        max_elements: Maximum number of elements in a header.
-        max_expansion: Maximum ratio of a member of an archive to its compressed size.
-        max_files: Maximum number of files in one scan.
-        max_depth: Maximum depth of subfolders below the scanned folder.
-    """
-
-    min_matrix: int = 64
-    max_matrix: int = 4096
-    max_file_bytes: int = 512 * 2**20
-    max_series_bytes: int = 8 * 2**30
-    max_header_bytes: int = 16 * 2**20
-    max_nesting: int = 32
-    max_elements: int = 250_000
-    max_expansion: int = 200
-    max_files: int = 1_000_000
-    max_depth: int = 16
-
-
-DEFAULT_LIMITS = Limits()
-
-
 def check_syntax(syntax: str, file_number: int) -> None:
     """Refuses files whose pixels cannot be decoded.
 
@@ -117,7 +85,7 @@ def check_syntax(syntax: str, file_number: int) -> None:
     raise CtKerasError(
         "CTK-E010",
         f"file #{file_number} needs a decoder for {_syntax_name(syntax)}",
-        expected="native pixels, RLE, lossless JPEG, JPEG-LS or JPEG 2000",
+        expected="native pixels, RLE, lossless or 12-bit JPEG, JPEG-LS or JPEG 2000",
         fix=fix,
     )
 
@@ -130,13 +98,16 @@ def _syntax_name(syntax: str) -> str:
     return syntax if name == syntax else f"{name} ({syntax})"
 
 
-def check_header(dataset: Dataset, file_number: int, limits: Limits) -> None:
+def check_header(
+    dataset: Dataset, file_number: int, options: ReadOptions, float_bytes: int = 0
+) -> None:
     """Refuses a CT header from which Hounsfield units cannot be computed.
 
     Args:
         dataset: The header, without pixels.
         file_number: The 1-based number of the file in the scan.
-        limits: Limits of the image size.
+        options: What is accepted, and limits of the image size.
+        float_bytes: Bytes of a floating-point pixel, 0 for integers.
 
     Raises:
         CtKerasError: CTK-E007, E040, E041, E042, E046 or E047.
@@ -144,9 +115,9 @@ def check_header(dataset: Dataset, file_number: int, limits: Limits) -> None:
     for keyword in (*_IDENTITY, "Rows", "Columns"):
         if not text(dataset, keyword):
             raise CtKerasError("CTK-E007", f"file #{file_number} lacks {keyword}")
-    _check_size(dataset, file_number, limits)
-    _check_layout(dataset, file_number)
-    _check_rescale(dataset)
+    _check_size(dataset, file_number, options.limits, float_bytes or 2)
+    _check_layout(dataset, file_number, float_bytes)
+    _check_rescale(dataset, options)
 
 
 def count_frames(dataset: Dataset, sop_class: str, file_number: int) -> int:
@@ -168,7 +139,9 @@ def count_frames(dataset: Dataset, sop_class: str, file_number: int) -> int:
     return 1
 
 
-def _check_size(dataset: Dataset, file_number: int, limits: Limits) -> None:
+def _check_size(
+    dataset: Dataset, file_number: int, limits: Limits, pixel_bytes: int
+) -> None:
     rows, columns = integer(dataset, "Rows"), integer(dataset, "Columns")
     low, high = limits.min_matrix, limits.max_matrix
     fits = rows is not None and columns is not None
@@ -177,18 +150,19 @@ def _check_size(dataset: Dataset, file_number: int, limits: Limits) -> None:
             "CTK-E041",
             f"image matrix {rows}x{columns} is outside {low}..{high}",
             received=f"file #{file_number}",
-            fix="pass other limits if this size is correct",
+            fix=limit_fix("max_matrix"),
         )
-    needed = rows * columns * 2 * (integer(dataset, "NumberOfFrames") or 1)
+    needed = rows * columns * pixel_bytes * (integer(dataset, "NumberOfFrames") or 1)
     if needed > limits.max_file_bytes:
         raise CtKerasError(
             "CTK-E041",
             f"file #{file_number} needs {needed / 2**20:.0f} MiB, "
             f"limit {limits.max_file_bytes / 2**20:.0f} MiB",
+            fix=limit_fix("max_file_bytes"),
         )
 
 
-def _check_layout(dataset: Dataset, file_number: int) -> None:
+def _check_layout(dataset: Dataset, file_number: int, float_bytes: int) -> None:
     samples = integer(dataset, "SamplesPerPixel")
     photometric = term(dataset, "PhotometricInterpretation")
     if samples not in (None, 1) or photometric not in ("MONOCHROME1", "MONOCHROME2"):
@@ -200,6 +174,8 @@ def _check_layout(dataset: Dataset, file_number: int) -> None:
     allocated, stored, high_bit, sign = (
         integer(dataset, keyword) for keyword in _LAYOUT
     )
+    if float_bytes and allocated in (None, 8 * float_bytes):
+        return
     if allocated != 16 or stored is None or not 1 <= stored <= 16 or sign not in (0, 1):
         raise CtKerasError(
             "CTK-E047",
@@ -216,16 +192,25 @@ def _check_layout(dataset: Dataset, file_number: int) -> None:
         )
 
 
-def _check_rescale(dataset: Dataset) -> None:
+def rescale_of(dataset: Dataset) -> tuple[float, float] | None:
+    """Returns slope and intercept, None if one is missing or impossible."""
     slope = within(numbers(dataset, "RescaleSlope", 1), *_SLOPES)
     intercept = bounded(dataset, "RescaleIntercept", _FARTHEST_INTERCEPT)
-    if not slope or intercept is None or "ModalityLUTSequence" in dataset:
-        raise CtKerasError(
+    return (slope[0], intercept) if slope and intercept is not None else None
+
+
+def _check_rescale(dataset: Dataset, options: ReadOptions) -> None:
+    with_table = "ModalityLUTSequence" in dataset
+    if with_table or rescale_of(dataset) is None:
+        error = CtKerasError(
             "CTK-E040",
             "no RescaleSlope/Intercept: cannot obtain Hounsfield units",
             expected="a slope that is not zero and an intercept, both of a possible "
             "size, and no lookup table",
         )
+        if with_table:
+            raise error
+        options.settle("assume_hu", error)
     kind = term(dataset, "RescaleType") or "HU"
     if kind != UNSPECIFIED and not is_hounsfield(kind):
         named = f"'{kind}'" if kind in RESCALE_TYPES else "another unit"

@@ -29,6 +29,7 @@ from ct_keras.dicom.sources import SourceSlice
 from ct_keras.dicom.values import text, values
 
 _DERIVATION = "DerivationImageSequence"
+_RESCALE = "PixelValueTransformationSequence"
 _EVIDENCE = "SourceImageEvidenceSequence"
 #: Elements in groups of a converted image that would be wrong for the new pixels.
 _STALE = (
@@ -102,6 +103,11 @@ def derive_frames(
         setattr(group, _DERIVATION, DicomSequence(items))
     for group in (*shared, *groups):
         _update(group)
+    if any(image.source.rescaled for image in images):
+        for group in shared:
+            group.pop(_RESCALE, None)
+        for group, image in zip(groups, images, strict=True):
+            setattr(group, _RESCALE, DicomSequence([_rescale_item(image.source)]))
     setattr(header, FRAME_GROUPS, DicomSequence(groups))
     for item in unassigned_items(header):
         for keyword in _STALE:
@@ -156,10 +162,17 @@ def _series_item(series_uid: str, sources: Sequence[SourceSlice]) -> Dataset:
     return item
 
 
+def _rescale_item(source: SourceSlice) -> Dataset:
+    item = Dataset()
+    item.RescaleSlope, item.RescaleIntercept = source.slope, source.intercept
+    item.RescaleType = "HU"
+    return item
+
+
 def _update(group: Dataset) -> None:
     for item in values(group, "CTImageFrameTypeSequence"):
         item.FrameType = _derived(values(item, "FrameType"))
-    for item in values(group, "PixelValueTransformationSequence"):
+    for item in values(group, _RESCALE):
         item.RescaleType = "HU"
 
 

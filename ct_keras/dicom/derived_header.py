@@ -58,6 +58,10 @@ _OTHER_PIXELS = (
     "ExtendedOffsetTableLengths",
     "FloatPixelData",
     "DoubleFloatPixelData",
+    "FloatPixelPaddingValue",
+    "FloatPixelPaddingRangeLimit",
+    "DoubleFloatPixelPaddingValue",
+    "DoubleFloatPixelPaddingRangeLimit",
     "PixelData",
 )
 _SCANNER_ONLY = ("DeviceSerialNumber", "StationName")
@@ -256,8 +260,18 @@ def _describe_pixels(
     for keyword, value in values.items():
         header.pop(keyword, None)  # and with it a VR that may be wrong
         setattr(header, keyword, value)
+    if source.rescaled:
+        _describe_values(header, source)
     for dataset in (header, *unassigned_items(header)):
         _describe_padding(dataset, pixel_format)
+
+
+def _describe_values(header: Dataset, source: SourceSlice) -> None:
+    """Slope, intercept and padding where they are not those of the source file."""
+    if not source.file.multi_frame:
+        header.RescaleSlope, header.RescaleIntercept = source.slope, source.intercept
+    if source.floats is not None and source.padding is not None:
+        header.PixelPaddingValue = source.padding[0]
 
 
 def _describe_padding(dataset: Dataset, pixel_format: PixelFormat) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import zlib
 from collections.abc import Sequence
 from io import BytesIO
@@ -13,7 +12,11 @@ from pydicom.dataset import Dataset, FileDataset, FileMetaDataset
 from pydicom.filereader import read_dataset
 from pydicom.filewriter import write_file_meta_info
 from pydicom.tag import BaseTag, Tag
-from pydicom.uid import ExplicitVRBigEndian, ExplicitVRLittleEndian
+from pydicom.uid import (
+    ExplicitVRBigEndian,
+    ExplicitVRLittleEndian,
+    ImplicitVRLittleEndian,
+)
 from pydicom.valuerep import VR
 
 from ct_keras.dicom.values import quiet_pydicom, text
@@ -21,14 +24,9 @@ from ct_keras.errors import CtKerasError
 
 _MAGIC = b"DICM"
 _MAGIC_END = 132
+_META_GROUP = b"\x02\0"
 _PIXEL_GROUP = 0x7FE0
 _VALUE_REPRESENTATIONS = frozenset(vr.value.encode() for vr in VR)
-
-
-def file_version(file: BinaryIO) -> tuple[int, int]:
-    """Returns size and time of the last change of an open file."""
-    status = os.fstat(file.fileno())
-    return status.st_size, status.st_mtime_ns
 
 
 def digest(header: bytes) -> bytes:
@@ -75,6 +73,31 @@ def read_elements(file: BinaryIO, keywords: Sequence[str] | None = None) -> Data
         is_implicit_VR=not explicit,
         is_little_endian=little_endian,
     )
+
+
+def complete(file: BinaryIO) -> BytesIO:
+    """Adds what a file without preamble lacks; its encoding follows from its start.
+
+    Args:
+        file: A data set, or the file meta and a data set; at any place.
+
+    Returns:
+        The file with a preamble, and with a transfer syntax if it had no file meta.
+    """
+    file.seek(0)
+    data = file.read()
+    result = BytesIO()
+    result.write(bytes(_MAGIC_END - len(_MAGIC)) + _MAGIC)
+    if data[:2] != _META_GROUP:
+        explicit = data[4:6] in _VALUE_REPRESENTATIONS
+        meta = FileMetaDataset()
+        meta.TransferSyntaxUID = (
+            ExplicitVRLittleEndian if explicit else ImplicitVRLittleEndian
+        )
+        write_file_meta_info(result, meta, enforce_standard=False)
+    result.write(data)
+    result.seek(0)
+    return result
 
 
 def inflate(file: BinaryIO, most_bytes: int) -> BytesIO:

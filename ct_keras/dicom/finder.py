@@ -4,23 +4,29 @@ from __future__ import annotations
 
 import os
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePath
 
-from ct_keras.dicom.archive import Entry, is_archive, list_members
-from ct_keras.dicom.checks import DEFAULT_LIMITS, ENHANCED_CT, Limits
-from ct_keras.dicom.folders import list_files
-from ct_keras.dicom.foreign import nothing_found
+from ct_keras.dicom.checks import ENHANCED_CT
 from ct_keras.dicom.geometry import stack_geometry
 from ct_keras.dicom.grouping import Stack, split_series
 from ct_keras.dicom.headers import Kind, ScannedFile, scan_file
+from ct_keras.dicom.pixels import read_stored
 from ct_keras.dicom.plausibility import check_hu, unlike_hu
 from ct_keras.dicom.series import Series
-from ct_keras.dicom.sources import source_findings
+from ct_keras.dicom.sources import SourceSlice, source_findings
 from ct_keras.errors import LEFT_OUT, REFUSED_NEIGHBOUR, CtKerasError, Finding
+from ct_keras.inputs.archive import Entry, is_archive, list_members
+from ct_keras.inputs.folders import list_files
+from ct_keras.inputs.foreign import nothing_found
+from ct_keras.inputs.options import DEFAULT_OPTIONS, Limits, ReadOptions, limit_fix
 from ct_keras.progress import track
 
+#: Errors of a file without which the others of its series may be used.
+_DAMAGED = frozenset(
+    f"CTK-E{number}" for number in ("003", "005", "007", "012", "013", "043", "049")
+)
 #: The file that lists the files of a medium; these are looked at themselves.
 _DIRECTORY_NAME = "DICOMDIR"
 #: Series of a scan whose checked slices stay in memory until they are read again.
@@ -69,8 +75,7 @@ def find_series(
     folder: str | os.PathLike,
     *,
     progress: bool = False,
-    force_hu: bool = False,
-    limits: Limits = DEFAULT_LIMITS,
+    options: ReadOptions = DEFAULT_OPTIONS,
 ) -> list[Series]:
     """Finds every usable CT series in a folder and the folders below it.
 
@@ -82,8 +87,7 @@ def find_series(
     Args:
         folder: A folder, one file, a zip archive, or the DICOMDIR of a medium.
         progress: Whether to show a progress bar.
-        force_hu: Accept values that do not look like HU (CTK-E044).
-        limits: Bounds of what is read.
+        options: What is accepted, and the limits.
 
     Returns:
         At least one series, in the order of the file names.
@@ -92,16 +96,16 @@ def find_series(
         CtKerasError: CTK-E001, no CT image; CTK-E020, only another modality; or the
             first refusal, if no series is usable.
     """
-    scan = scan_folder(folder, progress=progress, force_hu=force_hu, limits=limits)
+    scan = scan_folder(folder, progress=progress, options=options)
     strays = [each for each in scan.refusals if not each.whole_series]
     refused = [each.error for each in scan.refusals if each.whole_series]
     usable, incomplete = [], []
     for series in scan.series:
-        beside = _beside(series, strays)
-        if beside:
-            incomplete.append(_may_lack(beside[0].error))
-        else:
+        error = _lacking(series, strays, options)
+        if error is None:
             usable.append(series)
+        else:
+            incomplete.append(error)
     if not usable:
         raise (incomplete or [each.error for each in scan.refusals])[0]
     refused += incomplete
@@ -115,6 +119,21 @@ def _beside(series: Series, strays: Iterable[Refusal]) -> list[Refusal]:
     """The files of unknown series in the folders of a series."""
     folders = {source.file.entry.parent for source in series.sources}
     return [each for each in strays if each.folder in folders]
+
+
+def _lacking(
+    series: Series, strays: list[Refusal], options: ReadOptions
+) -> CtKerasError | None:
+    """The refusal of a series that may lack a file beside it, None if accepted."""
+    beside = _beside(series, strays)
+    if not beside:
+        return None
+    try:
+        accepted = options.settle("skip_bad_slices", _may_lack(beside[0].error))
+    except CtKerasError as error:
+        return error
+    series.findings.append(replace(accepted, code=LEFT_OUT))
+    return None
 
 
 def _may_lack(error: CtKerasError) -> CtKerasError:
@@ -170,8 +189,7 @@ def read_series(
     folder: str | os.PathLike,
     *,
     series: str | int | None = None,
-    force_hu: bool = False,
-    limits: Limits = DEFAULT_LIMITS,
+    options: ReadOptions = DEFAULT_OPTIONS,
 ) -> Series:
     """Reads the CT series in a folder.
 
@@ -179,8 +197,7 @@ def read_series(
         folder: A folder, one file, a zip archive, or the DICOMDIR of a medium.
         series: Which series to read if there are several: its SeriesInstanceUID, or its
             1-based number in the order of `ct-keras inspect`.
-        force_hu: Accept values that do not look like HU (CTK-E044).
-        limits: Bounds of what is read.
+        options: What is accepted, and the limits.
 
     Returns:
         The series. If it was chosen and a file in its folder cannot be read, its
@@ -191,11 +208,11 @@ def read_series(
             chosen one is not found; otherwise as `find_series`.
     """
     if series is None:
-        found = find_series(folder, force_hu=force_hu, limits=limits)
+        found = find_series(folder, options=options)
         if len(found) == 1:
             return found[0]
         raise _which(found, "exactly one is needed")
-    scan = scan_folder(folder, force_hu=force_hu, limits=limits)
+    scan = scan_folder(folder, options=options)
     if not scan.series:
         raise scan.refusals[0].error
     matches = [
@@ -225,21 +242,19 @@ def scan_folder(
     folder: str | os.PathLike,
     *,
     progress: bool = False,
-    force_hu: bool = False,
-    limits: Limits = DEFAULT_LIMITS,
+    options: ReadOptions = DEFAULT_OPTIONS,
 ) -> Scan:
     """Scans every file below a folder.
 
     Args:
         folder: A folder, one file, a zip archive, or the DICOMDIR of a medium.
         progress: Whether to show a progress bar.
-        force_hu: Accept values that do not look like HU (CTK-E044).
-        limits: Bounds of what is read.
+        options: What is accepted, and the limits.
 
     Raises:
         CtKerasError: CTK-E005, if the folder cannot be read; CTK-E006, too many files.
     """
-    paths = _entries(Path(folder), limits)
+    paths = _entries(Path(folder), options.limits)
     scan = Scan(files=len(paths))
     counts: Counter = Counter()
     others: Counter = Counter()
@@ -248,7 +263,7 @@ def scan_folder(
     members: dict[str, list[ScannedFile]] = defaultdict(list)
     modality = None
     for number, path in enumerate(track(paths, "Reading", enabled=progress), start=1):
-        scanned = scan_file(path, number, limits)
+        scanned = scan_file(path, number, options)
         counts[scanned.kind] += 1
         counts["odd values"] += bool(scanned.odd_values)
         counts["extra bytes"] += scanned.extra_bytes > 0
@@ -268,7 +283,7 @@ def scan_folder(
     counts[Kind.FOREIGN] += len(empty) - len(lost)
     scan.refusals += [_stray(_empty(number), path) for number, path in lost]
     for files in members.values():
-        counts[Kind.LOCALIZER] += _add_series(scan, files, limits, force_hu=force_hu)
+        counts[Kind.LOCALIZER] += _add_series(scan, files, options)
     scan.findings += count_findings(scan.files, counts)
     if len(scan.series) > 1:
         text = f"found {len(scan.series)} CT series; each is processed separately"
@@ -289,25 +304,20 @@ def _entries(folder: Path, limits: Limits) -> list[Entry]:
     return list_files(folder, limits)
 
 
-def _add_series(
-    scan: Scan, files: list[ScannedFile], limits: Limits, *, force_hu: bool
-) -> int:
+def _add_series(scan: Scan, files: list[ScannedFile], options: ReadOptions) -> int:
     """Adds one SeriesInstanceUID to the scan; returns how many localizers it held."""
     try:
-        for file in files:
-            if file.error is not None:
-                raise file.error
+        kept, told = _undamaged(files, options)
         stacks, findings, localizers = split_series(
-            [source for file in files for source in file.sources]
+            [source for file in kept for source in file.sources]
         )
+        findings = [*told, *findings]
         several = len(stacks) > 1
         for number, stack in enumerate(stacks, start=1):
-            series = _make_series(stack, findings, number if several else 0)
-            _check_size(series, limits)
-            if not force_hu:
-                few = len(scan.series) < _SERIES_READ_AHEAD
-                _check_values(series, read_ahead=few)
-                series.findings += series.value_findings()
+            series = _make_series(stack, findings, number if several else 0, options)
+            _check_size(series, options.limits)
+            few = len(scan.series) < _SERIES_READ_AHEAD
+            series.findings += _check_values(series, options, read_ahead=few)
             scan.series.append(series)
     except CtKerasError as error:
         scan.refusals.append(Refusal(error, len(files)))
@@ -315,7 +325,44 @@ def _add_series(
     return localizers
 
 
-def _make_series(stack: Stack, findings: list[Finding], number: int) -> Series:
+def _undamaged(
+    files: list[ScannedFile], options: ReadOptions
+) -> tuple[list[ScannedFile], list[Finding]]:
+    """The files of a series that can be read; others refuse it unless accepted."""
+    kept, errors = [], []
+    for file in files:
+        error = file.error
+        if error is not None and error.code not in _DAMAGED:
+            raise error
+        if error is None and options.skip_bad_slices:
+            error = _decoding_error(file)
+        if error is None:
+            kept.append(file)
+        else:
+            errors.append(error)
+    if not errors:
+        return kept, []
+    if not kept:
+        raise errors[0]
+    accepted = options.settle("skip_bad_slices", errors[0])
+    text = f"{len(errors)} files of the series were left out: {errors[0]}"
+    return kept, [Finding(LEFT_OUT, text, accepted.option)]
+
+
+def _decoding_error(file: ScannedFile) -> CtKerasError | None:
+    """Why the pixels of a file cannot be decoded, None if they can."""
+    try:
+        for source in file.sources:
+            if source.decoder is not None:
+                read_stored(source)
+    except CtKerasError as error:
+        return error
+    return None
+
+
+def _make_series(
+    stack: Stack, findings: list[Finding], number: int, options: ReadOptions
+) -> Series:
     geometry = stack_geometry(stack)
     sources = [stack[i] for i in geometry.order]
     return Series(
@@ -324,6 +371,7 @@ def _make_series(stack: Stack, findings: list[Finding], number: int) -> Series:
         tilt_degrees=geometry.tilt_degrees,
         findings=[*findings, *geometry.findings, *source_findings(sources)],
         stack=number,
+        options=options,
     )
 
 
@@ -334,34 +382,46 @@ def _check_size(series: Series, limits: Limits) -> None:
             "CTK-E041",
             f"series needs {needed / 2**30:.1f} GiB of memory, "
             f"limit {limits.max_series_bytes / 2**30:g} GiB",
+            fix=limit_fix("max_series_bytes"),
         )
 
 
-def _check_values(series: Series, *, read_ahead: bool) -> None:
+def _check_values(
+    series: Series, options: ReadOptions, *, read_ahead: bool
+) -> list[Finding]:
+    """Refuses a series whose values are not HU, or tells what was accepted."""
     read = series.read_ahead if read_ahead else series.read
-    check_hu(read, len(series))
+    findings = check_hu(read, len(series), options)
     for index in _rescaled_otherwise(series):
         read(index)  # which measures its values
+    error = _unit_error(series, read)
+    if error is not None:
+        findings.append(options.settle("force_hu", error))
+    return [*findings, *series.value_findings()]
+
+
+def _unit_error(series: Series, read: Callable) -> CtKerasError | None:
+    """The refusal of values of unknown unit that do not look like HU."""
     unknown = [source for source in series.sources if not source.unit_known]
     if not unknown:
-        return
-    said, expected = "the values do not look like HU", "HU"
-    received = None
-    if any(source.file.sop_class_uid == ENHANCED_CT for source in unknown):
-        said = "Enhanced CT names the unit of its values"
-    else:
-        few = range(min(len(series), _UNIT_SLICES))
-        error = unlike_hu([read(index) for index in few])
-        if error is None:
-            return
-        received, expected = error.received, error.expected
-    raise CtKerasError(
-        "CTK-E042",
-        f"RescaleType is 'US' (unspecified), and {said}",
-        received=received,
-        expected=expected,
-        fix="if they are HU, accept them: force_hu=True (--force-hu of inspect, "
-        "denoise, simulate and convert)",
+        return None
+    unnamed = [source for source in unknown if not source.assumed]
+    if any(source.file.sop_class_uid == ENHANCED_CT for source in unnamed):
+        return _not_hu(unknown, "Enhanced CT names the unit of its values")
+    few = range(min(len(series), _UNIT_SLICES))
+    error = unlike_hu([read(index) for index in few])
+    if error is None:
+        return None
+    problem = "the values do not look like HU"
+    return _not_hu(unknown, problem, received=error.received, expected=error.expected)
+
+
+def _not_hu(unknown: list[SourceSlice], problem: str, **details) -> CtKerasError:
+    code, cause = "CTK-E042", "RescaleType is 'US' (unspecified)"
+    if any(source.assumed for source in unknown):
+        code, cause = "CTK-E040", "no RescaleSlope/Intercept"
+    return CtKerasError(
+        code, f"{cause}, and {problem}", fix="check slope and intercept", **details
     )
 
 

@@ -8,14 +8,16 @@ matter to a 2.5-D or 3-D network into refusals.
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from ct_keras.dicom.sources import SourceSlice
 from ct_keras.errors import CtKerasError, Finding
+from ct_keras.inputs.options import DEFAULT_OPTIONS, ReadOptions
 
 #: Slices closer than this are at the same position.
 SAME_POSITION_MM = 0.01
@@ -127,7 +129,7 @@ def _gap_findings(steps: np.ndarray) -> list[Finding]:
     if len(steps) < 2:
         return []
     median = float(np.median(steps))
-    uneven = np.abs(steps - median) > max(GAP_MM, GAP_SHARE * median)
+    uneven = _uneven(steps)
     if not uneven.any():
         return []
     first = int(np.argmax(uneven))
@@ -139,6 +141,20 @@ def _gap_findings(steps: np.ndarray) -> list[Finding]:
     if uneven.sum() > 1:
         text += f", and {uneven.sum() - 1} more uneven gaps"
     return [Finding("CTK-W032", text)]
+
+
+def _uneven(steps: np.ndarray) -> np.ndarray:
+    median = float(np.median(steps))
+    return np.abs(steps - median) > max(GAP_MM, GAP_SHARE * median)
+
+
+def even_runs(sources: Sequence[SourceSlice]) -> list[slice]:
+    """Cuts sorted slices at uneven gaps into runs of evenly spaced ones."""
+    along = heights(sources)
+    steps = np.array([]) if along is None else np.diff(along)
+    cuts = np.flatnonzero(_uneven(steps)) + 1 if len(steps) > 1 else []
+    edges = [0, *map(int, cuts), len(sources)]
+    return [slice(start, stop) for start, stop in itertools.pairwise(edges)]
 
 
 def _tilt(sources: Sequence[SourceSlice], order: Sequence[int]) -> float:
@@ -176,30 +192,36 @@ def _tag_findings(
     return []
 
 
-def require_volume(sources: Sequence[SourceSlice], *, allow_tilt: bool = False) -> None:
+def require_volume(
+    sources: Sequence[SourceSlice], options: ReadOptions = DEFAULT_OPTIONS
+) -> list[Finding]:
     """Refuses a stack that is not a regular volume, for 2.5-D and 3-D networks.
 
     Args:
         sources: The sorted slices of one series.
-        allow_tilt: Accept a sheared stack.
+        options: What is accepted: `allow_gaps`, `allow_tilt`.
+
+    Returns:
+        What was accepted.
 
     Raises:
         CtKerasError: CTK-E032, E033, E036 or E037.
     """
     geometry = stack_geometry(sources)
     texts = {finding.code: finding.text for finding in geometry.findings}
-    for warning, error in (
-        ("CTK-W036", "CTK-E036"),
-        ("CTK-W037", "CTK-E037"),
-        ("CTK-W032", "CTK-E032"),
-    ):
-        if warning in texts:
-            fix = "use a 2-D network"
-            raise CtKerasError(error, texts[warning], fix=fix)
-    if geometry.tilt_degrees > TILT_DEGREES and not allow_tilt:
-        raise CtKerasError(
-            "CTK-E033",
-            f"gantry tilt {geometry.tilt_degrees:.1f}°: 3-D model needs orthogonal "
-            "stack",
-            fix="use a 2-D network",
-        )
+    fix = "use a 2-D network"
+    for code in ("036", "037"):
+        if text := texts.get(f"CTK-W{code}"):
+            raise CtKerasError(f"CTK-E{code}", text, fix=fix)
+    accepted = []
+    if text := texts.get("CTK-W032"):
+        error = CtKerasError("CTK-E032", text, fix=fix)
+        runs = len(even_runs(sources))
+        finding = options.settle("allow_gaps", error)
+        told = f"{text}; {runs} runs of slices are volumes of their own"
+        accepted.append(replace(finding, text=told))
+    if geometry.tilt_degrees > TILT_DEGREES:
+        text = f"gantry tilt {geometry.tilt_degrees:.1f}°: 3-D model needs orthogonal "
+        error = CtKerasError("CTK-E033", text + "stack", fix=fix)
+        accepted.append(options.settle("allow_tilt", error))
+    return accepted

@@ -27,10 +27,7 @@ from pydicom.uid import (
 
 from ct_keras.codecs import DECODERS
 from ct_keras.dicom import checks
-from ct_keras.dicom.archive import MAGIC, Entry, open_entry
-from ct_keras.dicom.checks import Limits
-from ct_keras.dicom.encoding import digest, inflate, read_elements
-from ct_keras.dicom.foreign import name_foreign, name_sop_class
+from ct_keras.dicom.encoding import complete, digest, inflate, read_elements
 from ct_keras.dicom.frames import FRAME_GROUPS, SHARED_GROUPS, frame_headers
 from ct_keras.dicom.outline import Outline, look_over
 from ct_keras.dicom.places import (
@@ -43,6 +40,10 @@ from ct_keras.dicom.places import (
 from ct_keras.dicom.sources import SourceFile, SourceSlice, source_slice
 from ct_keras.dicom.values import quiet_pydicom, term, text
 from ct_keras.errors import CtKerasError
+from ct_keras.inputs import ReadOptions
+from ct_keras.inputs.archive import MAGIC, Entry, open_entry
+from ct_keras.inputs.foreign import name_foreign, name_sop_class
+from ct_keras.inputs.options import limit_fix
 
 #: The header elements that a scan reads.
 SCAN_TAGS = [
@@ -73,6 +74,8 @@ SCAN_TAGS = [
     "ModalityLUTSequence",
     "PixelPaddingValue",
     "PixelPaddingRangeLimit",
+    "FloatPixelPaddingValue",
+    "DoubleFloatPixelPaddingValue",
     "ImagePositionPatient",
     "ImageOrientationPatient",
     "PixelSpacing",
@@ -94,6 +97,7 @@ SCAN_TAGS = [
     FRAME_GROUPS,
     "ExtendedOffsetTable",
 ]
+_MAGIC = b"DICM"
 #: Bytes of a stream without preamble in which the SOP class is looked for.
 _FIRST_BYTES = 4096
 
@@ -149,6 +153,7 @@ class _Opened:
         version: `file_version`.
         outline: Of the content.
         syntax: Transfer syntax by the file meta.
+        bare: Whether preamble and file meta were added.
     """
 
     file: BinaryIO
@@ -157,9 +162,10 @@ class _Opened:
     version: tuple[int, int]
     outline: Outline
     syntax: str
+    bare: bool
 
 
-def scan_file(entry: Entry, file_number: int, limits: Limits) -> ScannedFile:
+def scan_file(entry: Entry, file_number: int, options: ReadOptions) -> ScannedFile:
     """Scans one file without following links or reading its pixels."""
     unreadable = CtKerasError("CTK-E005", f"cannot read file #{file_number}")
     try:
@@ -170,7 +176,7 @@ def scan_file(entry: Entry, file_number: int, limits: Limits) -> ScannedFile:
             if not stat.S_ISREG(mode):
                 return ScannedFile(Kind.BROKEN, error=unreadable)
         with open_entry(entry) as (file, version):
-            return _scan_opened(file, version, entry, file_number, limits)
+            return _scan_opened(file, version, entry, file_number, options)
     except OSError:
         return ScannedFile(Kind.BROKEN, error=unreadable)
     except CtKerasError as error:
@@ -182,25 +188,36 @@ def _scan_opened(
     version: tuple[int, int],
     entry: Entry,
     file_number: int,
-    limits: Limits,
+    options: ReadOptions,
 ) -> ScannedFile:
     start = file.read(132)
     if not start:
         return ScannedFile(Kind.EMPTY)
-    if start[128:] != b"DICM":
+    if start[128:] != _MAGIC:
         start += file.read(_FIRST_BYTES)
-        return _without_magic(start, entry, file_number)
+        other = _without_magic(start, entry, file_number, options)
+        if other is not None:
+            return other
+        file = _completed(file, file_number, options)
+    bare = start[128:132] != _MAGIC
     with quiet_pydicom() as warned:
         scanned = _scan_dicom(
-            file, entry, version=version, file_number=file_number, limits=limits
+            file, entry, version, file_number=file_number, options=options, bare=bare
         )
+    if bare and scanned.extra_bytes:
+        return ScannedFile(Kind.BROKEN, error=_bare(file_number))
     return replace(scanned, odd_values=len(warned)) if warned else scanned
 
 
-def _without_magic(start: bytes, entry: Entry, file_number: int) -> ScannedFile:
+def _without_magic(
+    start: bytes, entry: Entry, file_number: int, options: ReadOptions
+) -> ScannedFile | None:
     """Distinguishes a DICOM stream without preamble from any other file.
 
     Only a stream that may be a CT image is refused, and an archive in an archive.
+
+    Returns:
+        None for a stream that is accepted.
     """
     if start.startswith(MAGIC) and not isinstance(entry, Path):
         error = CtKerasError(
@@ -215,13 +232,29 @@ def _without_magic(start: bytes, entry: Entry, file_number: int) -> ScannedFile:
         sop_class = _first_sop_class(start)
         if sop_class and sop_class not in checks.CT_CLASSES:
             return ScannedFile(Kind.OTHER, what=name_sop_class(sop_class))
-        error = CtKerasError(
-            "CTK-E002",
-            f"file #{file_number} has no DICOM preamble/meta header",
-            fix="dcmconv IN OUT adds one",
-        )
-        return ScannedFile(Kind.BROKEN, error=error)
+        options.settle("allow_no_preamble", _bare(file_number))
+        return None
     return ScannedFile(Kind.FOREIGN, what=name_foreign(entry.name, start))
+
+
+def _bare(file_number: int) -> CtKerasError:
+    return CtKerasError(
+        "CTK-E002",
+        f"file #{file_number} has no DICOM preamble/meta header",
+        expected="both, or a class, a matrix and pixel bytes that agree",
+        fix="dcmconv IN OUT adds them",
+    )
+
+
+def _completed(file: BinaryIO, file_number: int, options: ReadOptions) -> BinaryIO:
+    """A stream without preamble in memory, completed."""
+    limits = options.limits
+    limit = limits.max_header_bytes + limits.max_file_bytes
+    if file.seek(0, os.SEEK_END) > limit:
+        raise CtKerasError(
+            "CTK-E041", f"file #{file_number} has more than {limit / 2**20:.0f} MiB"
+        )
+    return complete(file)
 
 
 def _first_sop_class(start: bytes) -> str | None:
@@ -236,19 +269,20 @@ def _first_sop_class(start: bytes) -> str | None:
 def _scan_dicom(
     file: BinaryIO,
     entry: Entry,
-    *,
     version: tuple[int, int],
+    *,
     file_number: int,
-    limits: Limits,
+    options: ReadOptions,
+    bare: bool,
 ) -> ScannedFile:
-    outline = look_over(file, limits)
+    outline = look_over(file, options.limits)
     if outline.meta_class == MediaStorageDirectoryStorage:
         return ScannedFile(Kind.DIRECTORY)
     syntax = outline.syntax
     try:
         if syntax == DeflatedExplicitVRLittleEndian:
-            file = _inflated(file, file_number, limits)
-            outline = look_over(file, limits)
+            file = _inflated(file, file_number, options)
+            outline = look_over(file, options.limits)
         for sop_class in (outline.meta_class, outline.sop_class):
             if sop_class and sop_class not in checks.CT_CLASSES:
                 return _other(sop_class, outline)
@@ -256,12 +290,12 @@ def _scan_dicom(
             raise CtKerasError("CTK-E007", f"file #{file_number}: {outline.problem}")
     except CtKerasError as error:
         return ScannedFile(Kind.BROKEN, error=error)
-    opened = _Opened(file, entry, file_number, version, outline, syntax)
+    opened = _Opened(file, entry, file_number, version, outline, syntax, bare)
     file.seek(0)
     head = BytesIO(file.read(outline.header_bytes))
     try:
         dataset = read_elements(head, SCAN_TAGS)
-        return _classify(dataset, head, opened, limits)
+        return _classify(dataset, head, opened, options)
     except CtKerasError as error:
         return ScannedFile(Kind.BROKEN, error=error)
     except Exception:  # any bytes can follow the magic, and pydicom raises many types
@@ -272,9 +306,9 @@ def _scan_dicom(
     return ScannedFile(Kind.BROKEN, error=error)
 
 
-def _inflated(file: BinaryIO, file_number: int, limits: Limits) -> BinaryIO:
+def _inflated(file: BinaryIO, file_number: int, options: ReadOptions) -> BinaryIO:
     """A deflated file, inflated in memory up to its limit."""
-    limit = limits.max_header_bytes + limits.max_file_bytes
+    limit = options.limits.max_header_bytes + options.limits.max_file_bytes
     try:
         inflated = inflate(file, limit + 1)
     except CtKerasError:
@@ -287,7 +321,7 @@ def _inflated(file: BinaryIO, file_number: int, limits: Limits) -> BinaryIO:
         raise CtKerasError(
             "CTK-E041",
             f"file #{file_number} inflates to more than {limit / 2**20:.0f} MiB",
-            fix="pass other limits if this size is correct",
+            fix=limit_fix("max_file_bytes"),
         )
     return inflated
 
@@ -299,7 +333,7 @@ def _other(sop_class: str, outline: Outline) -> ScannedFile:
 
 
 def _classify(
-    dataset: Dataset, head: BytesIO, opened: _Opened, limits: Limits
+    dataset: Dataset, head: BytesIO, opened: _Opened, options: ReadOptions
 ) -> ScannedFile:
     """Classifies a header; checks that of a CT image in detail."""
     sop_class = text(dataset, "SOPClassUID")
@@ -319,13 +353,17 @@ def _classify(
         return ScannedFile(Kind.OTHER, modality="CT", what="CT projections")
     series_uid = text(dataset, "SeriesInstanceUID")
     try:
-        return _read_image(dataset, head, opened, sop_class, limits)
+        return _read_image(dataset, head, opened, sop_class, options)
     except CtKerasError as error:
         return ScannedFile(Kind.CT, series_uid=series_uid, error=error)
 
 
 def _read_image(
-    dataset: Dataset, head: BytesIO, opened: _Opened, sop_class: str, limits: Limits
+    dataset: Dataset,
+    head: BytesIO,
+    opened: _Opened,
+    sop_class: str,
+    options: ReadOptions,
 ) -> ScannedFile:
     """Checks the header of every frame of a CT image and finds its pixels."""
     number, syntax = opened.number, opened.syntax
@@ -335,10 +373,14 @@ def _read_image(
     element = find_pixels(head, dataset, number, big_endian=big_endian)
     alone = sop_class == checks.CT_IMAGE
     headers = [dataset] if alone else list(frame_headers(dataset, number))
+    pixel_bytes = element.float_bytes or 2
+    if element.float_bytes:
+        text = f"file #{number}: pixels are floating-point numbers"
+        options.settle("allow_float", CtKerasError("CTK-E047", text))
     for header in headers:
-        checks.check_header(header, number, limits)
+        checks.check_header(header, number, options, element.float_bytes)
     misdeclared = element.implicit != (syntax == ImplicitVRLittleEndian)
-    image_bytes = int(dataset.Rows) * int(dataset.Columns) * 2 * frames
+    image_bytes = int(dataset.Rows) * int(dataset.Columns) * pixel_bytes * frames
     if syntax in DECODERS and element.length == image_bytes:
         syntax, misdeclared = ExplicitVRLittleEndian, True  # decompressed before
     places = _places(dataset, element, opened, frames, native=syntax not in DECODERS)
@@ -351,11 +393,12 @@ def _read_image(
         syntax=syntax,
         implicit=element.implicit,
         misdeclared=misdeclared,
+        bare=opened.bare,
         header_bytes=element.start,
         header_digest=digest(head.getvalue()[: element.start]),
     )
     sources = tuple(
-        source_slice(header, file, place, frame)
+        source_slice(header, file, place, frame, element.float_bytes)
         for frame, (header, place) in enumerate(zip(headers, places, strict=True))
         if not checks.is_localizer(header)
     )
@@ -381,7 +424,8 @@ def _places(
     """Where the pixels of each frame lie."""
     file, number = opened.file, opened.number
     if native:
-        frame_bytes = int(dataset.Rows) * int(dataset.Columns) * 2
+        pixel_bytes = element.float_bytes or 2
+        frame_bytes = int(dataset.Rows) * int(dataset.Columns) * pixel_bytes
         return native_places(file, element, frame_bytes, frames, number)
     return compressed_places(file, element, frames, number, _offset_table(dataset))
 

@@ -17,7 +17,8 @@ from pydicom.datadict import dictionary_VR
 from pydicom.uid import DeflatedExplicitVRLittleEndian, ExplicitVRBigEndian
 from pydicom.valuerep import EXPLICIT_VR_LENGTH_32, VR
 
-from ct_keras.dicom.checks import CT_CLASSES, Limits
+from ct_keras.dicom.checks import CT_CLASSES
+from ct_keras.inputs import Limits
 
 _MAGIC_END = 132
 _META_CLASS, _SYNTAX = 0x00020002, 0x00020010

@@ -8,13 +8,13 @@ from typing import NamedTuple
 import numpy as np
 
 from ct_keras.codecs import decode_frame
-from ct_keras.dicom.archive import open_entry
-from ct_keras.dicom.encoding import digest, inflate
+from ct_keras.dicom.encoding import complete, digest, inflate
 from ct_keras.dicom.places import Place, truncated
 from ct_keras.dicom.sources import SourceSlice
 from ct_keras.dicom.values import quiet_pydicom
 from ct_keras.errors import CtKerasError
 from ct_keras.hu import NO_MEASUREMENT_HU, PADDING_HU
+from ct_keras.inputs.archive import open_entry
 
 
 class SlicePixels(NamedTuple):
@@ -45,11 +45,14 @@ def read_stored(source: SourceSlice) -> tuple[np.ndarray, bytes]:
 
     Raises:
         CtKerasError: CTK-E003, if the file has become shorter; CTK-E005, if it cannot
-            be read or has changed; for compressed pixels as `decoders.decode_frame`.
+            be read or has changed; CTK-E044, if floating-point pixels are not finite;
+            for compressed pixels as `decoders.decode_frame`.
     """
     header, data = _read_places(source, source.places)
     shape = source.rows, source.columns
-    if source.decoder is None:
+    if source.floats is not None:
+        stored = _rounded(data, source)
+    elif source.decoder is None:
         order = "<" if source.file.little_endian else ">"
         stored = np.frombuffer(data, order + ("i2" if source.signed else "u2"))
         stored = stored.astype(stored.dtype.newbyteorder("="), copy=False)
@@ -67,6 +70,19 @@ def read_stored(source: SourceSlice) -> tuple[np.ndarray, bytes]:
     if unused:
         stored = np.right_shift(np.left_shift(stored, unused), unused)
     return stored.reshape(shape), header
+
+
+def _rounded(data: bytes, source: SourceSlice) -> np.ndarray:
+    """Stored values of floating-point pixels."""
+    order = "<" if source.file.little_endian else ">"
+    pixels = np.frombuffer(data, f"{order}f{source.floats.pixel_bytes}")
+    if not np.isfinite(pixels).all():
+        raise CtKerasError(
+            "CTK-E044",
+            "voxel values are not Hounsfield units",
+            received=f"file #{source.number} holds values that are not finite",
+        )
+    return source.floats.to_stored(pixels)
 
 
 def read_header_bytes(source: SourceSlice) -> bytes:
@@ -87,7 +103,8 @@ def _read_places(source: SourceSlice, places: tuple[Place, ...]) -> tuple[bytes,
     end = max([source.file.header_bytes, *(sum(place) for place in places)])
     try:
         with open_entry(source.file.entry) as (opened, version):
-            file = inflate(opened, end) if source.file.deflated else opened
+            file = complete(opened) if source.file.bare else opened
+            file = inflate(file, end) if source.file.deflated else file
             header = file.read(source.file.header_bytes)
             parts = []
             for start, length in places:

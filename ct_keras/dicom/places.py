@@ -25,8 +25,9 @@ from ct_keras.errors import CtKerasError
 Place = tuple[int, int]
 
 _PIXEL_DATA = (0x7FE0, 0x0010)
-_FLOAT_PIXELS = ((0x7FE0, 0x0008), (0x7FE0, 0x0009))
-_PIXEL_VRS = (b"OW", b"OB")
+#: Elements of floating-point pixels -> bytes of one.
+_FLOAT_PIXELS = {(0x7FE0, 0x0008): 4, (0x7FE0, 0x0009): 8}
+_PIXEL_VRS = (b"OW", b"OB", b"OF", b"OD")
 _UNDEFINED_LENGTH = 0xFFFFFFFF
 _ITEM, _SEQUENCE_END = (0xFFFE, 0xE000), (0xFFFE, 0xE0DD)
 _MOST_FRAGMENTS = 2**20
@@ -40,11 +41,13 @@ class PixelElement:
         start: Where its value starts in the file.
         length: Bytes of its value, None for compressed pixels.
         implicit: Whether it does not name its VR.
+        float_bytes: Bytes of a floating-point pixel, 0 for integers.
     """
 
     start: int
     length: int | None
     implicit: bool
+    float_bytes: int = 0
 
 
 def find_pixels(
@@ -62,25 +65,23 @@ def find_pixels(
         big_endian: The byte order.
 
     Raises:
-        CtKerasError: CTK-E003, if there is none; CTK-E007 or E047.
+        CtKerasError: CTK-E003, if there is none; CTK-E007.
     """
     order = ">" if big_endian else "<"
     start = head.tell()
     data = head.read(12)
     tag = struct.unpack_from(order + "HH", data.ljust(4, b"\0"))
-    if tag in _FLOAT_PIXELS:
-        raise CtKerasError(
-            "CTK-E047", f"file #{file_number}: pixels are floating-point numbers"
-        )
+    float_bytes = _FLOAT_PIXELS.get(tag, 0)
     implicit = data[4:6] not in _PIXEL_VRS
-    if tag != _PIXEL_DATA or len(data) < (8 if implicit else 12):
+    known = tag == _PIXEL_DATA or float_bytes
+    if not known or len(data) < (8 if implicit else 12):
         rows, columns = integer(dataset, "Rows"), integer(dataset, "Columns")
         raise truncated(file_number, 0, 2 * (rows or 0) * (columns or 0))
     (length,) = struct.unpack_from(order + "I", data, 4 if implicit else 8)
     start += 8 if implicit else 12
     if length == _UNDEFINED_LENGTH:
-        return PixelElement(start, None, implicit)
-    return PixelElement(start, length, implicit)
+        return PixelElement(start, None, implicit, float_bytes)
+    return PixelElement(start, length, implicit, float_bytes)
 
 
 def native_places(

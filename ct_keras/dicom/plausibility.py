@@ -16,6 +16,7 @@ import numpy as np
 from ct_keras.dicom.pixels import SlicePixels
 from ct_keras.errors import CtKerasError, Finding
 from ct_keras.hu import PADDING_HU
+from ct_keras.inputs.options import DEFAULT_OPTIONS, ReadOptions
 from ct_keras.metrics.tissues import FAT_TO_SOFT_HU
 
 AIR_BELOW_HU = -500.0
@@ -61,8 +62,12 @@ _SMOOTHINGS_PER_ROW, _LEAST_SMOOTHING = 64, 3
 _EVERY = 2
 
 
-def check_hu(read: Callable[[int], SlicePixels], count: int) -> None:
-    """Refuses a stack whose values cannot be Hounsfield units.
+def check_hu(
+    read: Callable[[int], SlicePixels],
+    count: int,
+    options: ReadOptions = DEFAULT_OPTIONS,
+) -> list[Finding]:
+    """Refuses a stack whose values cannot be Hounsfield units, unless it is accepted.
 
     Three slices are read. Only if they contain no air, further slices are read, from
     the middle outwards, until air is found. Padding may have any value.
@@ -71,11 +76,20 @@ def check_hu(read: Callable[[int], SlicePixels], count: int) -> None:
         read: Function of a slice number that returns an object with `hu` and `padding`,
             (rows, columns) each.
         count: How many slices there are.
+        options: What is accepted: `force_hu`.
+
+    Returns:
+        The warning, if such a stack was accepted.
 
     Raises:
         CtKerasError: CTK-E044, if no pixel is below -500 HU, more than 1 % of a slice
             are outside [-3100, 32767] HU, or more than a quarter above 4000 HU.
     """
+    error = _impossible(read, count)
+    return [] if error is None else [options.settle("force_hu", error)]
+
+
+def _impossible(read: Callable[[int], SlicePixels], count: int) -> CtKerasError | None:
     middle = (count - 1) / 2
     indices = sorted(range(count), key=lambda index: abs(index - middle))
     spread = {0, count // 2, count - 1}
@@ -83,7 +97,7 @@ def check_hu(read: Callable[[int], SlicePixels], count: int) -> None:
     low, high = np.inf, -np.inf
     for looked, index in enumerate(indices):
         if looked >= _SAMPLES and low < AIR_BELOW_HU:
-            return
+            return None
         pixels = read(index)
         hu = pixels.hu[~pixels.padding]
         # In a field of view inside the body, padding is the only air.
@@ -93,12 +107,13 @@ def check_hu(read: Callable[[int], SlicePixels], count: int) -> None:
         high = max(high, float(hu.max()))
         outside = np.mean((hu < LOWEST_HU) | (hu > HIGHEST_HU))
         if outside > 0.01:
-            raise _implausible(low, high, f"{outside:.0%} beyond any scanner")
+            return _implausible(low, high, f"{outside:.0%} beyond any scanner")
         dense = np.mean(hu > DENSE_HU)
         if dense > MOST_DENSE:
-            raise _implausible(low, high, f"{dense:.0%} denser than bone")
+            return _implausible(low, high, f"{dense:.0%} denser than bone")
     if low >= AIR_BELOW_HU:
-        raise _implausible(low, high, "no air")
+        return _implausible(low, high, "no air")
+    return None
 
 
 def _implausible(low: float, high: float, reason: str) -> CtKerasError:
@@ -106,8 +121,7 @@ def _implausible(low: float, high: float, reason: str) -> CtKerasError:
         "CTK-E044",
         f"voxel values are not Hounsfield units (min {low:.0f}, max {high:.0f}, "
         f"{reason})",
-        fix="check slope and intercept, or accept the values as they are: "
-        "force_hu=True (--force-hu of inspect, denoise, simulate and convert)",
+        fix="check slope and intercept",
     )
 
 

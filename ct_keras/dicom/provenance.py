@@ -6,8 +6,8 @@ import datetime
 import json
 import os
 import uuid
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence as DicomSequence
@@ -149,6 +149,19 @@ class Derivation:
             contribution="Simulated dose reduction; not for diagnostic use",
             **details,
         )
+
+    def of_series(self, accepted: Sequence[str], *, incomplete: bool) -> Derivation:
+        """Returns it for a source that was accepted by options, and says so.
+
+        Args:
+            accepted: The options.
+            incomplete: Whether slices of the source were left out.
+        """
+        if not accepted:
+            return self
+        parameters = {**self.parameters, "accepted": ", ".join(accepted)}
+        comment = f"INCOMPLETE SERIES. {self.comment}" if incomplete else self.comment
+        return replace(self, parameters=parameters, comment=comment)
 
     def identity(self) -> str:
         """Everything that the UIDs depend on, as one JSON text."""

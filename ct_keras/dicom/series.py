@@ -12,12 +12,13 @@ import numpy as np
 from pydicom.dataset import Dataset
 
 from ct_keras.dicom.encoding import read_elements
-from ct_keras.dicom.geometry import heights, require_volume
+from ct_keras.dicom.geometry import even_runs, heights, require_volume
 from ct_keras.dicom.pixels import SlicePixels, read_header_bytes, read_pixels
 from ct_keras.dicom.plausibility import Displacements
 from ct_keras.dicom.sources import SourceSlice
 from ct_keras.dicom.values import quiet_pydicom
-from ct_keras.errors import CtKerasError, Finding
+from ct_keras.errors import LEFT_OUT, CtKerasError, Finding
+from ct_keras.inputs.options import DEFAULT_OPTIONS, ReadOptions, accepted_by
 
 _MOST_READ_AHEAD = 16
 
@@ -33,6 +34,7 @@ class Series:
         spacing_mm: (slice, row, column) in mm; NaN where unknown.
         tilt_degrees: Angle between the stacking direction and the slice normal.
         findings: What the reader noticed.
+        options: What the reader accepts.
 
     Example:
         >>> series = ct_keras.read_series("STUDY")  # doctest: +SKIP
@@ -48,11 +50,13 @@ class Series:
         tilt_degrees: float = 0.0,
         findings: Sequence[Finding] = (),
         stack: int = 0,
+        options: ReadOptions = DEFAULT_OPTIONS,
     ):
         self.sources = tuple(sources)
         self.spacing_mm = spacing_mm
         self.tilt_degrees = tilt_degrees
         self.findings = list(findings)
+        self.options = options
         self._stack = stack
         self._hu: np.ndarray | None = None
         self._replaced = False
@@ -179,9 +183,31 @@ class Series:
         """What must not be written while it is read: folders, or an archive."""
         return {source.file.place for source in self.sources}
 
-    def require_volume(self) -> None:
-        """Refuses a series that is not a regular volume; see `require_volume`."""
-        require_volume(self.sources)
+    @property
+    def accepted(self) -> tuple[str, ...]:
+        """The options without which it would have been refused."""
+        return accepted_by(self.findings)
+
+    @property
+    def incomplete(self) -> bool:
+        """Whether slices were left out because an option accepts that."""
+        return any(each.code == LEFT_OUT and each.option for each in self.findings)
+
+    @property
+    def runs(self) -> list[slice]:
+        """The parts that a 3-D method takes as volumes of their own."""
+        whole = [slice(0, len(self))]
+        return even_runs(self.sources) if self.options.allow_gaps else whole
+
+    def require_volume(self) -> list[Finding]:
+        """Refuses a series that is not a regular volume; see `require_volume`.
+
+        Returns:
+            What was accepted; it is among the findings from now on.
+        """
+        accepted = require_volume(self.sources, self.options)
+        self.findings += [each for each in accepted if each not in self.findings]
+        return accepted
 
     def read(self, slice_index: int) -> SlicePixels:
         """Reads one slice.
@@ -257,6 +283,7 @@ class Series:
             tilt_degrees=self.tilt_degrees,
             findings=self.findings,
             stack=self._stack,
+            options=self.options,
         )
         other._hu = hu
         other._replaced = True

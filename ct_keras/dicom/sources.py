@@ -6,12 +6,12 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 from pydicom.dataset import Dataset
 from pydicom.uid import DeflatedExplicitVRLittleEndian, ExplicitVRBigEndian
 
 from ct_keras.codecs import LOSSY_METHODS, decoder_name
-from ct_keras.dicom.archive import Entry
-from ct_keras.dicom.checks import CT_IMAGE, UNSPECIFIED
+from ct_keras.dicom.checks import CT_IMAGE, UNSPECIFIED, rescale_of
 from ct_keras.dicom.places import Place
 from ct_keras.dicom.values import (
     age_years,
@@ -26,11 +26,18 @@ from ct_keras.dicom.values import (
     within,
 )
 from ct_keras.errors import Finding
+from ct_keras.hu import to_stored
+from ct_keras.inputs.archive import Entry
 
 #: What no scanner exceeds, and every pixel does; beyond it a value is as good as
 #: missing.
 _FARTHEST_MM, _THICKEST_MM, _PIXELS_MM = 1e5, 1e3, (100.0, 1e-3)
 _MOST_KV, _MOST_MA, _MOST_MS = 1e3, 1e5, 1e7
+
+#: HU of the stored values of what was floating-point: steps of a quarter HU from -4096
+#: to 12287.75 HU, which no tissue and few metals exceed.
+FLOAT_SLOPE, FLOAT_INTERCEPT = 0.25, 4096.0
+_FLOAT_PADDING = {4: "FloatPixelPaddingValue", 8: "DoubleFloatPixelPaddingValue"}
 
 #: Manufacturer of ct_keras items in ContributingEquipmentSequence.
 EQUIPMENT_NAME = "ct_keras"
@@ -52,6 +59,7 @@ class SourceFile:
         syntax: UID of the transfer syntax.
         implicit: Whether the VR of the elements is implicit.
         misdeclared: Whether the file meta says something else.
+        bare: Whether it begins without preamble; positions count as if it had one.
         header_bytes: Where the pixels begin; in a deflated file, after inflation.
         header_digest: `encoding.digest` of the bytes before them; another file that
             took its place with the same size and time is not read either.
@@ -65,6 +73,7 @@ class SourceFile:
     syntax: str
     implicit: bool
     misdeclared: bool
+    bare: bool
     header_bytes: int
     header_digest: bytes
 
@@ -94,6 +103,27 @@ class SourceFile:
         return self.syntax == DeflatedExplicitVRLittleEndian
 
 
+@dataclass(frozen=True, slots=True)
+class FloatPixels:
+    """Floating-point pixels, which are rounded to stored values when they are read.
+
+    Attributes:
+        pixel_bytes: Bytes of a pixel.
+        slope: RescaleSlope in the file.
+        intercept: RescaleIntercept in the file.
+    """
+
+    pixel_bytes: int
+    slope: float
+    intercept: float
+
+    def to_stored(self, pixels: np.ndarray | float) -> np.ndarray:
+        """Returns pixels, of any shape, as int16 of the slope and intercept here."""
+        hu = np.asarray(pixels, np.float64) * self.slope + self.intercept
+        stored = to_stored(hu, FLOAT_SLOPE, FLOAT_INTERCEPT)
+        return np.clip(stored, -0x8000, 0x7FFF).astype(np.int16)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SourceSlice:
     """One CT image: a frame of a file.
@@ -110,7 +140,12 @@ class SourceSlice:
         contrast_agent: ContrastBolusAgent, verbatim; never print it.
         bits_stored: Bits of a stored pixel value, 1 to 16.
         signed: Whether stored values are two's complement.
-        unit_known: Whether RescaleType says HU, or is absent, which means HU in CT.
+        slope: HU per stored value.
+        intercept: HU of the stored value 0.
+        unit_known: Whether slope and intercept are those of the file, and RescaleType
+            says HU or is absent, which means HU in CT.
+        assumed: Whether slope and intercept are not in the file.
+        floats: How pixels become stored values that are floating-point in the file.
         padding: Lowest and highest stored value of padding pixels, or None.
     """
 
@@ -131,6 +166,8 @@ class SourceSlice:
     slope: float
     intercept: float
     unit_known: bool
+    assumed: bool
+    floats: FloatPixels | None
     padding: tuple[int, int] | None
     position: tuple[float, float, float] | None
     orientation: tuple[float, ...] | None
@@ -173,6 +210,11 @@ class SourceSlice:
         return decoder_name(self.file.syntax)
 
     @property
+    def rescaled(self) -> bool:
+        """Whether slope and intercept are others than in the file."""
+        return self.assumed or self.floats is not None
+
+    @property
     def misdeclared(self) -> bool:
         """Whether the file is not encoded as its file meta says."""
         return self.file.misdeclared
@@ -194,7 +236,11 @@ class SourceSlice:
 
 
 def source_slice(
-    dataset: Dataset, file: SourceFile, places: tuple[Place, ...], frame: int = 0
+    dataset: Dataset,
+    file: SourceFile,
+    places: tuple[Place, ...],
+    frame: int = 0,
+    float_bytes: int = 0,
 ) -> SourceSlice:
     """Returns the `SourceSlice` of a header that passed `checks.check_header`.
 
@@ -203,6 +249,7 @@ def source_slice(
         file: The file.
         places: Where the pixels lie in it.
         frame: 0-based number of the image in the file.
+        float_bytes: Bytes of a floating-point pixel, 0 for integers.
     """
     image_type = terms(dataset, "ImageType")
     spacing = within(numbers(dataset, "PixelSpacing", 2), *_PIXELS_MM)
@@ -219,12 +266,6 @@ def source_slice(
         image_type=image_type,
         rows=int(dataset.Rows),
         columns=int(dataset.Columns),
-        bits_stored=int(dataset.BitsStored),
-        signed=int(dataset.PixelRepresentation) == 1,
-        slope=number(dataset, "RescaleSlope"),
-        intercept=number(dataset, "RescaleIntercept"),
-        unit_known=term(dataset, "RescaleType") != UNSPECIFIED,
-        padding=_padding_range(dataset),
         position=within(numbers(dataset, "ImagePositionPatient", 3), _FARTHEST_MM),
         orientation=_orientation(dataset),
         pixel_spacing_mm=spacing if spacing and min(spacing) > 0 else None,
@@ -240,8 +281,38 @@ def source_slice(
             image_type,
             bounded(dataset, "KVP", _MOST_KV),
         ),
+        **_values(dataset, float_bytes),
         **_history(dataset),
         **_compression(dataset, file, places),
+    )
+
+
+def _values(dataset: Dataset, float_bytes: int) -> dict:
+    """What the stored values mean."""
+    found = rescale_of(dataset)
+    known = dict(
+        unit_known=found is not None and term(dataset, "RescaleType") != UNSPECIFIED,
+        assumed=found is None,
+    )
+    rescale = found or (1.0, 0.0)
+    if not float_bytes:
+        return known | dict(
+            bits_stored=int(dataset.BitsStored),
+            signed=int(dataset.PixelRepresentation) == 1,
+            slope=rescale[0],
+            intercept=rescale[1],
+            padding=_padding_range(dataset),
+            floats=None,
+        )
+    floats = FloatPixels(float_bytes, *rescale)
+    padding = number(dataset, _FLOAT_PADDING[float_bytes])
+    return known | dict(
+        bits_stored=16,
+        signed=True,
+        slope=FLOAT_SLOPE,
+        intercept=FLOAT_INTERCEPT,
+        padding=None if padding is None else (int(floats.to_stored(padding)),) * 2,
+        floats=floats,
     )
 
 
@@ -342,7 +413,8 @@ def source_findings(sources: Sequence[SourceSlice]) -> Iterator[Finding]:
             f"{repeated} slices repeat the SOPInstanceUID of another; derived slices "
             "get UIDs of their own",
         )
-    unknown = sum(not source.unit_known for source in sources)
+    yield from _accepted_findings(sources)
+    unknown = sum(not (source.unit_known or source.assumed) for source in sources)
     if unknown:
         yield Finding(
             "CTK-W042",
@@ -351,3 +423,31 @@ def source_findings(sources: Sequence[SourceSlice]) -> Iterator[Finding]:
     untyped = sum(not source.image_type for source in sources)
     if untyped:
         yield Finding("CTK-I022", f"{untyped} slices have no ImageType; taken as axial")
+
+
+def _accepted_findings(sources: Sequence[SourceSlice]) -> Iterator[Finding]:
+    """What is refused unless an option accepts it."""
+    for count, code, words, option in (
+        (
+            sum(source.file.bare for source in sources),
+            "CTK-W002",
+            "{} slices are in files without preamble or file meta",
+            "allow_no_preamble",
+        ),
+        (
+            sum(source.assumed for source in sources),
+            "CTK-W040",
+            "{} slices have no usable RescaleSlope/Intercept; their stored values are "
+            "taken as HU",
+            "assume_hu",
+        ),
+        (
+            sum(source.floats is not None for source in sources),
+            "CTK-W047",
+            "the floating-point pixels of {} slices are rounded to steps of "
+            f"{FLOAT_SLOPE:g} HU",
+            "allow_float",
+        ),
+    ):
+        if count:
+            yield Finding(code, words.format(count), option)

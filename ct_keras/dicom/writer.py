@@ -79,12 +79,15 @@ class SeriesWriter:
         progress: bool = False,
     ):
         self.series = series
-        self.derivation = derivation or Derivation()
+        self.derivation = (derivation or Derivation()).of_series(
+            series.accepted, incomplete=series.incomplete
+        )
         self.clipped = 0
         self.series_uid: str | None = None
         self._out = Path(out)
         self._overwrite = overwrite
         self._neighbours = neighbours
+        self._runs = series.runs
         self._keep_equipment = keep_equipment
         self._progress = progress
         self._headers: dict[int, tuple[int, int]] = {}
@@ -307,8 +310,10 @@ class SeriesWriter:
         return derivation.weights_sha256 or "", derivation.identity(), __version__
 
     def _used(self, slice_index: int) -> list[SourceSlice]:
-        low = max(0, slice_index - self._neighbours)
-        return list(self.series.sources[low : slice_index + self._neighbours + 1])
+        (run,) = (run for run in self._runs if run.start <= slice_index < run.stop)
+        low = max(run.start, slice_index - self._neighbours)
+        high = min(run.stop, slice_index + self._neighbours + 1)
+        return list(self.series.sources[low:high])
 
 
 def source_format(source: SourceSlice) -> PixelFormat:

@@ -11,10 +11,11 @@ from collections.abc import Callable
 from pynetdicom import AE, evt
 from pynetdicom.sop_class import Verification
 
-from ct_keras.dicom.checks import CT_CLASSES, DEFAULT_LIMITS, READABLE_SYNTAXES
+from ct_keras.dicom.checks import CT_CLASSES, READABLE_SYNTAXES
 from ct_keras.dicom.headers import scan_file
 from ct_keras.dicom.values import quiet_pydicom
 from ct_keras.errors import CtKerasError
+from ct_keras.inputs.options import DEFAULT_OPTIONS
 from ct_keras.node import acceptor
 from ct_keras.node.intake import Intake
 from ct_keras.node.ledger import Ledger
@@ -144,7 +145,7 @@ class Receiver:
             self._intake.again(known, sender)
             return
         with self._spool.incoming(data) as path, quiet_pydicom():
-            uid = scan_file(path, 1, DEFAULT_LIMITS).series_uid
+            uid = scan_file(path, 1, DEFAULT_OPTIONS).series_uid
             series = self._spool.hashed(uid or f"unknown {sender}")
             with self._intake.batch(series, sender) as batch:
                 self._spool.keep(path, batch, file)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
@@ -97,8 +98,7 @@ def denoise_series(
     method = as_method(method).with_spacing(series.spacing_mm[1:])
     method.check_scale(series.scale)
     strength = method.chosen_strength(strength, like_dose)
-    if method.dimensions == 3:
-        series.require_volume()
+    accepted = series.require_volume() if method.dimensions == 3 else []
     _check_outputs(series, out, quality_control, overwrite=overwrite)
     name, ranges = method.identity.name, method.ranges
     entrance = check_series(series, ranges, model=name, override=override_guards)
@@ -134,6 +134,7 @@ def denoise_series(
             overwrite=overwrite,
         )
     findings = (
+        *accepted,
         *(*series.value_findings(), *entrance.findings, *computation.findings),
         *audit.result().findings,
     )
@@ -210,8 +211,10 @@ def _denoised(
             under_way.append(pixels)
             yield pixels.hu
 
-    results = method.denoise_slices(
-        slices(), series.shape, series.spacing_mm[1:], strength
-    )
-    for hu in results:
-        yield under_way.popleft(), hu
+    coming, spacing_mm = slices(), series.spacing_mm[1:]
+    runs = series.runs if method.dimensions == 3 else [slice(0, len(series))]
+    for run in runs:
+        shape = (run.stop - run.start, *series.shape[1:])
+        part = itertools.islice(coming, shape[0])
+        for hu in method.denoise_slices(part, shape, spacing_mm, strength):
+            yield under_way.popleft(), hu

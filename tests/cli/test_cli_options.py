@@ -8,6 +8,7 @@ import pytest
 from test_cli_paths import commands
 
 import ct_keras
+from ct_keras.inputs.options import LIMIT_OPTIONS, commands_with, flag
 
 PACKAGE = Path(ct_keras.__file__).parent
 COMMANDS = dict(commands())
@@ -112,3 +113,11 @@ def test_the_test_finds_what_it_is_for():
     text = "train it: ct-keras train {} RECORDS --out RUN"
     assert list(promises(text, None)) == [("train", "--out")]
     assert list(promises("pass --allow-lossy", None)) == [(None, "--allow-lossy")]
+
+
+@pytest.mark.parametrize("name", ["force_hu", "allow_gaps", *LIMIT_OPTIONS])
+def test_what_a_reader_accepts_is_an_option_of_the_commands_it_names(name):
+    own = flag(LIMIT_OPTIONS.get(name, name))
+    wanted = list(promises(f"({own} of {commands_with(name)})", None))
+    assert len(wanted) == (1 if name == "allow_gaps" else 4)
+    assert all(option in options_of(command) for command, option in wanted)

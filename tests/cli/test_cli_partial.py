@@ -8,8 +8,8 @@ import pytest
 
 from ct_keras.cli.main import main
 from ct_keras.dicom import read_series
-from ct_keras.dicom.folders import PAUSE_S, wait_until_stable
 from ct_keras.errors import CtKerasError
+from ct_keras.inputs.folders import PAUSE_S, wait_until_stable
 from ct_keras.serving import series as serving
 
 MODEL = ("--model", "filter:gaussian")
@@ -116,7 +116,8 @@ class TestStrayFiles:
     def test_a_folder_that_cannot_be_read_does_not_refuse_the_others(
         self, scan, tmp_path, monkeypatch
     ):
-        from ct_keras.dicom import find_series, folders
+        from ct_keras.dicom import find_series
+        from ct_keras.inputs import folders
 
         shutil.copytree(scan, tmp_path / "in" / "good")
         (tmp_path / "in" / "locked").mkdir()
@@ -182,7 +183,7 @@ class TestFillingFolder:
     def test_the_option_waits_before_the_command(
         self, capsys, scan, tmp_path, monkeypatch
     ):
-        from ct_keras.dicom import folders
+        from ct_keras.inputs import folders
 
         waited = []
         monkeypatch.setattr(
@@ -199,3 +200,38 @@ def test_a_chosen_series_is_read_beside_a_stray_file(scan, tmp_path):
     series = read_series(folder, series=1)
     assert len(series) == 3
     assert "CTK-W009" in [finding.code for finding in series.findings]
+
+
+class TestAccepted:
+    """What an option accepts reaches the reader, the result and the exit status."""
+
+    @pytest.fixture
+    def cut(self, scan, tmp_path):
+        folder = shutil.copytree(scan, tmp_path / "in")
+        path = sorted(folder.glob("*.dcm"))[1]
+        path.write_bytes(path.read_bytes()[:-100])
+        return folder
+
+    def test_denoise_without_a_damaged_slice(self, capsys, cut, tmp_path):
+        call = ("denoise", cut, tmp_path / "out", *MODEL)
+        assert run(capsys, *call)[0] == 4
+        status, document, errors = run(capsys, *call, "--skip-bad-slices")
+        assert status == 8
+        assert "CTK-E003 file #2" in document["refused"][0]
+        assert "CTK-W009" in errors and "(accepted: skip_bad_slices)" in errors
+        assert len(list((tmp_path / "out").glob("*.dcm"))) == 2
+
+    def test_convert_without_a_damaged_slice(self, capsys, cut, tmp_path):
+        options = ("--layout", "single", "--split", "1,0,0", "--workers", "1")
+        call = ("convert", cut, tmp_path / "out", *options)
+        status, document, _ = run(capsys, *call, "--skip-bad-slices")
+        assert (status, document["splits"]["train"]["slices"]) == (8, 2)
+
+    def test_inspect_and_simulate_have_the_options(self, capsys, cut, tmp_path):
+        assert run(capsys, "inspect", cut, "--skip-bad-slices")[0] == 8
+        call = ("simulate", cut, tmp_path / "out", "--dose", "0.5")
+        assert run(capsys, *call, "--skip-bad-slices")[0] == 8
+
+    def test_limits(self, capsys, scan):
+        assert run(capsys, "inspect", scan, "--max-matrix", "95")[0] == 4
+        assert run(capsys, "inspect", scan, "--max-matrix", "96")[0] == 0

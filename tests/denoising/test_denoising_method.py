@@ -12,7 +12,7 @@ from ct_keras.cli import main
 from ct_keras.data import SlicePair
 from ct_keras.denoising import as_method
 from ct_keras.denoising.methods import get_method
-from ct_keras.dicom import create_series, read_series
+from ct_keras.dicom import ReadOptions, create_series, read_series
 from ct_keras.errors import CtKerasError
 from ct_keras.evaluation import QualityPlan, evaluate_models, measure_quality
 from ct_keras.evaluation.measure import measure, tuned
@@ -317,3 +317,31 @@ def test_a_method_of_volumes_refuses_slices_that_do_not_stack(tmp_path, change, 
             run()
         assert refusal.value.code == code
     assert not (tmp_path / "deep").exists()
+
+
+@pytest.mark.parametrize(("change", "option"), [(_gap, "gaps"), (_tilt, "tilt")])
+def test_a_method_of_volumes_takes_what_is_accepted_run_by_run(
+    tmp_path, change, option
+):
+    volumes = []
+
+    def deep(hu):
+        volumes.append(hu)
+        return hu + len(hu)
+
+    deep.dimensions = 3
+    folder = _bent(tmp_path / "in", change)
+    options = ReadOptions(**{f"allow_{option}": True})
+    series = read_series(folder, options=options)
+    result = denoise_series(series, tmp_path / "out", deep, override_guards=True)
+    # The parts that decide how it is computed come first.
+    runs = [3, len(series) - 3] if option == "gaps" else [len(series)]
+    assert [len(volume) for volume in volumes[-len(runs) :]] == runs
+    assert np.array_equal(np.concatenate(volumes[-len(runs) :]), series.hu)
+    (told,) = (each for each in result.findings if each.option)
+    assert told.option == f"allow_{option}"
+    added = read_series(tmp_path / "out").hu - series.hu
+    assert added[0].max() == runs[0] and added[-1].max() == runs[-1]
+    header = read_series(tmp_path / "out").header
+    assert f"accepted allow_{option}" in header.DerivationDescription
+    assert len(header.SourceImageSequence) == runs[0]

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from multi_frame import enhanced
 
-from ct_keras.dicom import Limits, find_series, read_series, write_series
+from ct_keras.dicom import Limits, ReadOptions, find_series, read_series, write_series
 from ct_keras.errors import CtKerasError
 
 
@@ -115,15 +115,20 @@ class TestHostile:
         assert "expands more than 200-fold" in str(error)
 
     def test_members_that_are_large_together(self, archive):
-        error = refusal(archive, limits=Limits(max_series_bytes=2**14))
+        error = refusal(
+            archive, options=ReadOptions(limits=Limits(max_series_bytes=2**14))
+        )
         assert error.code == "CTK-E008"
 
     def test_a_large_member(self, archive):
         few = Limits(max_file_bytes=2**12, max_header_bytes=2**10)
-        assert refusal(archive, limits=few).code == "CTK-E008"
+        assert refusal(archive, options=ReadOptions(limits=few)).code == "CTK-E008"
 
     def test_too_many_members(self, archive):
-        assert refusal(archive, limits=Limits(max_files=3)).code == "CTK-E006"
+        assert (
+            refusal(archive, options=ReadOptions(limits=Limits(max_files=3))).code
+            == "CTK-E006"
+        )
 
     @pytest.mark.parametrize("claimed", [100, 9000])
     def test_a_size_that_is_a_lie(self, factory, tmp_path, claimed):

@@ -16,7 +16,7 @@ from pydicom.uid import JPEG2000Lossless, JPEGLosslessSV1, JPEGLSLossless, RLELo
 from test_dicom_codecs import save
 
 from ct_keras.codecs import process as decoding_process
-from ct_keras.dicom import Limits, read_series
+from ct_keras.dicom import Limits, ReadOptions, read_series
 from ct_keras.errors import CtKerasError
 
 SYNTAXES = (RLELossless, JPEGLSLossless, JPEG2000Lossless)
@@ -100,7 +100,7 @@ def test_a_deflated_bomb(factory, tmp_path):
     deflate(path, bytes(2**24))
     assert np.array_equal(read_series(path).read(0).stored, factory.image())
     tight = Limits(max_file_bytes=2**20, max_header_bytes=2**20)
-    error = refusal(path, limits=tight)
+    error = refusal(path, options=ReadOptions(limits=tight))
     assert error.code == "CTK-E041" and "inflates to more than 2 MiB" in str(error)
 
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from pydicom.dataset import Dataset
 
-from ct_keras.dicom import Limits, read_series
+from ct_keras.dicom import Limits, ReadOptions, read_series
 from ct_keras.errors import CtKerasError
 
 
@@ -96,23 +96,34 @@ class TestFiles:
 
     def test_too_many_files(self, factory, tmp_path):
         factory.folder(tmp_path)
-        assert refusal(tmp_path, limits=Limits(max_files=4)).code == "CTK-E006"
+        assert (
+            refusal(tmp_path, options=ReadOptions(limits=Limits(max_files=4))).code
+            == "CTK-E006"
+        )
 
     def test_too_deep(self, factory, tmp_path):
         factory.folder(tmp_path / "1/2/3")
-        assert len(read_series(tmp_path, limits=Limits(max_depth=3))) == 5
-        assert refusal(tmp_path, limits=Limits(max_depth=2)).code == "CTK-E006"
+        assert (
+            len(read_series(tmp_path, options=ReadOptions(limits=Limits(max_depth=3))))
+            == 5
+        )
+        assert (
+            refusal(tmp_path, options=ReadOptions(limits=Limits(max_depth=2))).code
+            == "CTK-E006"
+        )
 
     def test_large_header(self, factory, tmp_path):
         factory.folder(tmp_path, ImageComments="x" * 3000)
-        error = refusal(tmp_path, limits=Limits(max_header_bytes=2000))
+        error = refusal(
+            tmp_path, options=ReadOptions(limits=Limits(max_header_bytes=2000))
+        )
         assert error.code == "CTK-E007"
 
     def test_large_series(self, factory, tmp_path):
         factory.folder(tmp_path)
-        assert refusal(tmp_path, limits=Limits(max_series_bytes=9000)).code == (
-            "CTK-E041"
-        )
+        assert refusal(
+            tmp_path, options=ReadOptions(limits=Limits(max_series_bytes=9000))
+        ).code == ("CTK-E041")
 
     def test_nested_sequences(self, factory, tmp_path):
         path = factory.save(factory.dataset(), tmp_path / "a.dcm")

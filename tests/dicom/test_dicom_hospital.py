@@ -15,8 +15,7 @@ from pydicom.uid import (
 )
 
 from ct_keras.data import convert
-from ct_keras.dicom import find_series, read_series
-from ct_keras.dicom.checks import DEFAULT_LIMITS
+from ct_keras.dicom import Limits, ReadOptions, find_series, read_series
 from ct_keras.dicom.finder import left_out, list_files, scan_folder
 from ct_keras.dicom.writer import write_series
 from ct_keras.errors import CtKerasError
@@ -229,7 +228,7 @@ class TestUnspecifiedUnit:
         )
         error = refused("CTK-E042", folder)
         assert "--force-hu" in error.fix
-        assert len(find_series(folder, force_hu=True)[0]) == 5
+        assert len(find_series(folder, options=ReadOptions(force_hu=True))[0]) == 5
 
 
 class TestMissingValues:
@@ -365,4 +364,4 @@ def test_projections_beside_images_are_no_refused_series(factory, tmp_path):
 def test_the_files_of_a_patient_with_60_000_projections_are_listed(tmp_path):
     for number in range(60_000):
         os.mknod(tmp_path / f"{number:05d}")
-    assert len(list_files(tmp_path, DEFAULT_LIMITS)) == 60_000
+    assert len(list_files(tmp_path, Limits())) == 60_000

@@ -9,7 +9,7 @@ from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence
 from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
-from ct_keras.dicom import Limits, read_series, write_series
+from ct_keras.dicom import Limits, ReadOptions, read_series, write_series
 from ct_keras.errors import CtKerasError
 
 MOST_BYTES = 100 * 2**20
@@ -134,14 +134,21 @@ class TestSizes:
         path = tmp_path / "a.dcm"
         path.write_bytes(b"\0" * 128 + b"DICM")
         os.truncate(path, 2 * 2**30)
-        assert refusal(tmp_path, limits=Limits(max_elements=10_000)).code == "CTK-E007"
+        assert (
+            refusal(
+                tmp_path, options=ReadOptions(limits=Limits(max_elements=10_000))
+            ).code
+            == "CTK-E007"
+        )
 
     def test_millions_of_empty_elements(self, factory, tmp_path):
         path = factory.save(factory.dataset(), tmp_path / "a.dcm")
         empty = struct.pack("<HH2sH", 0x0009, 0x0010, b"LO", 0)
         insert(path, empty * 20_000, PIXELS[ExplicitVRLittleEndian])
         assert len(read_series(tmp_path)) == 1
-        error = refusal(tmp_path, limits=Limits(max_elements=20_000))
+        error = refusal(
+            tmp_path, options=ReadOptions(limits=Limits(max_elements=20_000))
+        )
         assert error.code == "CTK-E007"
         assert "more than 20000 elements" in str(error)
 

@@ -18,6 +18,7 @@ from test_dicom_validators import validate
 from ct_keras.dicom import (
     Derivation,
     Limits,
+    ReadOptions,
     SeriesWriter,
     find_series,
     read_series,
@@ -223,7 +224,7 @@ class TestRefusals:
 
     def test_a_unit_of_its_own_can_be_accepted(self, save):
         folder = save(change=rescale(RescaleType="US"))
-        assert len(read_series(folder, force_hu=True)) == FRAMES
+        assert len(read_series(folder, options=ReadOptions(force_hu=True))) == FRAMES
 
     def test_a_converted_image_may_not_know_its_unit(self, save):
         """Converters write US where the single-frame images say nothing."""
@@ -243,7 +244,7 @@ class TestRefusals:
 
     def test_too_many_bytes(self, save):
         limits = Limits(max_file_bytes=4 * 64 * 64 * 2)
-        assert refusal(save(), limits=limits).code == "CTK-E041"
+        assert refusal(save(), options=ReadOptions(limits=limits)).code == "CTK-E041"
 
 
 class TestWriting:

@@ -16,7 +16,7 @@ import ct_keras
 from ct_keras import filters
 from ct_keras.data import training_ranges
 from ct_keras.denoising import Identity, read_card
-from ct_keras.dicom import find_series, read_series
+from ct_keras.dicom import ReadOptions, find_series, read_series
 from ct_keras.errors import CtKerasError
 from ct_keras.image_quality import noise_frequency_per_cm, noise_level_hu
 from ct_keras.image_quality.anatomy import shows_head, skull_share
@@ -142,7 +142,11 @@ def test_series_with_the_intercept_applied_twice_is_refused(region, tmp_path):
         dataset.RescaleIntercept = float(dataset.RescaleIntercept) - 1024
         dataset.save_as(path)
     with pytest.raises(CtKerasError) as refusal:
-        check_series(read_series(tmp_path, force_hu=True), None, model="input")
+        check_series(
+            read_series(tmp_path, options=ReadOptions(force_hu=True)),
+            None,
+            model="input",
+        )
     assert refusal.value.code == "CTK-E044"
 
 

@@ -10,6 +10,7 @@ from ct_keras.containers import read_volume_file, slices_of
 from ct_keras.data import LAYOUTS
 from ct_keras.data.conversion.images import read_image
 from ct_keras.data.conversion.layouts import LayoutOptions, find_series_pairs
+from ct_keras.dicom import ReadOptions
 from ct_keras.errors import CtKerasError
 from ct_keras.files.labels import label_of
 
@@ -371,7 +372,12 @@ def test_pictures_that_are_not_hu_are_refused(tmp_path, values, slope, intercept
     options |= {"slope": slope, "intercept": intercept}
     with pytest.raises(CtKerasError, match="CTK-E044"):
         find(tmp_path, "images", **options)
-    assert len(find(tmp_path, "images", **options, force_hu=True)) == 1
+    assert (
+        len(
+            find(tmp_path, "images", **options, read_options=ReadOptions(force_hu=True))
+        )
+        == 1
+    )
 
 
 def test_float_pictures_are_hu(tmp_path):

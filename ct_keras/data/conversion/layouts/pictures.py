@@ -37,7 +37,7 @@ def images(root: Path, options: LayoutOptions) -> list[SeriesPair]:
 
     Args:
         root: Not used; the options name the folders.
-        options: `low`, `full`, `dose`, `force_hu`, and what the files do not say.
+        options: `low`, `full`, `dose`, `read_options`, and what the files do not say.
 
     Raises:
         CtKerasError: CTK-E000 or E005 for the folders; CTK-E001, no common name;
@@ -74,9 +74,13 @@ def _joined(stack: list[SeriesPair], options: LayoutOptions) -> SeriesPair:
     first = stack[0]
     slices = [pair for each in stack for pair in each.pairs]
     pairs = tuple(replace(pair, slice_index=index) for index, pair in enumerate(slices))
-    if not options.force_hu and first.facts.scale is None:
-        for image in ("full", "low"):
-            check_hu(lambda i, of=image: read_image(getattr(pairs[i], of)), len(pairs))
+    findings = [*first.findings]
+    for image in ("full", "low") if first.facts.scale is None else ():
+        findings += check_hu(
+            lambda i, of=image: read_image(getattr(pairs[i], of)),
+            len(pairs),
+            options.read_options,
+        )
     several = len(first.pairs) > 1
     return replace(
         first,
@@ -85,6 +89,7 @@ def _joined(stack: list[SeriesPair], options: LayoutOptions) -> SeriesPair:
         order=first.order if several else "",
         pairs=pairs,
         series=None,
+        findings=tuple(findings),
     )
 
 
@@ -122,7 +127,7 @@ def _dicom_pairs(low: Path, full: Path, options: LayoutOptions) -> list[SeriesPa
     noisy, clean = (
         [
             (series, [_image_name(source, folder) for source in series.sources])
-            for series in find_series(folder, force_hu=options.force_hu)
+            for series in find_series(folder, options=options.read_options)
         ]
         for folder in (low, full)
     )

@@ -24,6 +24,7 @@ from ct_keras.data.slice_facts import SliceFacts, series_facts
 from ct_keras.dicom import Series, SourceSlice, find_series
 from ct_keras.errors import CtKerasError, Finding
 from ct_keras.files.labels import label_of
+from ct_keras.inputs.options import DEFAULT_OPTIONS, ReadOptions
 
 
 @dataclass(frozen=True)
@@ -39,7 +40,7 @@ class LayoutOptions:
         pictures: Whether files hold grey values of pictures, and not HU.
         dose: Dose fraction of the low-dose images, if it is not known otherwise.
         variants: Reconstructions, such as 3mm or 1mm_sharp; empty for all (`mayo`).
-        force_hu: Accept values that do not look like HU (CTK-E044).
+        read_options: What the reader accepts.
     """
 
     low: Path | None = None
@@ -50,7 +51,7 @@ class LayoutOptions:
     dose: float | None = None
     variants: tuple[str, ...] = ()
     pictures: bool = False
-    force_hu: bool = False
+    read_options: ReadOptions = DEFAULT_OPTIONS
 
     @property
     def values(self) -> GreyValues:
@@ -227,7 +228,7 @@ def only_series(
 
     Args:
         folder: The folder, searched with the folders below it.
-        options: `force_hu`.
+        options: `read_options`.
         without: Folders whose series are ignored if they lie below `folder`.
 
     Raises:
@@ -236,7 +237,7 @@ def only_series(
     below = {each for each in without if folder in each.parents}
     found = [
         series
-        for series in find_series(folder, force_hu=options.force_hu)
+        for series in find_series(folder, options=options.read_options)
         if below.isdisjoint((series.folder, *series.folder.parents))
     ]
     if len(found) != 1:

@@ -26,10 +26,10 @@ def single(root: Path, options: LayoutOptions) -> list[SeriesPair]:
 
     Args:
         root: Any folder.
-        options: `force_hu`; for files also what they do not say.
+        options: `read_options`; for files also what they do not say.
     """
     try:
-        found = find_series(root, force_hu=options.force_hu)
+        found = find_series(root, options=options.read_options)
     except CtKerasError as error:
         files = find_volume_files(root) if error.code == "CTK-E001" else {}
         if not files:

@@ -45,7 +45,7 @@ def tcia(root: Path, options: LayoutOptions) -> list[SeriesPair]:
     patients: dict[str, dict[str, list[Series]]] = defaultdict(
         lambda: defaultdict(list)
     )
-    for series in find_series(root, force_hu=options.force_hu):
+    for series in find_series(root, options=options.read_options):
         subject, description = listed.get(series.series_uid, (None, None))
         description = description or str(series.header.get("SeriesDescription", ""))
         words = re.sub(r"[\W_]+", " ", description.lower())

@@ -20,15 +20,16 @@ def read_source(
     Args:
         path: The file.
         number: 1-based number of the file, as shown in messages.
-        options: `values` and `force_hu`.
-        look: Whether its values must look like HU, unless `force_hu` is given.
+        options: `values` and `read_options`.
+        look: Whether its values must look like HU.
 
     Raises:
         CtKerasError: As `read_volume_file`; CTK-E041, too few rows or columns.
     """
-    force_hu = options.force_hu or not look
     try:
-        volume = read_volume_file(path, force_hu=force_hu, values=options.values)
+        volume = read_volume_file(
+            path, options=options.read_options, values=options.values, look=look
+        )
     except CtKerasError as error:
         raise CtKerasError(
             error.code,

@@ -21,9 +21,8 @@ from io import BytesIO
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO
 
-from ct_keras.dicom.checks import Limits
-from ct_keras.dicom.encoding import file_version
 from ct_keras.errors import CtKerasError
+from ct_keras.inputs.options import Limits
 
 MAGIC = b"PK\x03\x04"
 _END, _END_64_PLACE, _END_64 = b"PK\x05\x06", b"PK\x06\x07", b"PK\x06\x06"
@@ -73,6 +72,12 @@ class ArchiveMember:
 Entry = Path | ArchiveMember
 
 
+def file_version(file: BinaryIO) -> tuple[int, int]:
+    """Returns size and time of the last change of an open file."""
+    status = os.fstat(file.fileno())
+    return status.st_size, status.st_mtime_ns
+
+
 def is_archive(path: Path) -> bool:
     """Whether a path is a zip archive."""
     try:
@@ -118,7 +123,7 @@ def open_entry(entry: Entry) -> Iterator[tuple[BinaryIO, tuple[int, int]]]:
     """Opens a file, or a member of an archive in memory.
 
     Yields:
-        The content, and `encoding.file_version` of the file or of the archive.
+        The content, and `file_version` of the file or of the archive.
 
     Raises:
         OSError: If it cannot be read.

@@ -8,10 +8,10 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from ct_keras.dicom.checks import DEFAULT_LIMITS, Limits
 from ct_keras.errors import CtKerasError, Finding
 from ct_keras.files import MARKER, TEMPORARY_PREFIX
 from ct_keras.files.labels import label_of
+from ct_keras.inputs.options import DEFAULT_LIMITS, Limits
 
 #: Two looks so far apart must agree before a folder counts as complete.
 PAUSE_S = 2.0
