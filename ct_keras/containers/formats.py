@@ -27,6 +27,9 @@ _MODULES = {
 SUFFIXES = tuple(_MODULES)
 #: Largest voxel data of one file, as for a DICOM series.
 MAX_BYTES = 8 * 2**30
+#: Largest size of the voxels over that of the file, for more than a few MiB.
+MAX_EXPANSION = 200
+_HARMLESS_BYTES = 8 * 2**20
 
 
 @dataclass(frozen=True)
@@ -133,10 +136,13 @@ def axial_order(directions: np.ndarray) -> tuple[int, ...]:
     return (*order, *left)
 
 
-def check_voxels(shape: Sequence[int], dtype: np.dtype, *, samples: int = 1) -> None:
-    """Refuses what is not one volume of plain numbers.
+def check_voxels(
+    path: Path, shape: Sequence[int], dtype: np.dtype, *, samples: int = 1
+) -> None:
+    """Refuses what is not one volume of plain numbers, before it takes memory.
 
     Args:
+        path: The file.
         shape: Of the array in the file, without trailing axes of length 1.
         dtype: Of its values.
         samples: Values of a pixel: more than one in a colour picture.
@@ -157,6 +163,13 @@ def check_voxels(shape: Sequence[int], dtype: np.dtype, *, samples: int = 1) -> 
             "CTK-E041",
             f"the file needs {needed / 2**30:.1f} GiB of memory",
             expected=f"at most {MAX_BYTES / 2**30:g} GiB",
+        )
+    held = path.stat().st_size
+    if needed > max(_HARMLESS_BYTES, MAX_EXPANSION * held):
+        raise CtKerasError(
+            "CTK-E041",
+            f"a file of {held} bytes cannot hold a volume of {needed}",
+            fix="copy it again from its source",
         )
 
 

@@ -22,7 +22,7 @@ def read(path: Path) -> Content:
     """Reads a file; values stay as stored, with the scale of the header apart."""
     image = nibabel.load(path)
     shape = _squeezed(image.shape)
-    check_voxels(shape, image.dataobj.dtype)
+    check_voxels(path, shape, image.dataobj.dtype)
     stored = np.asanyarray(image.dataobj.get_unscaled()).reshape(shape)
     order = axial_order(image.affine[:3, :3])
     if len(shape) == 2:

@@ -12,7 +12,7 @@ from ct_keras.containers.formats import Content, check_voxels
 def read(path: Path) -> Content:
     """Reads (rows, columns) or (slices, rows, columns); never pickled objects."""
     values = np.load(path, mmap_mode="r", allow_pickle=False)
-    check_voxels(values.shape, values.dtype)
+    check_voxels(path, values.shape, values.dtype)
     stored = np.array(values).reshape((-1, *values.shape[-2:]))
     return Content(stored, original=values.shape)
 

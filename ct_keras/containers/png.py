@@ -28,7 +28,7 @@ def read(path: Path) -> Content:
     chunks = list(_chunks(data))
     columns, rows, bits, colour = struct.unpack_from(">IIBB", chunks[0][1])
     kind = np.uint16 if bits == 16 else np.uint8
-    check_voxels((rows, columns), kind, samples=_SAMPLES[colour])
+    check_voxels(path, (rows, columns), kind, samples=_SAMPLES[colour])
     values = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
     if values is None:
         raise ValueError("damaged pixels")

@@ -27,7 +27,7 @@ def read(path: Path) -> Content:
                 expected="pages that are slices of one volume",
             )
         kind = first.dtype or np.dtype("V1")
-        check_voxels(shape, kind, samples=first.samplesperpixel)
+        check_voxels(path, shape, kind, samples=first.samplesperpixel)
         tags = {name: _tag(first, name) for name in _KEPT}
         derivation = _tag(first, "Software")
     # It decodes every compression, TIFF libraries in Python need further packages.

@@ -15,6 +15,7 @@ from ct_keras.containers import (
     GreyValues,
     VolumeWriter,
     format_of,
+    open_writer,
     read_volume_file,
 )
 from ct_keras.containers.formats import axial_order
@@ -368,6 +369,58 @@ def test_damaged_files_are_refused_in_one_line(tmp_path, capsys, suffix, data):
     assert denoise(source, tmp_path / f"out{suffix}") == 4
     error = capsys.readouterr().err.strip().splitlines()
     assert len(error) == 1 and error[0].startswith("CTK-E003")
+
+
+def lines_of(path, header: bytes) -> bytes:
+    """The file with another last line of its header."""
+    key = b"ElementDataFile = LOCAL\n" if path.suffix == ".mha" else b"\n\n"
+    head, rest = path.read_bytes().split(key, 1)
+    return head + header + rest
+
+
+@pytest.mark.parametrize(
+    ("name", "header"),
+    [
+        ("v.mha", b"ElementDataFile = other.raw\n"),
+        ("v.mha", b"ElementDataFile = other.raw\nElementDataFile = LOCAL\n"),
+        ("v.mha", b"ElementDataFile = LOC\n"),
+        ("v.mha", b"ElementDataFile = LOCAL\0\0\n"),
+        ("v.mha", b""),
+        ("v.nrrd", b"\ndata file: other.raw\n\n"),
+        ("v.nrrd", b"\nDataFile: other.raw\n\n"),
+    ],
+)
+def test_voxels_in_another_file_are_not_read(hu, tmp_path, name, header):
+    """ITK would read any file; of some names it dies by a division by zero."""
+    path = itk(tmp_path / name, hu)
+    (tmp_path / "other.raw").write_bytes(bytes(2 * hu.size))
+    path.write_bytes(lines_of(path, header))
+    with pytest.raises(CtKerasError, match="CTK-E003"):
+        read_volume_file(path, force_hu=True)
+
+
+def test_entries_that_are_not_utf8_are_left_out(hu, tmp_path):
+    path, out = itk(tmp_path / "v.mha", hu), tmp_path / "out.mha"
+    bad = b"Comment = M\xfcller\nN\xe4me = x\nKept = yes\nElementDataFile = LOCAL\n"
+    path.write_bytes(lines_of(path, bad))
+    volume = read_volume_file(path)
+    with open_writer(volume, out, Derivation.unchanged("input")) as writer:
+        for index in range(len(volume)):
+            writer.write(index, volume.read(index).hu)
+    np.testing.assert_array_equal(read_volume_file(out).hu, volume.hu)
+    assert b"Kept = yes" in out.read_bytes()
+
+
+@pytest.mark.parametrize("name", ["v.nii.gz", "v.mha"])
+def test_a_small_file_cannot_take_much_memory(hu, tmp_path, name):
+    make = nifti if name == "v.nii.gz" else itk
+    path = make(tmp_path / name, np.full((9, 1024, 1024), -1000.0))
+    assert path.stat().st_size < 10_000_000 / 200 or name == "v.mha"
+    if name == "v.mha":
+        data = path.read_bytes().replace(b"1024 1024 9", b"1024 1024 2000")
+        path.write_bytes(data[:4_000_000])
+    with pytest.raises(CtKerasError, match="CTK-E041"):
+        read_volume_file(path)
 
 
 def test_the_output_replaces_nothing_else(hu, tmp_path, capsys):
