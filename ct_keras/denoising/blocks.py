@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import itertools
 import math
+import os
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -16,7 +17,8 @@ from typing import NamedTuple
 import keras
 import numpy as np
 
-from ct_keras.models import SizeRule
+from ct_keras.errors import CtKerasError
+from ct_keras.models import SizeRule, largest_output
 
 #: Approximate memory of a network for one block, in bytes.
 BLOCK_BYTES = 8 * 2**30
@@ -135,6 +137,45 @@ def voxels_within(network: keras.Model, memory: int = BLOCK_BYTES) -> int:
         for tensor in keras.tree.flatten(layer.output)
     )
     return memory // (4 * _COPIES * widest)
+
+
+def check_memory(
+    network: keras.Model, shape: tuple[int, ...], size_rule: SizeRule
+) -> None:
+    """Refuses an image for which a network needs far too much memory.
+
+    A small file can describe layers with outputs of any size.
+
+    Args:
+        network: A functional model of images or volumes.
+        shape: (rows, columns), or (slices, rows, columns).
+        size_rule: The sizes to which images are padded.
+
+    Raises:
+        CtKerasError: CTK-E041, if it needs more than 8 GiB and more than half of what
+            the machine has.
+    """
+    padded = (
+        _round_up(max(side, size_rule.minimum), size_rule.multiple) for side in shape
+    )
+    needed = 4 * _COPIES * largest_output(network, tuple(padded))
+    limit = max(BLOCK_BYTES, _machine_bytes() // 2)
+    if needed > limit:
+        raise CtKerasError(
+            "CTK-E041",
+            f"the network needs about {needed / 2**30:.0f} GiB of memory for an image "
+            f"of {'x'.join(map(str, shape))}",
+            expected=f"at most {limit / 2**30:.0f} GiB",
+            fix="use another model, or a machine with more memory",
+        )
+
+
+def _machine_bytes() -> int:
+    """The memory of the machine; 0 if the system does not say it."""
+    try:
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (AttributeError, OSError, ValueError):
+        return 0
 
 
 def denoise_blocks(

@@ -12,7 +12,12 @@ import keras
 import numpy as np
 
 from ct_keras.arrays import as_hu
-from ct_keras.denoising.blocks import Tiling, denoise_blocks, voxels_within
+from ct_keras.denoising.blocks import (
+    Tiling,
+    check_memory,
+    denoise_blocks,
+    voxels_within,
+)
 from ct_keras.denoising.deployable import (
     OUTPUT_NAME,
     dimensions_of,
@@ -104,6 +109,7 @@ class Denoiser(Method):
         self.card = card or {}
         self.engine = keras.backend.backend()
         self._run = _compiled(self.model)
+        self._fitting: set[tuple[int, ...]] = set()
 
     @property
     def name(self) -> str:
@@ -204,6 +210,9 @@ class Denoiser(Method):
         return Derivation.network(**details)
 
     def _denoise(self, hu: np.ndarray) -> np.ndarray:
+        if hu.shape not in self._fitting:
+            check_memory(self.network, hu.shape, self._size_rule)
+            self._fitting.add(hu.shape)
         return _mean_of_turns(self._call, hu) if self.self_ensemble else self._call(hu)
 
     def _call(self, hu: np.ndarray) -> np.ndarray:

@@ -34,7 +34,7 @@ from ct_keras.models.red_cnn import RedCNN
 from ct_keras.models.red_net import RedNet10, RedNet20, RedNet30
 from ct_keras.models.registry import ModelSpec
 from ct_keras.models.seo_resnet import DilatedBackprop, SeoAdam, SeoResNet
-from ct_keras.models.sizes import SizeRule, halo_of, size_rule_of
+from ct_keras.models.sizes import SizeRule, halo_of, largest_output, size_rule_of
 from ct_keras.models.systems import TrainingSystem, TwoPlayerSystem
 from ct_keras.models.wgan_vgg import WganVgg, WganVggCritic, WganVggGenerator
 from ct_keras.registry import Registry
@@ -68,6 +68,7 @@ __all__ = [
     "count_macs",
     "get_spec",
     "halo_of",
+    "largest_output",
     "list_models",
     "size_rule_of",
 ]

@@ -6,6 +6,7 @@ any name, and for a network that a user brings.
 
 from __future__ import annotations
 
+import math
 from bisect import bisect_left
 from dataclasses import dataclass
 
@@ -90,6 +91,40 @@ def halo_of(network: keras.Model) -> int | None:
     except _SeesAll:
         return None
     return int(max(np.max(places - first), np.max(last - places)))
+
+
+def largest_output(network: keras.Model, shape: tuple[int, ...]) -> int:
+    """Counts the values in the largest output of a layer.
+
+    Shapes are inferred, nothing is computed.
+
+    Args:
+        network: As for `size_rule_of`.
+        shape: (rows, columns) of the image, or (slices, rows, columns).
+
+    Example:
+        >>> largest_output(ct_keras.models.RedCNN(width=8), (64, 64)) // 60**2
+        8
+    """
+    counts = []
+
+    def step(layer):
+        if isinstance(layer, keras.Model):
+            return lambda image, **_: _follow(layer, image, step)
+        infer = _size(layer)
+
+        def run(*given, **options):
+            left = infer(*given, **options)
+            for tensor in keras.tree.flatten(left):
+                # An axis known only at run time is taken to be as long as the image.
+                sides = (max(shape) if side is None else side for side in tensor.shape)
+                counts.append(math.prod(sides))
+            return left
+
+        return run
+
+    _follow(network, keras.KerasTensor((1, *shape, 1)), step)
+    return max(counts, default=0)
 
 
 class _SeesAll(Exception):

@@ -220,6 +220,22 @@ class TestDocuments:
         assert "3.15.1" in caught.value.expected
 
 
+@pytest.mark.parametrize("rank", [2, 3])
+def test_a_small_file_cannot_make_huge_layers(tmp_path, rank):
+    """A thousand parameters, and an output that no machine holds."""
+    factor = 4096 if rank == 2 else 256
+    image = keras.Input((None,) * rank + (1,), name="low_dose")
+    x = getattr(keras.layers, f"UpSampling{rank}D")(factor)(image)
+    x = getattr(keras.layers, f"AveragePooling{rank}D")(factor)(x)
+    path = tmp_path / "n.keras"
+    keras.Model(image, x, name="n").save(path)
+    denoiser = ct_keras.load(path)
+    shape = (512, 512) if rank == 2 else (4, 64, 64)
+    with pytest.raises(CtKerasError, match="CTK-E041") as refused:
+        denoiser(np.zeros(shape, np.float32))
+    assert "GiB of memory" in str(refused.value)
+
+
 @pytest.mark.parametrize("name", ["x" * 300, "x" * 300 + ".keras", "a/" * 3000, "a\0b"])
 def test_names_that_no_file_can_have(name):
     with pytest.raises(CtKerasError, match="CTK-E092"):

@@ -8,7 +8,7 @@ from keras import layers
 import ct_keras
 from ct_keras import models
 from ct_keras.errors import CtKerasError
-from ct_keras.models import SizeRule, halo_of, size_rule_of
+from ct_keras.models import SizeRule, halo_of, largest_output, size_rule_of
 
 
 def _hu(shape, seed=0):
@@ -163,3 +163,13 @@ def test_a_sequential_network_is_a_network():
         ]
     )
     assert ct_keras.Denoiser(network)(_hu((5, 6))) == pytest.approx(-1024)
+
+
+def test_the_largest_output_of_a_layer():
+    assert largest_output(models.build("red_cnn", width=8), (64, 48)) == 60 * 44 * 8
+    # 2 feature maps at full size beside 2 + 2 joined ones; a nested one likewise.
+    assert largest_output(_unet(), (32, 16)) == 32 * 16 * 4
+    image = keras.Input((None, None, 1))
+    nested = keras.Model(image, layers.Rescaling(2.0)(_unet()(image)))
+    assert largest_output(nested, (32, 16)) == 32 * 16 * 4
+    assert largest_output(_unet(rank=3), (4, 8, 8)) == 4 * 8 * 8 * 4
