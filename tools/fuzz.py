@@ -37,6 +37,7 @@ logger = logging.getLogger("fuzz")
 LONGEST_S = 30
 #: Python ends a slow input itself; what does not return to Python is killed.
 _KILLED_AFTER_S = 2 * LONGEST_S
+_STARTS_WITHIN_S = 600
 MOST_BYTES = 2 * 2**30
 _SELF, _ENDED = resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN
 _PEAK = re.compile(r"VmHWM:\s+(\d+)")
@@ -131,7 +132,8 @@ def run(kind: str, inputs: int, seed: int, out: Path):
         )
         begun, place = number, None
         while True:
-            ready, _, _ = select.select([process.stdout], [], [], _KILLED_AFTER_S)
+            patience = _STARTS_WITHIN_S if place is None else _KILLED_AFTER_S
+            ready, _, _ = select.select([process.stdout], [], [], patience)
             line = process.stdout.readline() if ready else ""
             if not line:
                 break
@@ -191,10 +193,11 @@ def main() -> int:
                     logger.warning("%s %d: %s", kind, number, reason.splitlines()[0])
         except KeyboardInterrupt:
             logger.warning("stopped")
-        hours = (_processor_s() - started) / 3600
+        minutes = (_processor_s() - started) / 60
         shown = ", ".join(f"{name} {count}" for name, count in counts.most_common())
         logger.info(
-            "%s: %d inputs in %.2f CPU hours: %s", kind, counts.total(), hours, shown
+            "%s: %d inputs in %.1f CPU minutes: %s",
+            *(kind, counts.total(), minutes, shown),
         )
     return int(findings > 0)
 

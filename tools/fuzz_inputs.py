@@ -16,6 +16,7 @@ import nibabel
 import numpy as np
 import pydicom
 import SimpleITK
+import tifffile
 from pydicom.dataset import Dataset
 from pydicom.filewriter import dcmwrite
 from pydicom.uid import (
@@ -40,7 +41,7 @@ SYNTAXES = (
     RLELossless,
 )
 COMPRESSED = (RLELossless, JPEGLSLossless, JPEG2000Lossless)
-VOLUMES = (".nii", ".nii.gz", ".nrrd", ".mha", ".npy")
+VOLUMES = (".nii", ".nii.gz", ".nrrd", ".mha", ".npy", ".tif")
 SLICES = 3
 _SIZE = 64
 _PIXEL_BYTES = _SIZE * _SIZE * 2
@@ -147,6 +148,8 @@ def make_volume(path: Path) -> None:
     stored = _disc_hu().astype(np.int16)
     if path.suffix == ".npy":
         np.save(path, stored)
+    elif path.suffix == ".tif":
+        tifffile.imwrite(path, stored)
     elif ".nii" in path.name:
         nibabel.save(nibabel.Nifti1Image(stored.T, np.diag([1.0, 1.0, 5.0, 1.0])), path)
     else:
