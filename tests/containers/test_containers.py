@@ -396,7 +396,7 @@ def test_voxels_in_another_file_are_not_read(hu, tmp_path, name, header):
     (tmp_path / "other.raw").write_bytes(bytes(2 * hu.size))
     path.write_bytes(lines_of(path, header))
     with pytest.raises(CtKerasError, match="CTK-E003"):
-        read_volume_file(path, force_hu=True)
+        read_volume_file(path)
 
 
 def test_entries_that_are_not_utf8_are_left_out(hu, tmp_path):
