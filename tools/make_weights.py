@@ -1,35 +1,40 @@
 """Trains and publishes the weights, from real CT and phantoms to the model cards.
 
-    python tools/make_weights.py CT WORK [NAME...]
+    python tools/make_weights.py CT WORK [--cards] [NAME...]
 
 CT is a folder of normal-dose CT series with the sub-folders train/, val/ and test/ (one
 folder per patient); WORK holds the intermediate results; NAME is a network of
 weights.json, by default all. weights.json also lists the phantoms added to the training
 data, the patients left out, the doses of validation and test, and the methods that the
 networks are compared with. Completed steps are not repeated and training resumes, so
-the same command continues after an interruption. All networks are evaluated together,
-in one table.
+the same command continues after an interruption. A network is published as soon as it
+is trained and measured; the filters are measured once. --cards trains nothing: it
+measures the published weights and writes the results in their cards anew.
 """
 
 from __future__ import annotations
 
 import argparse
-import hashlib
 import json
 import logging
 import shutil
 import sys
+from collections import defaultdict
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import ct_keras
-from ct_keras.data import convert
+from ct_keras.data import SlicePair, convert
+from ct_keras.denoising.classical import INPUT
 from ct_keras.denoising.methods import get_method
 from ct_keras.evaluation import measure
-from ct_keras.evaluation.sources import records_source
+from ct_keras.evaluation.quality import QualityPlan, measure_quality
+from ct_keras.evaluation.sources import Source, records_source
+from ct_keras.files import write_text
 from ct_keras.phantoms import make_phantom, write_phantom
 from ct_keras.report import write_report
-from ct_keras.serving import publish
+from ct_keras.serving import publish, quote_again
 from ct_keras.training import train
 
 #: Training options and card texts of each network, and the card texts shared by all.
@@ -43,6 +48,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("ct", type=Path)
     parser.add_argument("work", type=Path)
     parser.add_argument("names", nargs="*", metavar="NAME")
+    parser.add_argument("--cards", action="store_true")
     parser.add_argument("--notes", type=Path, default=NOTES)
     parser.add_argument("--saved-models", type=Path, default=SAVED_MODELS)
     given = parser.parse_args(arguments)
@@ -51,44 +57,112 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if unknown := set(names) - set(notes["networks"]):
         parser.error(f"not in {given.notes.name}: {', '.join(sorted(unknown))}")
     logging.basicConfig(format="%(message)s", level=logging.INFO)
-    work = given.work
-    collect(given.ct, work / "collection", notes["phantoms"], notes["left_out"])
+    work, saved = given.work, given.saved_models
+    records = prepare(given.ct, work, notes)
+    measured = Measured(records, work / "evaluations", notes)
+    for name in names:
+        if given.cards:
+            quote_again(saved / name, *measured.beside_filters(name, saved / name))
+            continue
+        options = notes["networks"][name]["training"]
+        result = train(name, records, out=work / "runs" / name, resume=True, **options)
+        if not result.finished:
+            sys.exit("stopped by a signal; run the same command to continue")
+        card = notes["shared"] | notes["networks"][name]["card"]
+        if not is_published(result.run, card, saved / name):
+            metrics, quality = measured.beside_filters(name, result.run)
+            publish(
+                result.run,
+                metrics,
+                card,
+                saved / name,
+                quality=quality,
+                version=next_version(saved / name),
+            )
+
+
+def prepare(ct: Path, work: Path, notes: dict) -> Path:
+    """Collects the scans and converts them; returns the folder of the records."""
+    collect(ct, work / "collection", notes["phantoms"], notes["left_out"])
     records = work / "records"
     doses = tuple(notes["doses"])
     convert(work / "collection", records, layout="single", split="folders", doses=doses)
-    runs = {}
-    for name in names:
-        result = train(
-            name,
-            records,
-            out=work / "runs" / name,
-            resume=True,
-            **notes["networks"][name]["training"],
+    return records
+
+
+class Measured:
+    """What was measured of networks and filters on the test records and phantoms.
+
+    Args:
+        records: The records.
+        folder: Where results are kept: one folder for the filters and one for each
+            network and its weights.
+        notes: "compared_with", "test_slices" and "quality" of weights.json.
+    """
+
+    def __init__(self, records: Path, folder: Path, notes: dict):
+        self.folder = folder
+        self.others = notes["compared_with"]
+        self.source = middle_of_series(
+            records_source(records, "test"), notes["test_slices"]
         )
-        if not result.finished:
-            sys.exit("stopped by a signal; run the same command to continue")
-        runs[name] = result.run
-    metrics = evaluate(runs, records, work / "evaluations", notes["compared_with"])
-    for name, run in runs.items():
-        card = notes["shared"] | notes["networks"][name]["card"]
-        if not is_published(run, card, given.saved_models / name):
-            publish(run, metrics, card, given.saved_models / name)
+        quality = notes["quality"]
+        self.plan = QualityPlan(**quality | {"doses": tuple(quality["doses"])})
+
+    def beside_filters(self, name: str, weights: Path) -> tuple[dict, dict]:
+        """Returns the metrics and the image quality of a network and the filters."""
+        methods = {other: get_method(other) for other in self.others}
+        filters = self._measured("filters", methods)
+        denoiser = ct_keras.load(weights)
+        # Published weights are those of a run in another file.
+        best = denoiser.card.get("training", {}).get("best", {})
+        digest = best.get("sha256", denoiser.identity.weights_sha256)
+        own = self._measured(f"{name}-{digest[:12]}", {name: denoiser})
+        metrics = filters[0] | {
+            key: filters[0][key] + [row for row in own[0][key] if row["model"] != INPUT]
+            for key in ("rows", "by_dose", "patients")
+        }
+        methods = filters[1]["methods"] | own[1]["methods"]
+        return metrics, filters[1] | {"methods": methods}
+
+    def _measured(self, label: str, methods: dict) -> tuple[dict, dict]:
+        """Measures methods, unless it was done; metrics.json and quality.json."""
+        paths = [
+            self.folder / label / f"{what}.json" for what in ("metrics", "quality")
+        ]
+        if not paths[0].is_file():
+            write_report(measure(methods, self.source, tune=True), paths[0].parent)
+        if not paths[1].is_file():
+            quality = measure_quality(methods, self.plan, progress=True)
+            write_text(paths[1], json.dumps(quality))
+        metrics, quality = (json.loads(path.read_text()) for path in paths)
+        return metrics, quality
 
 
-def evaluate(
-    runs: dict[str, Path], records: Path, out: Path, others: Sequence[str]
-) -> dict:
-    """Evaluates the runs and the filters, unless already done for these weights."""
-    weights = [(run / "best.json").read_text() for run in runs.values()]
-    digest = hashlib.sha256("".join(weights).encode()).hexdigest()
-    folder = out / digest[:12]
-    if (folder / "metrics.json").is_file():
-        return json.loads((folder / "metrics.json").read_text())
-    methods = {other: get_method(other) for other in others}
-    methods |= {name: ct_keras.load(run) for name, run in runs.items()}
-    evaluation = measure(methods, records_source(records, "test"), tune=True)
-    write_report(evaluation, folder)
-    return evaluation.document
+def middle_of_series(source: Source, slices: int) -> Source:
+    """The pairs of so many slices in the middle of each series, at every dose."""
+    found = defaultdict(set)
+    for pair in source.pairs():
+        found[pair.case, pair.series].add(pair.slice_index)
+    chosen = {}
+    for series, indices in found.items():
+        first = max(0, (len(indices) - slices) // 2)
+        chosen[series] = set(sorted(indices)[first : first + slices])
+
+    def kept(pair: SlicePair) -> bool:
+        return pair.slice_index in chosen[pair.case, pair.series]
+
+    return replace(
+        source,
+        pairs=lambda: filter(kept, source.pairs()),
+        total=sum(1 for _ in filter(kept, source.pairs())),
+    )
+
+
+def next_version(folder: Path) -> int:
+    """The version of new weights for a folder: 1, or one more than it holds."""
+    card = folder / "metadata.json"
+    return 1 + int(json.loads(card.read_text())["version"]) if card.is_file() else 1
 
 
 def is_published(run: Path, notes: dict, folder: Path) -> bool:

@@ -11,6 +11,7 @@ _NAMES = {
     "export": "ct_keras.serving.formats",
     "export_savedmodel": "ct_keras.serving.savedmodel",
     "publish": "ct_keras.serving.publishing",
+    "quote_again": "ct_keras.serving.publishing",
     "rewrap": "ct_keras.serving.publishing",
 }
 

@@ -8,6 +8,7 @@ port of the model) and SHA256SUMS.
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -15,16 +16,17 @@ import numpy as np
 import ct_keras
 from ct_keras.denoising.denoiser import Denoiser
 from ct_keras.denoising.loading import load
-from ct_keras.files import MARKER, atomic_folder, sha256_of
-from ct_keras.metrics.metric import MAIN_METRICS, METRICS
+from ct_keras.files import MARKER, atomic_folder, read_document, sha256_of
 from ct_keras.models import count_macs, get_spec
 from ct_keras.notice import NOTICE
 from ct_keras.phantoms import make_phantom
+from ct_keras.serving.cards import card_text, results_of
 from ct_keras.serving.savedmodel import export_savedmodel
 from ct_keras.simulation import DoseSimulator
 
 #: The phantom of golden.npz: one slice, or this many for a 3-D network.
 GOLDEN_SEED, GOLDEN_SIZE, GOLDEN_SLICES = 900, 96, 6
+_SUMS = "SHA256SUMS"
 #: Scale of the training data -> how the card names it.
 _FORMATS = {
     None: "hounsfield",
@@ -34,7 +36,13 @@ _VALUE_RANGE = "any; values below -1500 and above 3072 HU come back unchanged"
 
 
 def publish(
-    run: str | Path, metrics: dict, notes: dict, out: str | Path, *, version: int = 1
+    run: str | Path,
+    metrics: dict,
+    notes: dict,
+    out: str | Path,
+    *,
+    quality: dict | None = None,
+    version: int = 1,
 ) -> Path:
     """Writes a folder of published weights from a run.
 
@@ -46,6 +54,8 @@ def publish(
             intended_use, contraindications and training_command; and default_strength
             for a model whose output is to be blended with its input.
         out: The folder to write or replace, named after the model.
+        quality: The document of `ct_keras.evaluation.quality.measure_quality` for the
+            same methods, or None.
         version: Incremented when the weights change.
 
     Returns:
@@ -55,10 +65,34 @@ def publish(
         CtKerasError: CTK-E085 or E090 for the run, CTK-E094 if the export differs.
     """
     denoiser = load(run)
-    card = _card(denoiser, Path(run), metrics, notes, version)
+    card = _card(denoiser, Path(run), notes, version)
+    card |= results_of(denoiser.name, metrics, quality)
     with atomic_folder(out, inputs=[run], overwrite=True, kind="weights") as folder:
         _write(denoiser, card, folder)
     return Path(out)
+
+
+def quote_again(folder: str | Path, metrics: dict, quality: dict | None = None) -> Path:
+    """Replaces the results in the card of published weights; weights stay as they are.
+
+    Args:
+        folder: A folder that `publish` wrote.
+        metrics: As for `publish`.
+        quality: As for `publish`.
+
+    Returns:
+        The folder.
+
+    Raises:
+        CtKerasError: CTK-E091 if the card is damaged.
+    """
+    folder = Path(folder)
+    card = read_document(folder / "metadata.json")
+    card |= results_of(card["name"], metrics, quality)
+    with atomic_folder(folder, overwrite=True, kind="weights") as new:
+        shutil.copytree(folder, new, dirs_exist_ok=True)
+        _write_card(card, new)
+    return folder
 
 
 def rewrap(folder: str | Path) -> Path:
@@ -99,13 +133,20 @@ def _write(denoiser: Denoiser, card: dict, folder: Path) -> None:
         "sha256": sha256_of(folder / f"{name}.keras"),
     }
     card["savedmodel_parity_hu"] = parity
+    _write_card(card, folder)
+
+
+def _write_card(card: dict, folder: Path) -> None:
+    """Writes the card as data and as text, and the sums of all files."""
     (folder / "metadata.json").write_text(json.dumps(card, indent=1) + "\n")
-    (folder / "README.md").write_text(_readme(card), encoding="utf-8")
+    (folder / "README.md").write_text(card_text(card), encoding="utf-8")
     files = sorted(
-        path for path in folder.rglob("*") if path.is_file() and path.name != MARKER
+        path
+        for path in folder.rglob("*")
+        if path.is_file() and path.name not in (MARKER, _SUMS)
     )
     sums = [f"{sha256_of(path)}  {path.relative_to(folder)}\n" for path in files]
-    (folder / "SHA256SUMS").write_text("".join(sums))
+    (folder / _SUMS).write_text("".join(sums))
 
 
 def _golden(denoiser: Denoiser) -> tuple[np.ndarray, np.ndarray]:
@@ -127,15 +168,10 @@ def _golden(denoiser: Denoiser) -> tuple[np.ndarray, np.ndarray]:
     return low_hu, denoiser(low_hu, strength=1.0)
 
 
-def _card(
-    denoiser: Denoiser, run: Path, metrics: dict, notes: dict, version: int
-) -> dict:
-    """The model card as data."""
+def _card(denoiser: Denoiser, run: Path, notes: dict, version: int) -> dict:
+    """The model card as data, without results."""
     config = json.loads((run / "config.json").read_text())
-    rows = {row["model"]: row for row in metrics["rows"]}
-    mine, before = rows[denoiser.name], rows["input"]
     axes = "rows, columns" if denoiser.dimensions == 2 else "slices, rows, columns"
-    patients = "test patient" if mine["cases"] == 1 else "test patients"
     best = json.loads((run / "best.json").read_text())
     ranges = json.loads((run / "ranges.json").read_text())
     return {
@@ -152,16 +188,6 @@ def _card(
             "value_range": _VALUE_RANGE,
         },
         "ranges": ranges,
-        "reached": f"{mine['psnr']:.2f} dB PSNR against {before['psnr']:.2f} dB of the "
-        f"input ({mine['cases']} {patients}, {mine['slices']} slice pairs)",
-        "metrics": {
-            "protocol": "report: window [-160, 240] HU, range 400 HU",
-            "rows": [_quoted(row) for row in _of_interest(metrics["rows"], denoiser)],
-            "by_dose": [
-                _quoted(row) | {"dose_fraction": row["dose_fraction"]}
-                for row in _of_interest(metrics["by_dose"], denoiser)
-            ],
-        },
         "training": {
             "best": best,
             "recipe": config["recipe"],
@@ -171,100 +197,3 @@ def _card(
             "ct_keras": ct_keras.__version__,
         },
     } | notes
-
-
-def _of_interest(rows: list[dict], denoiser: Denoiser) -> list[dict]:
-    """The rows of this network, the input and the filters."""
-    names = (denoiser.name, "input")
-    return [
-        row
-        for row in rows
-        if row["model"] in names or row["model"].startswith("filter:")
-    ]
-
-
-def _quoted(row: dict) -> dict:
-    keys = ("model", "cases", "slices", "psnr", "ssim", "rmse_hu", "rmse_hu_hu")
-    return {key: row[key] for key in keys}
-
-
-def _readme(card: dict) -> str:
-    """The model card as Markdown."""
-    lines = [
-        f"---\nlicense: {card['licence'].lower()}\nlibrary_name: keras\n"
-        "tags: [ct, denoising, low-dose-ct, keras]\n---",
-        f"# {card['name']}, version {card['version']}",
-        f"**{card['notice']}**",
-        f"{card['description']} {_against_filters(card)}",
-        f"Paper: {card['paper']}. {card['parameters']:,} parameters, "
-        f"{card['gmac_per_slice']:.1f} GMAC for 512x512 pixels or voxels.",
-        "## Use",
-        "```python\nimport ct_keras\n\n"
-        f'denoised_hu = ct_keras.load("{card["name"]}")(low_dose_hu)\n```',
-        f"or `ct-keras denoise STUDY OUT --model {card['name']}`. The .keras opens "
-        f"with plain Keras, `{card['version']}/` is a SavedModel; both take and return "
-        "Hounsfield units.",
-        f"## Results\n\n{card['metrics']['protocol']}.",
-        _table(card["metrics"]["rows"], "model"),
-        "By dose:",
-        _table(card["metrics"]["by_dose"], "dose_fraction", "model"),
-        f"## Intended use\n\n{card['intended_use']}",
-        f"## Not intended for\n\n{card['contraindications']}",
-        f"## Data\n\n{card['data']}",
-        f"## How it was trained\n\n{_training(card)}",
-        f"## Attribution\n\n{card['attribution']}",
-    ]
-    return "\n\n".join(lines) + "\n"
-
-
-def _against_filters(card: dict) -> str:
-    """Its PSNR compared with the best of input and filters, for each dose."""
-    doses: dict[float, dict[str, float]] = {}
-    for row in card["metrics"]["by_dose"]:
-        doses.setdefault(row["dose_fraction"], {})[row["model"]] = row["psnr"]
-    parts = []
-    for dose, psnr in doses.items():
-        mine = psnr.pop(card["name"])
-        best = max(psnr, key=psnr.get)
-        parts.append(f"{mine - psnr[best]:+.2f} dB at {dose:.0%} ({best})")
-    return (
-        "Test PSNR relative to the best of input and tuned filters: "
-        f"{', '.join(parts)} of the dose."
-    )
-
-
-def _training(card: dict) -> str:
-    """The training command and recipe of the run."""
-    training = card["training"]
-    recipe, best = training["recipe"], training["best"]
-    values = recipe["options"] | recipe["training"]
-    # Cards of runs before the criterion covered all tissues keep their words.
-    error = best.get("val_tissue_rmse_hu")
-    criterion = (
-        "best validation PSNR"
-        if error is None
-        else f"least validation error over all tissues, {error:.1f} HU, and PSNR"
-    )
-    changed = ", ".join(f"{name} {value}" for name, value in values.items())
-    return (
-        f"`{card['training_command']}`. Recipe {recipe['name']}: "
-        f"{recipe['description']} Settings: {changed}; epochs {recipe['epochs']}, "
-        f"steps per epoch {recipe['steps_per_epoch']}, seed {training['seed']}. The "
-        f"weights are those of epoch {best['epoch']}, with the {criterion} "
-        f"({best['val_psnr']:.2f} dB on {training['validation_slices']} whole slices)."
-    )
-
-
-def _table(rows: list[dict], *keys: str) -> str:
-    numbers = (*MAIN_METRICS, "rmse_hu_hu")
-    heads = [
-        *keys,
-        *(METRICS[key].head for key in MAIN_METRICS),
-        "RMSE (HU, no window)",
-    ]
-    text = [f"| {' | '.join(heads)} |", "|" + "---|" * len(heads)]
-    for row in rows:
-        cells = [str(row[key]) for key in keys]
-        cells += [f"{row[key]:.4g}" for key in numbers]
-        text.append(f"| {' | '.join(cells)} |")
-    return "\n".join(text)

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 import ct_keras
-from ct_keras.files import sha256_of
+from ct_keras.files import MARKER, sha256_of
 
 MAKE_WEIGHTS = Path(__file__).resolve().parents[2] / "tools" / "make_weights.py"
 SMALL = {"region": "abdomen", "shape": [3, 96, 96], "spacing_mm": [8.0, 4.0, 4.0]}
@@ -23,13 +23,15 @@ def _notes() -> dict:
         "doses": [0.1],
         "phantoms": [{"seed": 11, "kernel": "B45f"} | SMALL],
         "compared_with": ["input", "filter:gaussian"],
+        "test_slices": 2,
+        "quality": {"doses": [0.5], "repeats": 4, "size": 96, "spacing_mm": 1.8},
         "networks": {"red_cnn": {"training": tiny, "card": card}},
     }
 
 
 def _contents(*folders: Path) -> dict[str, str]:
     files = [path for folder in folders for path in folder.rglob("*") if path.is_file()]
-    return {str(path): sha256_of(path) for path in files}
+    return {str(path): sha256_of(path) for path in files if path.name != MARKER}
 
 
 def test_weights_are_made_from_scans_to_the_card(phantom_patients, tmp_path):
@@ -44,7 +46,12 @@ def test_weights_are_made_from_scans_to_the_card(phantom_patients, tmp_path):
         *("input", "filter:gaussian", "red_cnn"),
     ]
     assert card["metrics"]["by_dose"][0]["dose_fraction"] == 0.1
-    assert card["metrics"]["rows"][2]["slices"] == 3
+    assert card["metrics"]["rows"][2]["slices"] == 2  # those in the middle, of 3
+    biases = {row["model"]: row["bias_hu_soft"] for row in card["metrics"]["by_dose"]}
+    assert list(biases) == ["input", "filter:gaussian", "red_cnn"]
+    assert [row["model"] for row in card["metrics"]["by_patient"]] == list(biases)
+    assert [row[0] for row in card["image_quality"]["rows"]] == list(biases)
+    assert card["version"] == "1"
     assert card["training"]["recipe"]["options"]["width"] == 4
     assert card["description"] in (saved / "red_cnn" / "README.md").read_text()
     # 2 phantoms in train, one of them noise-free and sharper, and 3 patients.
@@ -55,4 +62,6 @@ def test_weights_are_made_from_scans_to_the_card(phantom_patients, tmp_path):
 
     before = _contents(work, saved)
     tool["main"](list(map(str, command)))
+    tool["main"]([*map(str, command), "--cards"])
     assert _contents(work, saved) == before
+    assert tool["next_version"](saved / "red_cnn") == 2
