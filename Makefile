@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 DEMO ?= demo
 
-.PHONY: demo test lint format bench fuzz notebooks clean
+.PHONY: demo test test-lowest lint format docs package bench fuzz notebooks clean
 
 demo: .venv/installed
 	$(BIN)/ct-keras demo --out $(DEMO) --overwrite
@@ -19,6 +19,31 @@ lint: .venv/installed
 format: .venv/installed
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+# The quick part of the tests with the lowest supported version of every requirement.
+LOWEST := $(addprefix tests/,test_foundation.py test_settings.py test_registry.py metrics \
+  filters/test_filters.py simulation/test_simulation_dose.py containers \
+  dicom/test_dicom_reader.py dicom/test_dicom_writer.py dicom/test_dicom_codecs.py \
+  models/test_models_red_cnn.py denoising/test_denoising_denoiser.py \
+  denoising/test_denoising_published.py)
+test-lowest: .venv-lowest/installed
+	.venv-lowest/bin/python -m pytest -m "not slow" $(LOWEST)
+
+.venv-lowest/installed: setup.py constraints/lowest.txt
+	$(PYTHON) -m venv .venv-lowest
+	.venv-lowest/bin/python -m pip install --quiet --disable-pip-version-check \
+	  --constraint constraints/lowest.txt -e ".[itk]" opencv-python-headless \
+	  pytest pytest-xdist hypothesis
+	touch $@
+
+# Sdist and wheel, installed and used outside of the repository.
+package: .venv/installed
+	$(BIN)/python tools/check_package.py
+
+# The site in build/docs; a warning is an error.
+docs: export NO_MKDOCS_2_WARNING = 1
+docs: .venv/installed
+	$(BIN)/mkdocs build --quiet --strict
 
 # QUICK=1 for two networks and few repetitions. The peers have environments of their own;
 # without one, its comparison is skipped.
@@ -41,7 +66,7 @@ notebooks: .venv/installed
 	$(BIN)/python colab/build.py
 
 clean:
-	rm -rf .venv .venv-torch .venv-ldct build dist *.egg-info demo
+	rm -rf .venv .venv-lowest .venv-torch .venv-ldct build dist *.egg-info demo
 
 .venv/installed: setup.py pyproject.toml
 	$(PYTHON) -m venv .venv

@@ -24,6 +24,8 @@ ITK = ["SimpleITK>=2.4"]
 TFDS = ["tensorflow-datasets>=4.9.8"]
 EXPORTS = [*ONNX, *OPENVINO, *LITERT]
 NOTEBOOKS = ["jupytext>=1.16", "nbclient>=0.10", "ipykernel>=6.29"]
+# Material for MkDocs is supported until May 2027; Zensical builds the same mkdocs.yml.
+DOCS = ["mkdocs>=1.6,<2", "mkdocs-material>=9.6,<10", "mkdocstrings[python]>=1,<2"]
 TEST = [
     *(*JAX, *NOTEBOOKS, *EXPORTS, *PACS, *ITK),
     *("pytest>=8", "pytest-xdist>=3.6", "hypothesis>=6.100", "PyYAML"),
@@ -59,20 +61,20 @@ setup(
         "tensorflow>=2.18",
         "tensorboard>=2.18",
         "keras>=3.12,<4",
-        "numpy>=1.26",
+        "numpy>=2.0",
         "pydicom>=3.0.2,<4",
         "nibabel>=5.2",
         *CODECS,
-        "opencv-python",
-        "PyWavelets>=1.4",
+        "opencv-python>=4.10",
+        "PyWavelets>=1.6",
         "scikit-image>=0.24",
-        "scikit-learn",
-        "scipy>=1.11",
+        "scikit-learn>=1.5",
+        "scipy>=1.13",
         "threadpoolctl>=3.1",
         "tifffile>=2023.1.23",
         "click>=8.1",
         "rich>=13",
-        "matplotlib",
+        "matplotlib>=3.9",
         "jinja2>=3.1",
     ],
     extras_require={
@@ -87,7 +89,8 @@ setup(
         "pacs": PACS,
         "notebooks": NOTEBOOKS,
         "test": TEST,
-        "dev": [*TEST, "ruff>=0.6", "pre-commit"],
+        "docs": DOCS,
+        "dev": [*TEST, *DOCS, "build>=1.2", "ruff>=0.6", "pre-commit"],
     },
     entry_points={"console_scripts": ["ct-keras = ct_keras.cli.main:main"]},
     classifiers=[
