@@ -29,6 +29,7 @@ class VolumeWriter:
     value that is that of the source, is written bit for bit.
 
     Attributes:
+        padding: Pixels that keep the stored value of the source, so far.
         clipped: Pixels outside the stored range, known when the block ends.
     """
 
@@ -41,7 +42,7 @@ class VolumeWriter:
         overwrite: bool = False,
         allow_repeat: bool = False,
     ):
-        self.clipped = 0
+        self.clipped = self.padding = 0
         self._volume = volume
         self._out = Path(out)
         self._derivation = derivation.of_series(volume.accepted, incomplete=False)
@@ -98,6 +99,7 @@ class VolumeWriter:
             stored = np.clip(whole, limits.min, limits.max)
             changed = whole != stored
             self.clipped += int(np.count_nonzero(changed & ~pixels.padding))
+        self.padding += int(np.count_nonzero(pixels.padding))
         kept = pixels.padding | (hu == pixels.hu)
         self._stored[slice_index] = np.where(
             kept, pixels.stored, stored.astype(kind, copy=False)

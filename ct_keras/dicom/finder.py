@@ -269,8 +269,8 @@ def scan_folder(
         counts["extra bytes"] += scanned.extra_bytes > 0
         counts[Kind.LOCALIZER] += scanned.localizers
         modality = modality or scanned.modality
-        if scanned.what:
-            others[scanned.what] += 1
+        if scanned.what or scanned.kind in (Kind.LOCALIZER, Kind.OTHER):
+            others[scanned.what or scanned.kind.value] += 1
         if scanned.kind is Kind.EMPTY:
             empty.append((number, path))
         elif scanned.kind is Kind.CT:

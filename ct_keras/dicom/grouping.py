@@ -37,8 +37,8 @@ def split_series(sources: Stack) -> tuple[list[Stack], list[Finding], int]:
 
     Raises:
         CtKerasError: CTK-E031, two different images at one position; CTK-E035, mixed
-            image sizes, pixel spacings or kernels; CTK-E036, slices that may belong to
-            several stacks; CTK-E051, mixed patients.
+            kernels; CTK-E036, slices that may belong to several stacks; CTK-E051, mixed
+            patients.
     """
     _refuse_mixed_patients(sources)
     findings = []
@@ -47,9 +47,9 @@ def split_series(sources: Stack) -> tuple[list[Stack], list[Finding], int]:
     if len(stacks) > 1:
         text = f"series split into {len(stacks)} orientations"
         findings.append(Finding("CTK-W034", text))
-    for stack in stacks:
-        _refuse_mixed_images(stack)
     stacks, split = _split_by_acquisition(stacks)
+    for stack in stacks:
+        _refuse_mixed_kernels(stack)
     if split:
         text = f"series split into {len(stacks)} stacks by {' and '.join(split)}"
         findings.append(Finding("CTK-W035", text))
@@ -79,36 +79,22 @@ def _refuse_mixed_patients(sources: Stack) -> None:
             )
 
 
-def _refuse_mixed_images(stack: Stack) -> None:
-    sizes = {(source.rows, source.columns) for source in stack}
-    spacings = _distinct(source.pixel_spacing_mm for source in stack)
+def _refuse_mixed_kernels(stack: Stack) -> None:
     kernels = {source.kernel.casefold() for source in stack if source.kernel}
-    for count, what in (
-        (len(sizes), "image sizes"),
-        (len(spacings), "pixel spacings"),
-        (len(kernels), "reconstruction kernels"),
-    ):
-        if count > 1:
-            received = None
-            if what == "image sizes":
-                named = (f"{rows}x{columns}" for rows, columns in sorted(sizes))
-                received = ", ".join(named)
-            raise CtKerasError(
-                "CTK-E035",
-                f"one stack mixes {count} {what}",
-                received=received,
-                fix="split it into one series per reconstruction",
-            )
+    if len(kernels) > 1:
+        raise CtKerasError(
+            "CTK-E035",
+            f"one stack mixes {len(kernels)} reconstruction kernels",
+            fix="split it into one series per reconstruction",
+        )
 
 
-def _distinct(tuples) -> list[np.ndarray]:
+def _distinct(tuples) -> list[tuple[float, ...]]:
     """The tuples that differ by more than 0.1 % from all before them."""
-    found: list[np.ndarray] = []
+    found: list[tuple[float, ...]] = []
     for value in tuples:
-        if value is None:
-            continue
-        if not any(np.allclose(value, other, rtol=1e-3, atol=0) for other in found):
-            found.append(np.asarray(value))
+        if value is not None and not _alike(value, found):
+            found.append(value)
     return found
 
 
@@ -163,9 +149,16 @@ def _same_orientation(first: SourceSlice, second: SourceSlice) -> bool:
 
 
 def _split_by_acquisition(stacks: list[Stack]) -> tuple[list[Stack], list[str]]:
-    """Splits by tube voltage and slice thickness; returns the names of both if used."""
+    """Splits by what a stack has in common; returns the names of what differed."""
     split = []
+    spacings = _distinct(each.pixel_spacing_mm for stack in stacks for each in stack)
+
+    def spacing(source: SourceSlice) -> tuple[float, ...] | None:
+        return next(iter(_alike(source.pixel_spacing_mm, spacings)), None)
+
     keys: dict[str, Callable[[SourceSlice], object]] = {
+        "image size": lambda source: (source.rows, source.columns),
+        "pixel spacing": spacing,
         "kVp": lambda source: source.kvp,
         "slice thickness": lambda source: _rounded(source.thickness_mm),
     }
@@ -175,6 +168,13 @@ def _split_by_acquisition(stacks: list[Stack]) -> tuple[list[Stack], list[str]]:
             split.append(name)
         stacks = parts
     return stacks, split
+
+
+def _alike(value, others: list[tuple[float, ...]]) -> list[tuple[float, ...]]:
+    """Those of the others that differ by at most 0.1 %."""
+    if value is None:
+        return []
+    return [other for other in others if np.allclose(value, other, rtol=1e-3, atol=0)]
 
 
 def _rounded(value: float | None) -> float | None:

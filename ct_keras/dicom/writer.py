@@ -56,6 +56,7 @@ class SeriesWriter:
     values.
 
     Attributes:
+        padding: Pixels that keep the stored value of the source, so far.
         clipped: Pixels that did not fit the stored range, known when the block ends.
         series_uid: SeriesInstanceUID of the result, known when the block ends.
 
@@ -82,7 +83,7 @@ class SeriesWriter:
         self.derivation = (derivation or Derivation()).of_series(
             series.accepted, incomplete=series.incomplete
         )
-        self.clipped = 0
+        self.clipped = self.padding = 0
         self.series_uid: str | None = None
         self._out = Path(out)
         self._overwrite = overwrite
@@ -164,6 +165,7 @@ class SeriesWriter:
             self._rehearse([slice_index], pixels.header)
         stored = to_stored(hu, source.slope, source.intercept)
         np.copyto(stored, pixels.stored, where=pixels.padding)
+        self.padding += int(np.count_nonzero(pixels.padding))
         np.clip(stored, -(2**31), 2**31 - 1, out=stored)
         lowest, highest = int(stored.min()), int(stored.max())
         self._highest = max(self._highest, highest)

@@ -135,10 +135,18 @@ def denoise_series(
         )
     findings = (
         *accepted,
+        *_padding_finding(writer.padding),
         *(*series.value_findings(), *entrance.findings, *computation.findings),
         *audit.result().findings,
     )
     return DenoisedSeries(len(series), writer.clipped, findings, computation)
+
+
+def _padding_finding(pixels: int) -> list[Finding]:
+    if not pixels:
+        return []
+    text = f"{pixels:,} padding pixels kept as they were".replace(",", " ")
+    return [Finding("CTK-I039", text)]
 
 
 def _derivation(method: Method, strength: float, extra: dict) -> Derivation:

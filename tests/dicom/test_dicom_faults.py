@@ -65,7 +65,6 @@ HEADER_FAULTS = [
     ({"PatientID": lambda i: f"SECRETX-{i % 2}"}, "CTK-E051", 9),
     ({"StudyInstanceUID": lambda i: f"1.2.4.{i % 2}"}, "CTK-E051", 9),
     ({"ConvolutionKernel": lambda i: f"B{30 + i % 2}f"}, "CTK-E035", 4),
-    ({"PixelSpacing": lambda i: [0.5 + i % 2, 0.75]}, "CTK-E035", 4),
     ({"ImagePositionPatient": [0, 0, 0]}, "CTK-E031", 4),
 ]
 
@@ -125,13 +124,24 @@ def test_native_pixels_declared_as_compressed(factory, tmp_path, suffix):
     assert refusal(folder).code == "CTK-E007"
 
 
-def test_mixed_sizes_are_one_refusal(factory, tmp_path):
-    factory.folder(tmp_path / "in", 4)
+def test_mixed_sizes_become_stacks(factory, tmp_path):
+    factory.folder(tmp_path, 4)
     large = factory.image(size=128).tobytes()
-    factory.folder(tmp_path / "in", 1, start=4, Rows=128, Columns=128, PixelData=large)
-    error = refusal(tmp_path / "in")
-    assert (error.code, error.exit_code) == ("CTK-E035", 4)
-    assert "64x64, 128x128" in str(error)
+    factory.folder(tmp_path, 2, start=4, Rows=128, Columns=128, PixelData=large)
+    small, large = find_series(tmp_path)
+    assert (small.shape, large.shape) == ((4, 64, 64), (2, 128, 128))
+    texts = [finding.text for finding in small.findings]
+    assert "series split into 2 stacks by image size" in texts
+
+
+def test_mixed_pixel_spacings_become_stacks(factory, tmp_path):
+    sizes = lambda i: [0.5 + i % 2 + i * 1e-5, 0.75]  # noqa: E731
+    factory.folder(tmp_path, 6, PixelSpacing=sizes)
+    even, odd = find_series(tmp_path)
+    assert (len(even), len(odd)) == (3, 3)
+    assert (even.spacing_mm[:2], odd.spacing_mm[0]) == ((10, 0.5), 10)
+    texts = [finding.text for finding in even.findings]
+    assert "series split into 2 stacks by pixel spacing" in texts
 
 
 class TestSeries:

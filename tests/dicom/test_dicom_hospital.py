@@ -323,10 +323,10 @@ class TestNothingFound:
         folder = factory.folder(tmp_path / "in", 2, SOPClassUID="1.2.752.24.3.1.19")
         assert "1.2.752" not in str(refused("CTK-E001", folder))
 
-    def test_arrays_in_the_layout_images_are_told_what_is_read(self, tmp_path):
+    def test_other_files_in_the_layout_images_are_told_what_is_read(self, tmp_path):
         for name in ("low", "full"):
             (tmp_path / "src" / name).mkdir(parents=True)
-            np.save(tmp_path / "src" / name / "L067_0.npy", np.zeros((64, 64)))
+            (tmp_path / "src" / name / "L067_0.h5").write_bytes(b"\x89HDF" + bytes(99))
         with pytest.raises(CtKerasError, match="CTK-E001") as caught:
             convert(
                 tmp_path / "src",
@@ -336,7 +336,7 @@ class TestNothingFound:
                 full="full",
             )
         assert "PNG" in caught.value.expected
-        assert "TIFF" in caught.value.fix
+        assert "numpy.save" in caught.value.fix
 
 
 def test_projections_beside_images_are_no_refused_series(factory, tmp_path):
