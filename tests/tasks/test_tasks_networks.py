@@ -66,6 +66,13 @@ def _noise(shape, seed=0):
         ("resnet50", {"classes": 2}, 23_532_418, 23_585_538),
         ("densenet121", {}, 7_972_584, 8_056_232),
         ("inception_v3", {"classes": 2}, 21_771_874, 21_806_306),
+        # The documented totals, less two of three channels of the first kernel.
+        ("inception_resnet_v2", {}, 55_812_616, 55_873_736 - 576),
+        ("mobilenet", {}, 4_231_400, 4_253_864 - 576),
+        ("mobilenet_v2", {}, 3_504_296, 3_538_984 - 576),
+        ("mobilenet_v3", {}, 2_542_568, 2_554_968 - 288),
+        ("nasnet", {}, 5_289_402, 5_326_716 - 576),
+        ("efficientnet", {}, 5_287_972, 5_330_571 - 576 - 4),
     ],
 )
 def test_parameter_counts(name, options, trainable, total):
@@ -265,6 +272,13 @@ def test_vgg16_start_answers_as_vgg16_to_an_image_in_all_channels():
         ("resnet50", keras_applications.resnet50),
         ("densenet121", keras_applications.densenet),
         ("inception_v3", keras_applications.inception_v3),
+        ("inception_resnet_v2", keras_applications.inception_resnet_v2),
+        ("mobilenet", keras_applications.mobilenet),
+        ("mobilenet_v2", keras_applications.mobilenet_v2),
+        # Built without its own scaling, which is that of v2.
+        ("mobilenet_v3", keras_applications.mobilenet_v2),
+        ("nasnet", keras_applications.nasnet),
+        ("efficientnet", keras_applications.efficientnet),
     ],
 )
 def test_imagenet_weights_see_three_scaled_copies(family, module, monkeypatch):
@@ -273,6 +287,8 @@ def test_imagenet_weights_see_three_scaled_copies(family, module, monkeypatch):
     def small(*, input_tensor, classes, **options):
         asked.update(options, classes=classes)
         x = keras.layers.GlobalAveragePooling2D(name="mean")(input_tensor)
+        for name in ("one", "two"):
+            x = keras.layers.Identity(name=name)(x)
         x = keras.layers.Dense(classes, name="predictions")(x)
         return keras.Model(input_tensor, x)
 
@@ -287,6 +303,31 @@ def test_imagenet_weights_see_three_scaled_copies(family, module, monkeypatch):
     # Keras scales pictures of 0 to 255; ours go from 0 to 1.
     expected = module.preprocess_input(255 * np.repeat(grey, 3, -1))
     assert np.asarray(scaled(grey)) == pytest.approx(expected, abs=2e-4)
+
+
+@pytest.mark.parametrize(
+    ("family", "features"), [("mobilenet", 1024), ("mobilenet_v3", 1024)]
+)
+def test_new_classes_see_the_features(family, features, monkeypatch):
+    builder = applications.FAMILIES[family].builder
+    real = getattr(keras_applications, builder)
+
+    def untrained(*, weights, **options):
+        return real(weights=None, **options)
+
+    monkeypatch.setattr(keras_applications, builder, untrained)
+    with keras.StatelessScope(initialize_variables=False):
+        network = tasks.build(family, classes=2, weights="imagenet")
+    assert network.get_layer("predictions").kernel.shape == (features, 2)
+
+
+def test_efficientnet_sees_grey_values():
+    """Its builder divides by 255, also without weights."""
+    with keras.StatelessScope(initialize_variables=False):
+        network = tasks.build("efficientnet", classes=2, image_size=(32, 32))
+    scales = [each.scale for each in network.layers if hasattr(each, "scale")]
+    scales = [scale for scale in scales if isinstance(scale, float)]
+    assert np.prod(scales) == pytest.approx(1)
 
 
 def test_unknown_names_are_refused():
