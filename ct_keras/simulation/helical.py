@@ -110,8 +110,8 @@ def slice_width_mm(
         >>> for pitch in (1.0, 1.5, 2.5):
         ...     round(slice_width_mm(pitch=pitch, collimation_mm=5.0), 2)
         5.0
-        5.56
-        7.66
+        5.43
+        7.5
     """
     known = {"pitch": pitch, "collimation_mm": collimation_mm}
     known["interpolation"] = interpolation

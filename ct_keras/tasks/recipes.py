@@ -38,8 +38,9 @@ class TaskRecipe(Settings):
         final_learning_rate: Learning rate at the last step of a cosine decay, or None.
         momentum: None for Adam, otherwise SGD with this momentum.
         weight_decay: Weight decay of kernels, as an L2 penalty in the gradient.
-        augment: "none", "mirror", "flips" (mirror images and half turns) or "turns"
-            (flips and quarter turns, all eight symmetries of a square).
+        augment: "none", "mirror", "flips" (mirror images and half turns), "turns"
+            (flips and quarter turns, all eight symmetries of a square), or "affine"
+            (mirror images, rotation, shear and scaling).
     """
 
     name: str
@@ -54,7 +55,7 @@ class TaskRecipe(Settings):
     final_learning_rate: float | None = None
     momentum: float | None = None
     weight_decay: float = 0.0
-    augment: Literal["none", "mirror", "flips", "turns"] = "none"
+    augment: Literal["none", "mirror", "flips", "turns", "affine"] = "none"
 
     def changed(self, **values) -> TaskRecipe:
         """Returns the recipe with other values; mappings are merged, None is ignored.

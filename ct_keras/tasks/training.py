@@ -13,6 +13,7 @@ from ct_keras.errors import CtKerasError
 from ct_keras.files import atomic_folder, check_output_folder, write_text
 from ct_keras.losses import SegmentationLoss
 from ct_keras.metrics.statistics import auc
+from ct_keras.tasks.affine import random_affine, warp
 from ct_keras.tasks.measures import dice_by_class
 from ct_keras.tasks.phantom_data import TaskData, lesion_crops, organ_slices
 from ct_keras.tasks.recipes import TaskRecipe, TaskSpec
@@ -139,14 +140,15 @@ class Batches(keras.utils.PyDataset):
     Args:
         data: All images.
         batch_size: Images in a batch; an incomplete last batch is dropped.
-        augment: "none", "mirror", "flips" (mirror images and half turns) or "turns"
-            (flips and quarter turns, all eight symmetries of a square).
+        augment: "none", "mirror", "flips" (mirror images and half turns), "turns"
+            (flips and quarter turns, all eight symmetries of a square), or "affine"
+            (mirror images, rotation, shear and scaling).
         seed: Determines order and augmentation of every epoch.
     """
 
     def __init__(self, data: TaskData, batch_size: int, augment: str, seed: int):
         super().__init__()
-        if augment not in ("none", "mirror", "flips", "turns"):
+        if augment not in ("none", "mirror", "flips", "turns", "affine"):
             raise CtKerasError("CTK-E000", "unknown augmentation", received=augment)
         self._inputs, self._truth = data.inputs, data.truth
         self._batch_size = min(batch_size, len(data))
@@ -181,6 +183,9 @@ class Batches(keras.utils.PyDataset):
             arrays = [array[:, ::-1, ::-1] for array in arrays]
         if self._augment == "turns" and quarter:
             arrays = [np.rot90(array, axes=(1, 2)) for array in arrays]
+        if self._augment == "affine":
+            moves = [random_affine(rng) for _ in inputs]
+            arrays = [np.stack(list(map(warp, array, moves))) for array in arrays]
         return (arrays[0], truth) if truth.ndim == 1 else tuple(arrays)
 
 
