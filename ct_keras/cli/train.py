@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 
 import click
 
@@ -99,26 +100,28 @@ def command(
     as an uninterrupted one.
     """
     from ct_keras.training import train
+    from ct_keras.training.energy import EnergyMeter
 
-    result = train(
-        model,
-        records,
-        out=out,
-        recipe=recipe,
-        epochs=epochs,
-        steps=steps,
-        options={"width": width} if width else None,
-        training=dict(_setting(text) for text in settings),
-        doses=_range(doses),
-        loss=loss,
-        patches_per_slice=patches_per_slice,
-        learning_rate=learning_rate,
-        start_from=start_from,
-        precision=precision,
-        seed=seed,
-        resume=resume,
-        progress=True,
-    )
+    with EnergyMeter() as meter:
+        result = train(
+            model,
+            records,
+            out=out,
+            recipe=recipe,
+            epochs=epochs,
+            steps=steps,
+            options={"width": width} if width else None,
+            training=dict(_setting(text) for text in settings),
+            doses=_range(doses),
+            loss=loss,
+            patches_per_slice=patches_per_slice,
+            learning_rate=learning_rate,
+            start_from=start_from,
+            precision=precision,
+            seed=seed,
+            resume=resume,
+            progress=True,
+        )
     if not result.finished:
         note("stopped by a signal; continue with --resume")
         return ExitCode.INTERRUPTED
@@ -127,6 +130,7 @@ def command(
         "best": result.best,
         "input": {f"val_{key}": each for key, each in vars(result.untreated).items()},
         "better_than_input": result.better_than_input,
+        "energy": asdict(meter.energy()),
     }
     if as_json:
         emit_json(document)
@@ -135,7 +139,7 @@ def command(
         say(
             f"best epoch over all tissues, {result.best['epoch']}: validation PSNR "
             f"{result.best['val_psnr']:.2f} dB, {gain:+.2f} dB against the input, RMSE "
-            f"{result.best['val_rmse_hu']:.1f} HU\n{NOTICE}"
+            f"{result.best['val_rmse_hu']:.1f} HU\n{meter.energy()}\n{NOTICE}"
         )
     if not result.better_than_input:
         note("CTK-W088 the best weights are not better than the noisy input")
