@@ -20,6 +20,7 @@ _NAMES = {
     "slices": "ct_keras.data.datasets",
     "steps_per_pass": "ct_keras.data.datasets",
     "training_patches": "ct_keras.data.datasets",
+    "resample_volume": "ct_keras.data.resampling",
     "training_ranges": "ct_keras.data.ranges",
     "training_volumes": "ct_keras.data.volumes",
     "verify": "ct_keras.data.reading",
