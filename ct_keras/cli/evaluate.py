@@ -73,12 +73,27 @@ if TYPE_CHECKING:  # it loads most rooms, `--help` does not
     show_default=True,
     help="Seed of the bootstrap and simulated noise.",
 )
+@click.option(
+    "--figures",
+    is_flag=True,
+    help="Also write OUT/figures: slices of the page by all methods, with close-ups.",
+)
 @grey_values
 @trust_option
 @click.option("--overwrite", is_flag=True, help="Replace OUT.")
 @click.option("--json", "as_json", is_flag=True, help="Print metrics.json.")
 def command(
-    models, out, tune, quality, baseline, seed, trust, overwrite, as_json, **where
+    models,
+    out,
+    tune,
+    quality,
+    baseline,
+    seed,
+    figures,
+    trust,
+    overwrite,
+    as_json,
+    **where,
 ):
     """Measures each MODEL on slice pairs: every protocol, intervals, a report page.
 
@@ -109,7 +124,7 @@ def command(
         )
     from ct_keras.evaluation.measure import measure
     from ct_keras.files import atomic_folder
-    from ct_keras.report import summary_rows, write_report
+    from ct_keras.report import summary_rows, write_figures, write_report
 
     evaluation = measure(
         methods,
@@ -125,6 +140,8 @@ def command(
         evaluation.document["refused"] = refused
     with atomic_folder(out, overwrite=overwrite, kind="evaluation") as folder:
         write_report(evaluation, folder, curves=curves)
+        if figures:
+            write_figures(evaluation, folder / "figures")
     if as_json:
         emit_json(evaluation.document)
         return

@@ -7,10 +7,12 @@ import io
 import json
 import os
 from collections.abc import Mapping
+from pathlib import Path
 
 from ct_keras.evaluation.document import SLICE_KEYS, to_json
 from ct_keras.evaluation.runner import Evaluation
-from ct_keras.files import write_texts
+from ct_keras.files import atomic_file, write_errors, write_texts
+from ct_keras.report.figures import draw_result
 from ct_keras.report.report import render_report
 
 
@@ -42,6 +44,24 @@ def write_report(
         "metrics.json": text + "\n",
     }
     write_texts(out, texts)
+
+
+def write_figures(evaluation: Evaluation, out: str | os.PathLike) -> None:
+    """Draws the slices that the page shows: ``slice-1.png``, ``slice-2.png`` ...
+
+    Args:
+        evaluation: From `ct_keras.evaluation.evaluate_models`.
+        out: The folder, which is made if necessary.
+
+    Raises:
+        CtKerasError: CTK-E073, if a file cannot be written.
+    """
+    out = Path(out)
+    with write_errors(out):
+        out.mkdir(parents=True, exist_ok=True)
+    for number, picture in enumerate(evaluation.pictures, start=1):
+        with atomic_file(out / f"slice-{number}.png") as temporary:
+            draw_result(picture, temporary)
 
 
 def _csv(records: list[dict]) -> str:
