@@ -31,6 +31,7 @@ RECONSTRUCTION_CODE = (
 )
 COPY_CODE = ("COPY", OWN_SCHEME, "Unchanged copy")
 DOSE_CODE = ("SIMULATE-DOSE", OWN_SCHEME, "Simulated dose reduction")
+CONTAMINATION_CODE = ("ADD-NOISE", OWN_SCHEME, "Contamination with noise")
 GAUSSIAN_CODE = ("113088", "DCM", "Gaussian blur")
 SMOOTHING_CODE = ("113087", "DCM", "Smoothing")
 SCANNER_CODE = ("109101", "DCM", "Acquisition Equipment")
@@ -162,6 +163,24 @@ class Derivation:
         parameters = {**self.parameters, "accepted": ", ".join(accepted)}
         comment = f"INCOMPLETE SERIES. {self.comment}" if incomplete else self.comment
         return replace(self, parameters=parameters, comment=comment)
+
+    @classmethod
+    def contaminated(cls, kind: str, **details) -> Derivation:
+        """Plain noise was added; `details` are other attributes.
+
+        Args:
+            kind: Name of the noise.
+            **details: Attributes of `Derivation`.
+        """
+        return cls(
+            description=f"Contaminated with {kind} noise",
+            series_label=f"NOISE ADDED {NOT_DIAGNOSTIC}",
+            code=CONTAMINATION_CODE,
+            denoises=False,
+            comment=f"NOISE ADDED (ct_keras {__version__}). {NOT_DIAGNOSTIC}.",
+            contribution="Contamination with noise; not for diagnostic use",
+            **details,
+        )
 
     def identity(self) -> str:
         """Everything that the UIDs depend on, as one JSON text."""

@@ -22,7 +22,12 @@ from ct_keras.simulation.kernels import (
     get_kernel,
     kernel_by_name,
 )
-from ct_keras.simulation.noise import add_gaussian_noise, add_uniform_noise
+from ct_keras.simulation.noise import (
+    CONTAMINATIONS,
+    add_gaussian_noise,
+    add_uniform_noise,
+    contaminate,
+)
 from ct_keras.simulation.projection import ParallelBeam, fbp, radon
 from ct_keras.simulation.rays import (
     Rays,
@@ -37,6 +42,7 @@ from ct_keras.simulation.slice_physics import SlicePhysics
 
 __all__ = [
     "APERTURE_MM",
+    "CONTAMINATIONS",
     "Calibration",
     "DoseSimulator",
     "KERNELS",
@@ -51,6 +57,7 @@ __all__ = [
     "between",
     "calibrate",
     "check_dose",
+    "contaminate",
     "estimate_kernel",
     "estimate_noise",
     "estimate_rays",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from ct_keras.errors import CtKerasError
@@ -10,7 +12,64 @@ from ct_keras.hu import to_hu, to_network
 MODES = ("multiplicative", "additive")
 
 
-def add_gaussian_noise(hu: np.ndarray, sigma_hu: float, *, seed: int = 0) -> np.ndarray:
+#: Kind of contamination -> what its amount is.
+CONTAMINATIONS = {
+    "gaussian": "the standard deviation in HU",
+    "uniform": "the limit of U(-amount, amount) in HU",
+    "multiplicative": "the limit of the factor U(0, amount) of network units",
+}
+
+
+def contaminate(
+    hu: np.ndarray, kind: str, amount: float, *, seed: int | Sequence[int] = 0
+) -> np.ndarray:
+    """Contaminates an image with plain noise, by name.
+
+    Args:
+        hu: Any shape, HU.
+        kind: One of `CONTAMINATIONS`.
+        amount: How strong it is; see `CONTAMINATIONS`.
+        seed: The same seed gives the same noise.
+
+    Returns:
+        float32 of the same shape, HU.
+
+    Raises:
+        CtKerasError: CTK-E000, for another kind or an amount that is not above 0.
+
+    Example:
+        >>> noisy = contaminate(np.zeros(100_000), "uniform", 30.0)
+        >>> float(noisy.std().round(1))  # 30 / sqrt(3)
+        17.3
+    """
+    check_contamination(kind, amount)
+    if kind == "gaussian":
+        return add_gaussian_noise(hu, amount, seed=seed)
+    mode = "additive" if kind == "uniform" else "multiplicative"
+    return add_uniform_noise(hu, amount, mode=mode, seed=seed)
+
+
+def check_contamination(kind: str, amount: float) -> None:
+    """Refuses an unknown kind of noise, or an amount that is not above 0 (CTK-E000)."""
+    if kind not in CONTAMINATIONS:
+        raise CtKerasError(
+            "CTK-E000",
+            "unknown kind of noise",
+            received=kind,
+            expected=", ".join(CONTAMINATIONS),
+        )
+    if not 0 < amount < np.inf:
+        raise CtKerasError(
+            "CTK-E000",
+            "invalid amount of noise",
+            received=amount,
+            expected=f"{CONTAMINATIONS[kind]}, above 0",
+        )
+
+
+def add_gaussian_noise(
+    hu: np.ndarray, sigma_hu: float, *, seed: int | Sequence[int] = 0
+) -> np.ndarray:
     """Adds independent normal noise to every pixel.
 
     Args:
@@ -44,7 +103,7 @@ def add_uniform_noise(
     *,
     low: float | None = None,
     mode: str = "multiplicative",
-    seed: int = 0,
+    seed: int | Sequence[int] = 0,
 ) -> np.ndarray:
     """Applies independent uniform noise to every pixel.
 
