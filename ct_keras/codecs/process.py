@@ -23,8 +23,8 @@ from typing import BinaryIO
 
 #: Seconds for one frame; a large one takes less than one.
 TIME_LIMIT_S = 30.0
-#: Address space that decoding may take.
-_MEMORY_BYTES = 2**31
+#: Address space that decoding may take; 4096 x 4096 pixels take a third of it.
+_MEMORY_BYTES = 2**30
 _LENGTHS = struct.Struct("<IQ")
 _ANSWER = struct.Struct("<?Q")
 _SOURCE = Path(__file__).resolve().parents[2]

@@ -3,6 +3,7 @@
 import base64
 import hashlib
 import struct
+import sys
 from importlib import metadata
 
 import numpy as np
@@ -22,6 +23,7 @@ from ct_keras.codecs import (
     decode_frame,
     decoder_name,
     has_decoder,
+    process,
 )
 from ct_keras.codecs.codestream import (
     Codestream,
@@ -125,3 +127,19 @@ class TestCodestream:
         frame = encode(image, JPEGLSLossless, 12)
         assert ends_frame(frame) and ends_frame(frame + b"\0")
         assert not ends_frame(frame[:-3]) and not starts_frame(frame[1:])
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="memory is limited on Linux only")
+def test_the_decoding_process_has_little_memory(monkeypatch):
+    """A frame may decode to 512 MiB; 2 GB would be too much for a hostile one."""
+    start = process._START.replace(
+        "decoders.decode_here", "lambda data, options: bytes(options['size'])"
+    )
+    monkeypatch.setattr(process, "_START", start)
+    server = process._Server()
+    try:
+        assert len(server.decode(b"", {"size": 2**26})) == 2**26
+        with pytest.raises(process.DecodingError):
+            server.decode(b"", {"size": 2**30 + 2**27})
+    finally:
+        server.stop()
