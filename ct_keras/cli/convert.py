@@ -21,6 +21,7 @@ from ct_keras.cli.paths import InputPath, OutputFolder, SeriesPath
 from ct_keras.cli.paths import command as safe_command
 from ct_keras.data.manifest import SPLITS
 from ct_keras.errors import CtKerasError
+from ct_keras.files.labels import label_of, place_of
 
 #: How a list of patients begins.
 _LIST = re.compile(rf"({'|'.join(SPLITS)})=")
@@ -144,7 +145,7 @@ def _show(manifest, refused: list[str], as_json: bool) -> None:
     doses = ", ".join(f"{dose:g}" if dose else "unknown" for dose in manifest.doses)
     if as_json:
         document = {
-            "records": manifest.folder.name,
+            "records": label_of(manifest.folder),
             "layout": manifest.layout,
             "doses": list(manifest.doses),
             "seed": manifest.seed,
@@ -161,4 +162,5 @@ def _show(manifest, refused: list[str], as_json: bool) -> None:
         whole = [str(counts[name]) for name in columns[1:4]]
         rows.append([split, *whole, doses, f"{counts['bytes'] / 1e6:.0f}"])
     echo_table("Records", columns, rows)
-    say(f"{len(manifest.shards)} shards in {manifest.folder.name}")
+    where = place_of(manifest.folder, "RECORDS")
+    say(f"{len(manifest.shards)} shards in {where}")

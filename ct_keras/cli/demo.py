@@ -12,6 +12,7 @@ import click
 from ct_keras.cli.output import echo_table, emit_json, note, say
 from ct_keras.cli.paths import OutputFolder, SeriesPath
 from ct_keras.cli.paths import command as safe_command
+from ct_keras.files.labels import place_of
 from ct_keras.notice import NOTICE
 
 #: Phantom patients: split, seed, region.
@@ -63,9 +64,10 @@ def command(out, source, overwrite, as_json) -> None:
     from ct_keras.report import summary_rows
 
     echo_table(f"Held-out patients at {DOSE:.0%} dose", *summary_rows(document))
+    minutes, place = (time.monotonic() - started) / 60, place_of(out)
     say(
-        f"Done in {(time.monotonic() - started) / 60:.1f} minutes. Open "
-        f"{out.name}/report.html; the denoised series is in {out.name}/denoised.\n"
+        f"Done in {minutes:.1f} minutes. Open {place}/report.html; the denoised series "
+        f"is in {place}/denoised.\n"
         f"{NOTICE}"
     )
 

@@ -19,6 +19,7 @@ from ct_keras.cli.output import (
 from ct_keras.cli.paths import InputPath, ModelText, OutputFolder, SeriesPath
 from ct_keras.cli.paths import command as safe_command
 from ct_keras.errors import CtKerasError
+from ct_keras.files.labels import place_of
 from ct_keras.notice import NOTICE
 
 if TYPE_CHECKING:  # it loads most rooms, `--help` does not
@@ -147,7 +148,7 @@ def command(
         return
     columns, rows = summary_rows(evaluation.document)
     echo_table(source.label.capitalize(), columns, rows)
-    say(f"report.html and metrics.json are in {out.name}. {NOTICE}")
+    say(f"report.html and metrics.json are in {place_of(out)}. {NOTICE}")
 
 
 def _source(

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import click
 
+from ct_keras.cli.options import trust as trust_option
 from ct_keras.cli.output import echo_table, emit_json, say
 from ct_keras.cli.paths import ModelText, OutputFolder
 from ct_keras.cli.paths import command as safe_command
+from ct_keras.files.labels import place_of
 from ct_keras.notice import NOTICE
 
 
@@ -26,9 +28,10 @@ from ct_keras.notice import NOTICE
     show_default=True,
     help="Seed of training and bootstrap.",
 )
+@trust_option
 @click.option("--overwrite", is_flag=True, help="Replace OUT.")
 @click.option("--json", "as_json", is_flag=True, help="Print judge.json.")
-def command(models, out, dose, judges, seed, overwrite, as_json) -> None:
+def command(models, out, dose, judges, seed, trust, overwrite, as_json) -> None:
     """Measures what images denoised by each MODEL can still be used for.
 
     A network that segments organs and one that finds faint lesions judge phantom
@@ -40,7 +43,7 @@ def command(models, out, dose, judges, seed, overwrite, as_json) -> None:
     from ct_keras.denoising.methods import methods_by_label
     from ct_keras.tasks.judge import judge
 
-    methods = methods_by_label(models)
+    methods = methods_by_label(models, trust=trust)
     document = judge(
         methods,
         out,
@@ -66,7 +69,7 @@ def command(models, out, dose, judges, seed, overwrite, as_json) -> None:
         for row in document["rows"]
     ]
     echo_table("What the low dose lost and what came back", columns, rows)
-    say(f"judge.json and judge.png are in {out.name}. {NOTICE}")
+    say(f"judge.json and judge.png are in {place_of(out)}. {NOTICE}")
 
 
 def _with_interval(row: dict, key: str) -> str:

@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 
 from ct_keras.cli.options import Amount
+from ct_keras.cli.options import trust as trust_option
 from ct_keras.cli.output import emit_json, say
 from ct_keras.cli.paths import InputPath, ModelText, OutputFolder
 from ct_keras.cli.paths import command as safe_command
@@ -43,6 +44,7 @@ _MIB, _GIB = 2**20, 2**30
     type=float,
     help="From 0 (input) to 1 (output of the model).  [default: that of the model]",
 )
+@trust_option
 @click.option("--forward", metavar="AET@HOST:PORT", help="Where results are sent.")
 @click.option(
     "--spool",
@@ -144,7 +146,7 @@ def command(asked, as_json, **options) -> int:
     from ct_keras.node.spool import Spool
     from ct_keras.node.worker import Work
 
-    method = get_method(options["model"])
+    method = get_method(options["model"], trust=options["trust"])
     work = Work(method, options["strength"], options["override_guards"])
     say(NOTICE)
     try:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import click
 
+from ct_keras.cli.options import trust as trust_option
 from ct_keras.cli.output import echo_table, emit_json, say
 from ct_keras.cli.paths import InputPath, ModelText, OutputFolder
 from ct_keras.cli.paths import command as safe_command
 from ct_keras.errors import CtKerasError
+from ct_keras.files.labels import place_of
 from ct_keras.notice import NOTICE
 
 
@@ -47,9 +49,10 @@ from ct_keras.notice import NOTICE
     show_default=True,
     help="Seed of noise and bootstrap.",
 )
+@trust_option
 @click.option("--overwrite", is_flag=True, help="Replace OUT.")
 @click.option("--json", "as_json", is_flag=True, help="Print quality.json.")
-def command(models, out, dose, lcd, overwrite, as_json, **settings) -> None:
+def command(models, out, dose, lcd, trust, overwrite, as_json, **settings) -> None:
     """Scans phantoms at several doses and measures what each MODEL makes of them.
 
     MODEL is the name of published weights, a run, a .keras file, filter:NAME or input.
@@ -78,7 +81,7 @@ def command(models, out, dose, lcd, overwrite, as_json, **settings) -> None:
     ).checked()
     from ct_keras.denoising.methods import methods_by_label
 
-    methods = methods_by_label(models)
+    methods = methods_by_label(models, trust=trust)
     document = measure_quality(methods, plan, progress=True)
     if study is not None:
         methods = {INPUT: get_method(INPUT)} | methods
@@ -92,7 +95,7 @@ def command(models, out, dose, lcd, overwrite, as_json, **settings) -> None:
     echo_table("Image quality on phantoms", columns, rows)
     if study is not None:
         echo_table("Hotelling observer on LCD-CT images", *lcd_rows(document))
-    say(f"quality.json and its plots are in {out.name}. {NOTICE}")
+    say(f"quality.json and its plots are in {place_of(out)}. {NOTICE}")
 
 
 def _doses(text: str) -> tuple[float, ...]:

@@ -21,6 +21,7 @@ from ct_keras.cli.paths import (
     SafeCommand,
     SeriesPath,
 )
+from ct_keras.files.labels import place_of
 from ct_keras.notice import NOTICE
 
 
@@ -145,9 +146,10 @@ def make(
         f"Study {key['study']}: {len(key['cases'])} cases, {len(key['arms'])} images "
         f"each, {showings} screens for each of {len(key['readers'])} readers."
     )
-    say(f"Give readers their page in {out.name}/pages and nothing else.")
+    place = place_of(out)
+    say(f"Give readers their page in {place}/pages and nothing else.")
     say(
-        f"{out.name}/sealed/key.json unblinds the study: keep it away from the readers "
+        f"{place}/sealed/key.json unblinds the study: keep it away from the readers "
         f"until all answers are in. {NOTICE}"
     )
 
@@ -206,4 +208,4 @@ def score(answers, key, out, seed, allow_incomplete, overwrite, as_json) -> None
         return
     for title, columns, rows in result_tables(document):
         echo_table(title, columns, rows)
-    say(f"scores.json, ratings.csv and scores.png are in {out.name}. {NOTICE}")
+    say(f"scores.json, ratings.csv and scores.png are in {place_of(out)}. {NOTICE}")

@@ -12,6 +12,7 @@ from ct_keras.cli.output import emit_json, note, say
 from ct_keras.cli.paths import InputPath, OutputFolder
 from ct_keras.cli.paths import command as safe_command
 from ct_keras.errors import CtKerasError, ExitCode
+from ct_keras.files.labels import label_of
 from ct_keras.notice import NOTICE
 
 
@@ -126,7 +127,7 @@ def command(
         note("stopped by a signal; continue with --resume")
         return ExitCode.INTERRUPTED
     document = {
-        "run": out.name,
+        "run": label_of(out),
         "best": result.best,
         "input": {f"val_{key}": each for key, each in vars(result.untreated).items()},
         "better_than_input": result.better_than_input,

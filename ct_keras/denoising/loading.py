@@ -185,7 +185,7 @@ def _check_hash(path: Path, expected: str, trust: bool) -> str:
             received=path.name,
             expected=f"sha256 {expected[:16]}...",
             fix="download the file again, train again, or load them as they are: "
-            "trust=True (--trust of denoise and evaluate)",
+            "trust=True (--trust of denoise, evaluate, judge, quality and listen)",
         )
     if _version(keras.__version__) < _SAFE_KERAS:
         raise CtKerasError(

@@ -22,3 +22,15 @@ def label_of(path: str | os.PathLike) -> str:
     digest = hashlib.sha256(os.fsencode(path)).hexdigest()
     is_file = path.is_file() or (path.suffix and not path.is_dir())
     return f"{'file' if is_file else 'folder'} {digest[:8]}"
+
+
+def place_of(path: str | os.PathLike, metavar: str = "OUT") -> str:
+    """Returns what a result line calls a folder that the user named: as the help does.
+
+    With `CT_KERAS_LOG_PATHS=1` it is the path itself.
+
+    Example:
+        >>> place_of("runs/case 7")
+        'OUT'
+    """
+    return str(path) if os.environ.get(SHOW_PATHS_VARIABLE) == "1" else metavar

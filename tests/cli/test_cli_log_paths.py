@@ -6,7 +6,9 @@ import shutil
 import pytest
 
 from ct_keras.cli.main import main
-from ct_keras.files.labels import SHOW_PATHS_VARIABLE, label_of
+from ct_keras.files.labels import SHOW_PATHS_VARIABLE, label_of, place_of
+from ct_keras.training.trainer import TrainingResult
+from ct_keras.training.validation import ValidationResult
 
 SECRET = "SECRETX^JOHN"
 
@@ -39,6 +41,33 @@ def test_results_of_evaluate(capsys, scan, tmp_path):
         assert "SECRETX" not in (out / name).read_text()
     command = json.loads((out / "metrics.json").read_text())["command"]
     assert command == "ct-keras evaluate input filter:gaussian --scans=SCANS --out OUT"
+
+
+@pytest.mark.parametrize("as_json", [True, False])
+def test_results_of_other_commands(capsys, scan, tmp_path, as_json, monkeypatch):
+    records, run_folder = (tmp_path / SECRET / name for name in ("a SECRETX", "b"))
+    shown = ["--json"] if as_json else []
+    convert = ("--layout", "single", "--split", "1,0,0", "--workers", "1", *shown)
+    status, said = run(capsys, "convert", scan, records, *convert)
+    assert status == 0 and "SECRETX" not in said
+    assert as_json or "1 shards in RECORDS\n" in said
+
+    def trained(*_, **options):
+        values = {"val_psnr": 30.0, "val_rmse_hu": 10.0, "epoch": 1}
+        measures = ValidationResult(psnr=29.0, rmse_hu=11.0, tissue_rmse_hu=12.0)
+        return TrainingResult(options["out"], values, measures, True)
+
+    monkeypatch.setattr("ct_keras.training.train", trained)
+    named = run_folder.with_name(f"{SECRET} run")
+    status, said = run(capsys, "train", "red_cnn", records, "--out", named, *shown)
+    assert status == 9 and "SECRETX" not in said
+    assert not as_json or f'"run": "{label_of(named)}"' in said
+
+
+def test_a_place_is_shown_on_request(monkeypatch):
+    assert place_of("a/b") == "OUT" and place_of("a/b", "RECORDS") == "RECORDS"
+    monkeypatch.setenv(SHOW_PATHS_VARIABLE, "1")
+    assert place_of("a/b") == "a/b"
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ import pytest
 from test_cli_paths import commands
 
 import ct_keras
+from ct_keras.cli.paths import ModelText
 from ct_keras.inputs.options import LIMIT_OPTIONS, commands_with, flag
 
 PACKAGE = Path(ct_keras.__file__).parent
@@ -121,3 +122,13 @@ def test_what_a_reader_accepts_is_an_option_of_the_commands_it_names(name):
     wanted = list(promises(f"({own} of {commands_with(name)})", None))
     assert len(wanted) == (1 if name == "allow_gaps" else 4)
     assert all(option in options_of(command) for command, option in wanted)
+
+
+def test_every_command_that_loads_a_model_can_trust_its_weights():
+    loading = {
+        name
+        for name in COMMANDS
+        if any(isinstance(param.type, ModelText) for param in COMMANDS[name].params)
+    }
+    assert {"denoise", "evaluate", "judge", "quality", "listen"} <= loading
+    assert [name for name in loading if "--trust" not in options_of(name)] == []
