@@ -12,6 +12,7 @@ under OUT, with the reason.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import logging
 import re
@@ -72,8 +73,9 @@ def _peak_bytes() -> int:
     peaks = [resource.getrusage(resource.RUSAGE_SELF).ru_maxrss]
     for children in Path("/proc/self/task").glob("*/children"):
         for child in children.read_text().split():
-            status = Path(f"/proc/{child}/status").read_text()
-            peaks += [int(text) for text in _PEAK.findall(status)]
+            with contextlib.suppress(OSError):  # it may have ended
+                status = Path(f"/proc/{child}/status").read_text()
+                peaks += [int(text) for text in _PEAK.findall(status)]
     return max(peaks) * 1024
 
 
