@@ -94,7 +94,8 @@ def command(paths, doses, split, pixel_spacing, reading, as_json, **options) -> 
     and PNG files instead of DICOM. 8-bit pictures become records of pictures: networks
     trained on them denoise pictures only.
 
-    SRC may be left out if --low and --full are given. An interrupted run continues
+    SRC may be a zip archive or the DICOMDIR of a medium (layouts single and tcia). It
+    may be left out if --low and --full are given. An interrupted run continues
     when the same command is given again. Patients, series and images are named
     by keyed hashes; the key is kept in the user's configuration folder.
     """

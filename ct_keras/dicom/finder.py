@@ -18,7 +18,7 @@ from ct_keras.dicom.series import Series
 from ct_keras.dicom.sources import SourceSlice, source_findings
 from ct_keras.errors import LEFT_OUT, REFUSED_NEIGHBOUR, CtKerasError, Finding
 from ct_keras.inputs.archive import Entry, is_archive, list_members
-from ct_keras.inputs.folders import list_files
+from ct_keras.inputs.folders import folder_of, list_files
 from ct_keras.inputs.foreign import nothing_found
 from ct_keras.inputs.options import DEFAULT_OPTIONS, Limits, ReadOptions, limit_fix
 from ct_keras.progress import track
@@ -27,8 +27,6 @@ from ct_keras.progress import track
 _DAMAGED = frozenset(
     f"CTK-E{number}" for number in ("003", "005", "007", "012", "013", "043", "049")
 )
-#: The file that lists the files of a medium; these are looked at themselves.
-_DIRECTORY_NAME = "DICOMDIR"
 #: Series of a scan whose checked slices stay in memory until they are read again.
 _SERIES_READ_AHEAD = 16
 #: Slices that tell whether values of an unspecified unit are HU.
@@ -296,12 +294,9 @@ def scan_folder(
 
 def _entries(folder: Path, limits: Limits) -> list[Entry]:
     """The files of a folder, or of an archive; of the folder of a DICOMDIR."""
-    if folder.is_file():
-        if is_archive(folder):
-            return list_members(folder, limits)
-        if folder.name.upper() == _DIRECTORY_NAME:
-            return list_files(folder.parent, limits)
-    return list_files(folder, limits)
+    if folder.is_file() and is_archive(folder):
+        return list_members(folder, limits)
+    return list_files(folder_of(folder), limits)
 
 
 def _add_series(scan: Scan, files: list[ScannedFile], options: ReadOptions) -> int:

@@ -83,6 +83,12 @@ class SourceFile:
         return self.entry if isinstance(self.entry, Path) else self.entry.archive
 
     @property
+    def label(self) -> str:
+        """Tells it from all other files; for comparison, never printed."""
+        inside = "" if self.path is self.entry else f"#{self.entry.label}"
+        return f"{self.path}{inside}"
+
+    @property
     def place(self) -> Path:
         """What no output may touch: the folder of the file, or the archive."""
         return self.path.parent if self.path is self.entry else self.path

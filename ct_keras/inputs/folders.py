@@ -11,11 +11,28 @@ from pathlib import Path
 from ct_keras.errors import CtKerasError, Finding
 from ct_keras.files import MARKER, TEMPORARY_PREFIX
 from ct_keras.files.labels import label_of
+from ct_keras.inputs.archive import is_archive
 from ct_keras.inputs.options import DEFAULT_LIMITS, Limits
 
+#: The file that lists the files of a medium; these are looked at themselves.
+_DIRECTORY_NAME = "DICOMDIR"
 #: Two looks so far apart must agree before a folder counts as complete.
 PAUSE_S = 2.0
 _LONGEST_WAIT_S = 3600.0
+
+
+def stands_for_folder(path: Path) -> bool:
+    """Whether a file is read as a folder: a zip archive, or a medium's DICOMDIR."""
+    return path.is_file() and (is_archive(path) or _is_directory(path))
+
+
+def folder_of(path: Path) -> Path:
+    """Returns the folder of a DICOMDIR, and any other path as it is."""
+    return path.parent if path.is_file() and _is_directory(path) else path
+
+
+def _is_directory(path: Path) -> bool:
+    return path.name.upper() == _DIRECTORY_NAME
 
 
 def list_files(folder: Path, limits: Limits) -> list[Path]:

@@ -67,7 +67,7 @@ def convert(
     rebuilds damaged shards of a finished one.
 
     Args:
-        src: The source folder.
+        src: The source folder; a zip archive or a DICOMDIR (`single` and `tcia`).
         out: The records folder: new, empty, or started by the same call.
         layout: A name in `LAYOUTS`.
         split: See `ct_keras.data.conversion.splits.parse_split`.

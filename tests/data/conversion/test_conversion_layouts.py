@@ -1,5 +1,8 @@
 """Layouts of known data sets, on small DICOM trees."""
 
+import shutil
+import zipfile
+
 import cv2
 import numpy as np
 import pydicom
@@ -7,7 +10,7 @@ import pytest
 from multi_frame import enhanced
 
 from ct_keras.containers import read_volume_file, slices_of
-from ct_keras.data import LAYOUTS
+from ct_keras.data import LAYOUTS, convert, iterate_pairs
 from ct_keras.data.conversion.images import read_image
 from ct_keras.data.conversion.layouts import LayoutOptions, find_series_pairs
 from ct_keras.dicom import ReadOptions
@@ -462,3 +465,45 @@ def test_nothing_there(tmp_path, write_ct):
         find(tmp_path, "single")
     with pytest.raises(CtKerasError, match=r"CTK-E084.*sub-folder"):
         find_series_pairs(tmp_path, "single", LayoutOptions(), by_folder=True)
+
+
+class TestPackedSources:
+    """A zip archive, or the DICOMDIR of a medium, in place of the source folder."""
+
+    @pytest.fixture
+    def packed(self, phantom_patients, tmp_path):
+        medium = shutil.copytree(phantom_patients / "train", tmp_path / "medium")
+        with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
+            for path in sorted(medium.rglob("*.dcm")):
+                archive.write(path, path.relative_to(medium))
+        first = pydicom.dcmread(next(medium.rglob("*.dcm")), stop_before_pixels=True)
+        directory = pydicom.Dataset()
+        directory.file_meta = first.file_meta
+        directory.file_meta.MediaStorageSOPClassUID = "1.2.840.10008.1.3.10"
+        directory.save_as(medium / "DICOMDIR", enforce_file_format=True)
+        return tmp_path
+
+    @pytest.mark.parametrize("name", ["a.zip", "medium/DICOMDIR"])
+    def test_series_and_patients_are_those_of_the_folder(self, packed, name):
+        plain, found = (find(packed / each, "single") for each in ("medium", name))
+        assert [len(each.pairs) for each in found] == [3, 3]
+        for one, other in zip(plain, found, strict=True):
+            assert one.patient == other.patient
+            assert one.names == other.names
+            assert np.array_equal(one.series.hu, other.series.hu)
+
+    def test_records_are_the_same(self, packed):
+        options = {"layout": "single", "split": "1,0,0", "workers": 1, "doses": [0.5]}
+        for name in ("medium", "a.zip"):
+            convert(packed / name, packed / f"{name}-records", **options)
+        one, other = (
+            [pair.low_hu for pair in iterate_pairs(packed / f"{name}-records", "train")]
+            for name in ("medium", "a.zip")
+        )
+        assert len(one) == 6
+        assert np.array_equal(one, other)
+
+    def test_other_layouts_say_which_take_an_archive(self, packed):
+        with pytest.raises(CtKerasError, match=r"CTK-E005 .*single and tcia") as caught:
+            find(packed / "a.zip", "mayo")
+        assert "unpack" in caught.value.fix

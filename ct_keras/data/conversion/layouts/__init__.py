@@ -22,6 +22,7 @@ from ct_keras.data.conversion.layouts.volumes import check_one_scale
 from ct_keras.data.manifest import SPLITS
 from ct_keras.errors import CtKerasError, Finding
 from ct_keras.files.labels import label_of
+from ct_keras.inputs.folders import stands_for_folder
 
 #: Layout name -> the function that finds its series pairs.
 LAYOUTS = {
@@ -32,6 +33,9 @@ LAYOUTS = {
     "tcia": tcia,
 }
 
+#: Those that search the source as a whole.
+_PACKED = ("single", "tcia")
+
 __all__ = ["LAYOUTS", "SeriesPair", "LayoutOptions", "SourcePair", "find_series_pairs"]
 
 
@@ -41,7 +45,7 @@ def find_series_pairs(
     """Finds the series pairs of a source.
 
     Args:
-        src: The source folder.
+        src: The source folder, or what stands for one.
         layout: A name in `LAYOUTS`.
         options: See `LayoutOptions`.
         by_folder: Whether the sub-folders train, val and test define the splits.
@@ -60,12 +64,14 @@ def find_series_pairs(
             received=layout,
             expected=", ".join(sorted(LAYOUTS)),
         )
-    if not src.is_dir():
+    packed = stands_for_folder(src) and layout in _PACKED
+    if not src.is_dir() and not packed:
         raise CtKerasError(
             "CTK-E005",
             "the source folder cannot be read",
             received=label_of(src),
-            expected="a folder of patients",
+            expected="a folder of patients; the layouts single and tcia also take a "
+            "zip archive, or the DICOMDIR of a medium",
             fix="unpack an archive first, and give its folder",
         )
     find = LAYOUTS[layout]

@@ -24,6 +24,7 @@ from ct_keras.data.slice_facts import SliceFacts, series_facts
 from ct_keras.dicom import Series, SourceSlice, find_series
 from ct_keras.errors import CtKerasError, Finding
 from ct_keras.files.labels import label_of
+from ct_keras.inputs.folders import folder_of
 from ct_keras.inputs.options import DEFAULT_OPTIONS, ReadOptions
 
 
@@ -78,7 +79,10 @@ class LayoutOptions:
         for folder in (self.low, self.full):
             if not folder.is_dir():
                 raise CtKerasError(
-                    "CTK-E005", "the folder cannot be read", received=label_of(folder)
+                    "CTK-E005",
+                    "the folder cannot be read",
+                    received=label_of(folder),
+                    fix="unpack an archive first, and give its folder",
                 )
         return self.low, self.full
 
@@ -174,7 +178,7 @@ def make_series_pair(
         patient=patient,
         names=frozenset({full.patient_key, patient, *names} - {""}),
         series_key=full.series_key,
-        order=f"{variant} {full.sources[0].path}",
+        order=f"{variant} {full.sources[0].file.label}",
         pairs=pairs,
         facts=series_facts(full, dose_fraction=dose),
         series=full,
@@ -252,5 +256,13 @@ def only_series(
 
 
 def folder_parts(series: Series, root: Path) -> list[str]:
-    """Returns the names of the folders between a root and a series."""
-    return list(series.folder.relative_to(root).parts)
+    """Returns the names of the folders between a root and a series.
+
+    Args:
+        series: The series.
+        root: What `find_series` searched.
+    """
+    entry = series.sources[0].file.entry
+    if not isinstance(entry, Path):
+        return list(entry.parent.parts)
+    return list(entry.parent.relative_to(folder_of(root)).parts)
