@@ -1,27 +1,24 @@
 """dcmtk's storescu -> a node that is killed three times -> Orthanc."""
 
-import contextlib
 import json
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import threading
-import urllib.request
 from collections import Counter
 from pathlib import Path
 
 import pytest
 from dicom_peers import SLICES, wait_for
 from node_process import NodeProcesses
+from orthanc import ORTHANC, Orthanc, free_port
 from pydicom import dcmread
 
 from ct_keras.denoising.methods import get_method
 from ct_keras.dicom import find_series
 from ct_keras.serving.series import denoise_series
 
-ORTHANC = shutil.which("Orthanc", path=f"{os.environ['PATH']}:/usr/sbin")
 STORESCU = shutil.which("storescu")
 needs_programs = pytest.mark.skipif(
     ORTHANC is None or STORESCU is None, reason="needs Orthanc and storescu (dcmtk)"
@@ -29,56 +26,6 @@ needs_programs = pytest.mark.skipif(
 STUDIES = 5
 #: In the midst of receiving, of denoising and of sending.
 MOMENTS = ["after received 7", "before denoised 2", "after sent 4"]
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        return free.getsockname()[1]
-
-
-class Orthanc:
-    """A running Orthanc with an empty storage; `more` changes its configuration."""
-
-    def __init__(self, folder, **more):
-        self.port, http = free_port(), free_port()
-        self._base = f"http://127.0.0.1:{http}"
-        options = {
-            "StorageDirectory": str(folder / "storage"),
-            "IndexDirectory": str(folder / "index"),
-            "HttpPort": http,
-            "DicomPort": self.port,
-            "DicomAet": "PEER",
-            "DicomCheckCalledAet": True,
-            "RemoteAccessAllowed": False,
-            "AuthenticationEnabled": False,
-        } | more
-        folder.mkdir()
-        (folder / "orthanc.json").write_text(json.dumps(options))
-        log = (folder / "log.txt").open("wb")
-        with log:
-            self._process = subprocess.Popen(
-                [ORTHANC, str(folder / "orthanc.json")], stdout=log, stderr=log
-            )
-        wait_for(lambda: self.get("/system"), 60)
-
-    def get(self, path: str):
-        with (
-            contextlib.suppress(OSError),
-            urllib.request.urlopen(self._base + path, timeout=20) as answer,
-        ):
-            return json.loads(answer.read())
-
-    def changes(self) -> Counter:
-        found = self.get("/changes?limit=1000")["Changes"]
-        return Counter(each["ChangeType"] for each in found)
-
-    def post(self, path: str, body: bytes) -> None:
-        with urllib.request.urlopen(self._base + path, body, timeout=20) as answer:
-            assert answer.status == 200
-
-    def stop(self):
-        self._process.terminate()
-        self._process.wait(30)
 
 
 @pytest.fixture
