@@ -54,8 +54,8 @@ RESCALE_TYPES = frozenset(
 _LOCALIZER = re.compile("LOCALI[SZ]ER|SCOUT|PROJECTION|TOPOGRAM|SCANOGRAM|SURVIEW")
 #: RescaleType of Hounsfield units, letters only; two spellings are in use on scanners.
 _HOUNSFIELD = re.compile("HU|HOUND?SFIELD.*")
-#: RescaleType of a writer that does not say; GDCM, ITK and SimpleITK write it for HU.
-UNSPECIFIED = "US"
+#: RescaleType of writers that do not say; GDCM, ITK and SimpleITK write US for HU.
+UNSPECIFIED = frozenset({"US", "UNSPECIFIED", "UNKNOWN", "NONE", "N/A"})
 #: Largest and smallest slope, largest intercept: what HU can be computed with.
 _SLOPES, _FARTHEST_INTERCEPT = (1e6, 1e-6), 1e7
 _PROJECTION = re.compile(r"\bprojections?\b", re.IGNORECASE)
@@ -177,10 +177,12 @@ def _check_layout(dataset: Dataset, file_number: int, float_bytes: int) -> None:
     if float_bytes and allocated in (None, 8 * float_bytes):
         return
     if allocated != 16 or stored is None or not 1 <= stored <= 16 or sign not in (0, 1):
+        said = f"pixels are {allocated}-bit, expected 16-bit integers"
+        if allocated == 16:
+            said = "the format of its pixels is missing or impossible"
         raise CtKerasError(
             "CTK-E047",
-            f"file #{file_number}: pixels are {allocated}-bit, "
-            "expected 16-bit integers",
+            f"file #{file_number}: {said}",
             received=f"BitsStored {stored}, PixelRepresentation {sign}",
         )
     if high_bit != stored - 1:
@@ -212,7 +214,7 @@ def _check_rescale(dataset: Dataset, options: ReadOptions) -> None:
             raise error
         options.settle("assume_hu", error)
     kind = term(dataset, "RescaleType") or "HU"
-    if kind != UNSPECIFIED and not is_hounsfield(kind):
+    if kind not in UNSPECIFIED and not all(map(is_hounsfield, kind.split("\\"))):
         named = f"'{kind}'" if kind in RESCALE_TYPES else "another unit"
         raise CtKerasError("CTK-E042", f"RescaleType is {named}, not HU")
 

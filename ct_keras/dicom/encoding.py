@@ -24,6 +24,7 @@ from ct_keras.errors import CtKerasError
 
 _MAGIC = b"DICM"
 _MAGIC_END = 132
+_FIRST_GROUP = b"\x08\0"
 _META_GROUP = b"\x02\0"
 _PIXEL_GROUP = 0x7FE0
 _VALUE_REPRESENTATIONS = frozenset(vr.value.encode() for vr in VR)
@@ -58,10 +59,14 @@ def read_elements(file: BinaryIO, keywords: Sequence[str] | None = None) -> Data
     Args:
         file: A file with preamble, at any place; left at the pixels.
         keywords: The elements to read; None for all.
+
+    Raises:
+        CtKerasError: CTK-E007, if the bytes have another order than the file meta says.
     """
     file.seek(_MAGIC_END)
     meta, explicit = read_meta(file)
     little_endian = meta.get("TransferSyntaxUID") != ExplicitVRBigEndian
+    _check_byte_order(file, little_endian=little_endian)
     tags = None if keywords is None else [Tag(keyword) for keyword in keywords]
     elements = read_dataset(
         file, not explicit, little_endian, stop_when=_at_pixels, specific_tags=tags
@@ -73,6 +78,19 @@ def read_elements(file: BinaryIO, keywords: Sequence[str] | None = None) -> Data
         is_implicit_VR=not explicit,
         is_little_endian=little_endian,
     )
+
+
+def _check_byte_order(file: BinaryIO, *, little_endian: bool) -> None:
+    """Refuses a data set that begins with its usual group the other way round."""
+    start = file.tell()
+    found = file.read(2)
+    file.seek(start)
+    if found == _FIRST_GROUP[:: -1 if little_endian else 1]:
+        raise CtKerasError(
+            "CTK-E007",
+            "a file does not have the byte order that its file meta says",
+            fix="write it again: gdcmconv or dcmconv with the right input syntax",
+        )
 
 
 def complete(file: BinaryIO) -> BytesIO:

@@ -412,7 +412,7 @@ def _unit_error(series: Series, read: Callable) -> CtKerasError | None:
 
 
 def _not_hu(unknown: list[SourceSlice], problem: str, **details) -> CtKerasError:
-    code, cause = "CTK-E042", "RescaleType is 'US' (unspecified)"
+    code, cause = "CTK-E042", "RescaleType is unspecified ('US')"
     if any(source.assumed for source in unknown):
         code, cause = "CTK-E040", "no RescaleSlope/Intercept"
     return CtKerasError(

@@ -68,7 +68,7 @@ def split_series(sources: Stack) -> tuple[list[Stack], list[Finding], int]:
 
 
 def _refuse_mixed_patients(sources: Stack) -> None:
-    patients = {source.patient_id for source in sources}
+    patients = {source.patient_id for source in sources} - {""}
     studies = {source.study_uid for source in sources}
     for count, what in ((len(patients), "patients"), (len(studies), "studies")):
         if count > 1:

@@ -88,8 +88,8 @@ class Series:
 
     @property
     def patient_key(self) -> str:
-        """PatientID, to be hashed; never print it."""
-        return self.sources[0].patient_id
+        """PatientID of the first slice that has one, to be hashed; never print it."""
+        return next((s.patient_id for s in self.sources if s.patient_id), "")
 
     @property
     def series_key(self) -> str:

@@ -297,7 +297,8 @@ def _values(dataset: Dataset, float_bytes: int) -> dict:
     """What the stored values mean."""
     found = rescale_of(dataset)
     known = dict(
-        unit_known=found is not None and term(dataset, "RescaleType") != UNSPECIFIED,
+        unit_known=found is not None
+        and term(dataset, "RescaleType") not in UNSPECIFIED,
         assumed=found is None,
     )
     rescale = found or (1.0, 0.0)
@@ -424,7 +425,7 @@ def source_findings(sources: Sequence[SourceSlice]) -> Iterator[Finding]:
     if unknown:
         yield Finding(
             "CTK-W042",
-            f"{unknown} slices have RescaleType 'US' (unspecified); taken as HU",
+            f"{unknown} slices have an unspecified RescaleType ('US'); taken as HU",
         )
     untyped = sum(not source.image_type for source in sources)
     if untyped:

@@ -11,6 +11,13 @@ from ct_keras.errors import CtKerasError
 #: How known files begin, and what they are.
 _MAGIC = (
     (b"PK\x03\x04", "zip archive"),
+    (b"Rar!", "rar archive"),
+    (b"\xfd7zXZ", "xz archive"),
+    (b"BZh", "bzip2 archive"),
+    (b"\x28\xb5\x2f\xfd", "zstd archive"),
+    (b"\x1f\x8b", "gzip archive"),
+    (b"MATLAB", "MATLAB file"),
+    (b"\0\0\0\x0cjP  ", "JPEG 2000 picture"),
     (b"7z\xbc\xaf\x27\x1c", "7z archive"),
     (b"\x93NUMPY", "NumPy array"),
     (b"NRRD", "NRRD image"),
@@ -28,12 +35,20 @@ _SUFFIXES = (
     (".tar", "tar archive"),
     (".tar.gz", "tar archive"),
     (".tgz", "tar archive"),
-    (".gz", "gzip archive"),
+    (".mhd", "MetaImage in two files"),
+    (".mgz", "FreeSurfer image"),
+    (".hdr", "Analyze image"),
+    (".img", "Analyze image"),
+    (".mnc", "MINC image"),
 )
 _ARCHIVES = "archive"
 _VOLUMES = {
     *("NIfTI image", "NRRD image", "MetaImage", "NumPy array"),
     *("PNG picture", "TIFF picture"),
+}
+_OTHER_VOLUMES = {
+    *("MetaImage in two files", "FreeSurfer image", "Analyze image", "MINC image"),
+    "MATLAB file",
 }
 _LINK = "link"
 
@@ -94,4 +109,6 @@ def _fix(others: Counter) -> str:
         return "links are not followed: give the folder that they point to"
     if _VOLUMES & set(others):
         return "give the file itself: ct-keras denoise FILE OUT, of the same format"
+    if _OTHER_VOLUMES & set(others):
+        return "write it as .nii.gz, .nrrd or .mha in HU, and give that file"
     return "give the folder that holds the CT images"

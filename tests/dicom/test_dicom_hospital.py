@@ -20,6 +20,7 @@ from ct_keras.dicom.finder import left_out, list_files, scan_folder
 from ct_keras.dicom.writer import write_series
 from ct_keras.errors import CtKerasError
 
+BIG_ENDIAN = b"1.2.840.10008.1.2.2"
 STRUCTURES = "1.2.840.10008.5.1.4.1.1.481.3"
 
 
@@ -114,6 +115,18 @@ class TestEncoding:
             convert(
                 tmp_path / "in", tmp_path / "records", layout="single", split="1,0,0"
             )
+
+    @pytest.mark.parametrize("little", [True, False])
+    def test_the_other_byte_order_is_told(self, factory, tmp_path, little):
+        path = factory.save(factory.dataset(), tmp_path / "in" / "a.dcm")
+        meta = path.read_bytes()
+        if little:
+            meta = meta.replace(ExplicitVRLittleEndian.encode(), BIG_ENDIAN)
+        body = tmp_path / "body"
+        dcmwrite(body, factory.dataset(), implicit_vr=False, little_endian=little)
+        start = meta.index(b"\x08\x00\x08\x00", 132)
+        path.write_bytes(meta[:start] + body.read_bytes())
+        assert "byte order" in str(refused("CTK-E007", path.parent))
 
 
 class TestOtherObjects:
@@ -222,6 +235,19 @@ class TestUnspecifiedUnit:
         np.testing.assert_array_equal(series.hu, expected_hu(factory))
         assert "CTK-W042" in codes(series)
 
+    @pytest.mark.parametrize(
+        ("unit", "code"),
+        [
+            ("UNSPECIFIED", "CTK-W042"),
+            ("n/a", "CTK-W042"),
+            (["HU", "HU"], None),
+            ("Hounsfield Units", None),
+        ],
+    )
+    def test_other_words_for_it(self, factory, tmp_path, unit, code):
+        series = read_series(factory.folder(tmp_path, RescaleType=unit))
+        assert codes(series) == ([code] if code else [])
+
     def test_other_values_of_an_unspecified_unit_are_refused(self, factory, tmp_path):
         folder = factory.folder(
             tmp_path / "in", RescaleType="US", RescaleIntercept=-1300
@@ -235,7 +261,7 @@ class TestMissingValues:
     """An unknown value is not another value: no slice is split off or lost."""
 
     @pytest.mark.parametrize(
-        "keyword", ["ImageOrientationPatient", "KVP", "SliceThickness"]
+        "keyword", ["ImageOrientationPatient", "KVP", "SliceThickness", "PatientID"]
     )
     def test_one_slice_without_a_value_stays_in_its_series(
         self, factory, tmp_path, keyword
@@ -246,6 +272,7 @@ class TestMissingValues:
         np.testing.assert_array_equal(series.hu, expected_hu(factory))
         assert np.allclose(series.spacing_mm, (5, 0.5, 0.75))
         assert not {"CTK-W022", "CTK-W032", "CTK-W035"} & set(codes(series))
+        assert series.patient_key == "SECRETX-1"
         missing = keyword == "ImageOrientationPatient"
         assert ("CTK-W036" in codes(series)) == missing
 
@@ -278,7 +305,13 @@ class TestNothingFound:
             ("ct.nii.gz", b"\x1f\x8b" + bytes(50), "NIfTI"),
             ("ct.nii", bytes(400), "NIfTI"),
             ("ct.nrrd", b"NRRD0004\n" + bytes(50), "NRRD"),
-            ("ct.mhd", b"ObjectType = Image\n", "MetaImage"),
+            ("ct.mha", b"ObjectType = Image\n", "MetaImage"),
+            ("ct.mhd", b"ObjectType = Image\n", "MetaImage in two files"),
+            ("ct.hdr", bytes(348), "Analyze"),
+            ("a.mat", b"MATLAB 5.0" + bytes(50), "MATLAB"),
+            ("a.rar", b"Rar!\x1a\x07\0" + bytes(50), "rar archive"),
+            ("a.tar.xz", b"\xfd7zXZ\0" + bytes(50), "xz archive"),
+            ("a.dcm.gz", b"\x1f\x8b" + bytes(50), "gzip archive"),
             ("L067.npy", b"\x93NUMPY\x01\0" + bytes(90), "NumPy"),
             ("a.png", b"\x89PNG\r\n\x1a\n" + bytes(90), "PNG"),
             ("a.tif", b"II*\0" + bytes(90), "TIFF"),
@@ -291,6 +324,8 @@ class TestNothingFound:
         assert what in error.received
         assert "DICOM" in error.expected
         assert ("unpack" in error.fix) == ("archive" in what)
+        other = what in ("MetaImage in two files", "Analyze", "MATLAB")
+        assert ("write it as .nii.gz" in error.fix) == other
 
     def test_zip(self, factory, tmp_path):
         factory.folder(tmp_path / "dcm", 1)
