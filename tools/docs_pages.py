@@ -25,6 +25,17 @@ ROOMS = (
     *("reconstruction", "denoising", "training", "tasks", "metrics", "image_quality"),
     *("evaluation", "report", "reader_study", "serving", "privacy", "containers", "hu"),
 )
+#: Texts of one code that are shown.
+MOST_TEXTS = 12
+#: Exit codes whose names are not words enough.
+_MEANINGS = {
+    ExitCode.UNEXPECTED: "unexpected error",
+    ExitCode.NO_CT: "no CT images",
+    ExitCode.BAD_INPUT: "corrupt or unsupported input",
+    ExitCode.PARTIAL: "done in part",
+    ExitCode.GUARD: "refused by a guard",
+    ExitCode.INTERRUPTED: "stopped by a signal, can go on",
+}
 _CODE = re.compile(r"CTK-[EWI]\d{3}")
 _KINDS = {"E": "Refusals", "W": "Warnings", "I": "Information"}
 
@@ -60,6 +71,7 @@ def _room_page(room: str) -> str:
             f"::: {module}.{name}",
             "    options:",
             "      show_root_heading: true",
+            "      show_root_full_path: false",
             "      show_root_toc_entry: true",
             "",
         ]
@@ -80,7 +92,12 @@ def commands_page() -> str:
     """Returns the help of every command and subcommand."""
     lines = ["# Commands", "", "What `ct-keras COMMAND --help` prints.", ""]
     for name, command in _commands(cli, "ct-keras"):
-        context = click.Context(command, info_name=name, max_content_width=88)
+        context = click.Context(
+            command,
+            info_name=name,
+            max_content_width=88,
+            help_option_names=["-h", "--help"],
+        )
         depth = "#" * name.count(" ")
         lines += [f"{depth}# {name}", "", "```text", command.get_help(context)]
         lines += ["```", ""]
@@ -107,7 +124,7 @@ def errors_page() -> str:
         "",
         "| exit status | meaning |",
         "|---|---|",
-        *(f"| {code.value} | {_words(code.name)} |" for code in ExitCode),
+        *(f"| {code.value} | {_words(code)} |" for code in ExitCode),
         "| 128 + n | ended by signal n |",
         "",
     ]
@@ -118,8 +135,8 @@ def errors_page() -> str:
     return "\n".join([*lines, ""])
 
 
-def _words(name: str) -> str:
-    return name.replace("_", " ").lower().replace("no ct", "no CT images")
+def _words(code: ExitCode) -> str:
+    return _MEANINGS.get(code, code.name.replace("_", " ").lower())
 
 
 def _table(codes: list[str], texts: dict[str, set[str]]) -> list[str]:
@@ -129,8 +146,11 @@ def _table(codes: list[str], texts: dict[str, set[str]]) -> list[str]:
         status = CtKerasError(code, "").exit_code.value if code[4] == "E" else ""
         # E and W of one number are one subject; one of them may have the text.
         subject = texts[code] or texts.get(code.replace("-E", "-W"), set())
-        said = "; ".join(sorted(subject or {"..."})).replace("|", "\\|")
-        rows.append(f"| {code} | {status} | {said} |")
+        said = sorted(subject or {"..."})
+        if len(said) > MOST_TEXTS:
+            said = [*said[:MOST_TEXTS], "and others"]
+        shown = " ".join("; ".join(said).split()).replace("|", "\\|")
+        rows.append(f"| `{code}` | {status} | {shown} |")
     return head + rows
 
 

@@ -207,7 +207,13 @@ def main(arguments: list[str] | None = None) -> None:
     for name in chosen.names or PICTURES:
         figure = PICTURES[name](chosen.size)
         path = chosen.out / f"{name}.webp"
-        figure.savefig(path, dpi=110, pil_kwargs={"quality": QUALITY})
+        figure.savefig(
+            path,
+            dpi=110,
+            bbox_inches="tight",
+            pad_inches=0.03,
+            pil_kwargs={"quality": QUALITY},
+        )
         plt.close(figure)
         print(path.name, path.stat().st_size)
 

@@ -1,7 +1,7 @@
 """Every code block of the README, the tutorial and the how-tos is run.
 
-Blocks of `bash` and `python` run in order, in one folder per page. `ct-keras` runs in
-this process, all else in a shell. A block that needs what the tests do not have says so
+Blocks of `bash` and `python` run in order. `ct-keras` runs in this process, all else in
+a shell. A block that needs what the tests do not have says so
 in a comment above it: `<!-- not run: REASON -->`. `SMALLER` makes work quick that takes
 minutes as it is written; what it replaces must be there.
 """
@@ -50,12 +50,15 @@ def blocks(page: str) -> list[dict]:
 
 
 @pytest.fixture(scope="module")
-def provided(phantom_patients, tmp_path_factory) -> Path:
-    """What the pages name and do not make: STUDY, SCANS and scan.nii.gz."""
+def working_folder(phantom_patients, tmp_path_factory) -> Path:
+    """What the pages name and do not make: STUDY, SCANS and scan.nii.gz.
+
+    All pages share the folder, because the how-tos go on with each other's results.
+    """
     import nibabel
     import numpy as np
 
-    folder = tmp_path_factory.mktemp("provided")
+    folder = tmp_path_factory.mktemp("pages")
     shutil.copytree(phantom_patients / "test" / "p4", folder / "STUDY")
     for patient in phantom_patients.glob("*/*"):
         shutil.copytree(patient, folder / "SCANS" / patient.name)
@@ -67,13 +70,10 @@ def provided(phantom_patients, tmp_path_factory) -> Path:
     return folder
 
 
-@pytest.fixture
-def working_folder(provided, tmp_path, monkeypatch) -> Path:
-    """A copy of what is provided, as the current folder."""
-    folder = tmp_path / "page"
-    shutil.copytree(provided, folder)
-    monkeypatch.chdir(folder)
-    return folder
+@pytest.fixture(scope="module")
+def commands_done() -> set[str]:
+    """Command lines that a page has run already; they are not run again."""
+    return set()
 
 
 @pytest.mark.parametrize("page", PAGES)
@@ -83,7 +83,8 @@ def test_every_block_has_a_language_that_is_known(page):
 
 
 @pytest.mark.parametrize("page", PAGES)
-def test_code_runs_as_it_is_written(page, working_folder):
+def test_code_runs_as_it_is_written(page, working_folder, commands_done, monkeypatch):
+    monkeypatch.chdir(working_folder)
     smaller, used, names = SMALLER.get(page, {}), set(), {}
     for block in blocks(page):
         if block["reason"] or block["language"] == "text":
@@ -95,18 +96,21 @@ def test_code_runs_as_it_is_written(page, working_folder):
         if block["language"] == "python":
             exec(compile(code, page, "exec"), names)
         else:
-            _run_shell(code)
+            _run_shell(code, commands_done)
     assert used == set(smaller), "SMALLER names what the page does not say"
 
 
-def _run_shell(code: str) -> None:
-    """Runs the lines of a block of bash."""
+def _run_shell(code: str, done: set[str]) -> None:
+    """Runs those lines of a block of bash that have not run yet."""
     for line in code.replace("\\\n", " ").splitlines():
         words = shlex.split(line, comments=True)
-        if words[:1] == ["ct-keras"]:
-            _run_command(line, words[1:])
-        elif words:
-            _run_line(line)
+        if not words or (command := shlex.join(words)) in done:
+            continue
+        done.add(command)
+        if words[0] == "ct-keras":
+            _run_command(command, words[1:])
+        else:
+            _run_line(command)
 
 
 def _run_command(line: str, arguments: list[str]) -> None:

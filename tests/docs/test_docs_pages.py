@@ -33,7 +33,9 @@ def test_every_command_and_subcommand_has_its_help(pages):
 
 def test_every_code_of_a_refusal_is_listed_with_its_exit_status(pages):
     rows = dict(
-        re.findall(r"^\| (CTK-E\d{3}) \| (\d+) \|", pages["reference/errors.md"], re.M)
+        re.findall(
+            r"^\| `(CTK-E\d{3})` \| (\d+) \|", pages["reference/errors.md"], re.M
+        )
     )
     source = "".join(
         path.read_text() for path in Path(ct_keras.__file__).parent.rglob("*.py")
