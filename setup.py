@@ -24,7 +24,7 @@ ITK = ["SimpleITK>=2.4"]
 TFDS = ["tensorflow-datasets>=4.9.8"]
 EXPORTS = [*ONNX, *OPENVINO, *LITERT]
 NOTEBOOKS = ["jupytext>=1.16", "nbclient>=0.10", "ipykernel>=6.29"]
-# Material for MkDocs is supported until May 2027; Zensical builds the same mkdocs.yml.
+# Material for MkDocs is supported until May 2027; CONTRIBUTING.md says what then.
 DOCS = ["mkdocs>=1.6,<2", "mkdocs-material>=9.6,<10", "mkdocstrings[python]>=1,<2"]
 TEST = [
     *(*JAX, *NOTEBOOKS, *EXPORTS, *PACS, *ITK),
