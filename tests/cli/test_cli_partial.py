@@ -226,6 +226,8 @@ class TestAccepted:
         call = ("convert", cut, tmp_path / "out", *options)
         status, document, _ = run(capsys, *call, "--skip-bad-slices")
         assert (status, document["splits"]["train"]["slices"]) == (8, 2)
+        told = "".join(document["findings"])
+        assert "CTK-W009" in told and "(accepted: skip_bad_slices)" in told
 
     def test_inspect_and_simulate_have_the_options(self, capsys, cut, tmp_path):
         assert run(capsys, "inspect", cut, "--skip-bad-slices")[0] == 8

@@ -279,3 +279,28 @@ class TestLimits:
         folder = factory.folder(tmp_path)
         error = refusal(folder, limits=Limits(max_file_bytes=8000))
         assert error.code == "CTK-E041" and "--max-image-mib" in error.fix
+
+
+@pytest.mark.parametrize("kind", ["bare", "float", "no rescale"])
+def test_flipped_bytes_never_escape_whatever_is_accepted(factory, tmp_path, kind):
+    changes = {}
+    if kind == "float":
+        pixels = (factory.image() - 1024).astype("<f4").tobytes()
+        changes = {"PixelData": None, "FloatPixelData": pixels, "BitsAllocated": 32}
+    if kind == "no rescale":
+        changes = {"RescaleSlope": None}
+    path = factory.save(factory.dataset(**changes), tmp_path / "a.dcm")
+    content = path.read_bytes()[132 if kind == "bare" else 0 :]
+    names = [name for name in ReadOptions().to_plain() if name != "limits"]
+    options = ReadOptions(**dict.fromkeys(names, True))
+    rng = np.random.default_rng(11)
+    for _ in range(80):
+        bent = bytearray(content)
+        for position in rng.integers(0, len(content) - 8192, rng.integers(1, 4)):
+            bent[position] ^= int(rng.integers(1, 256))
+        path.write_bytes(bent)
+        try:
+            series = read_series(path, options=options)
+            assert np.isfinite(series.hu).all()
+        except CtKerasError as error:
+            assert "SECRETX" not in str(error)

@@ -8,7 +8,7 @@ import json
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import ct_keras
@@ -220,8 +220,8 @@ def _findings(series_pairs: Sequence[SeriesPair]) -> tuple[Finding, ...]:
     found = [
         finding
         if finding.code in (REFUSED_NEIGHBOUR, LEFT_OUT)  # of the folder, not a series
-        else Finding(
-            finding.code, f"{finding.text} ({count} of {len(series_pairs)} series)"
+        else replace(
+            finding, text=f"{finding.text} ({count} of {len(series_pairs)} series)"
         )
         for finding, count in sorted(counts.items(), key=lambda item: str(item[0]))
     ]
