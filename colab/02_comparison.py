@@ -135,6 +135,131 @@ assert np.allclose(js[thetas != 0], np.log(2)) and np.isclose(js[thetas == 0], 0
 assert np.allclose(wasserstein, np.abs(thetas), atol=1e-6)
 
 # %% [markdown]
+# ### Two Gaussians: a discriminator that saturates beside a critic that does not
+#
+# Real samples are $N(0, 1)$, generated ones $N(\mu, 1)$. The best discriminator is $D(x) = p/(p + q)$: far from the real samples it is 0
+# and flat, so $\log(1 - D)$ tells the generator nothing. The best critic is the line of slope $-1$ between them, and its gradient is 1 everywhere
+# (figure 7.6 of the report; figure 2 of Arjovsky et al.).
+
+# %%
+from scipy.stats import norm
+
+MU = 8.0  # @param {type:"slider", min:0, max:12, step:1}
+x = np.linspace(-4, MU + 4, 400)
+real, generated = norm.pdf(x), norm.pdf(x, MU)
+odds = np.exp(MU**2 / 2 - MU * x)  # p / q of two Gaussians
+discriminator, log_rest = odds / (1 + odds), -np.log1p(odds)  # D and log(1 - D)
+critic_line = -(x - MU / 2)
+figure, axes = plt.subplots(1, 2, figsize=(8.5, 3), layout="constrained")
+axes[0].fill_between(x, real, alpha=0.4, label="real")
+axes[0].fill_between(x, generated, alpha=0.4, label="generated")
+axes[0].plot(x, discriminator, label="discriminator")
+axes[0].plot(x, critic_line / 8, "--", label="critic / 8")
+axes[0].legend(fontsize=7)
+axes[1].plot(x, np.abs(np.gradient(log_rest, x)), label="|gradient| of log(1 - D)")
+axes[1].plot(x, np.abs(np.gradient(critic_line, x)), "--", label="|gradient| of the critic")
+axes[1].legend(fontsize=7)
+figure.supxlabel("x")
+plt.show()
+assert np.allclose(discriminator, real / (real + generated), atol=1e-6)
+at_samples = np.gradient(log_rest, x)[np.abs(x - MU) < 1]
+assert MU < 6 or np.abs(at_samples).max() < 1e-3
+
+# %% [markdown]
+# ### What a layer does to space
+#
+# A disc inside a ring. A hidden layer of two $\tanh$ units bends the plane but cannot tear it, so the disc stays surrounded and no line
+# separates the two: an accuracy of 100 % is impossible, however long one trains. With three units the plane is bent in space, and a plane
+# cuts the disc off (figures 7.2 to 7.5).
+
+# %%
+from sklearn.neural_network import MLPClassifier
+
+random = np.random.default_rng(3)
+angle = random.uniform(0, 2 * np.pi, 600)
+radius = np.where(np.arange(600) < 300, random.uniform(0, 0.5, 600), random.uniform(0.7, 1, 600))
+points = np.stack([radius * np.cos(angle), radius * np.sin(angle)], 1)
+inner = np.arange(600) < 300
+side = np.linspace(-1.1, 1.1, 100)
+plane = np.stack(np.meshgrid(side, side), -1).reshape(-1, 2)
+
+
+def hidden(network, x):
+    """The points where the hidden layer puts them."""
+    return np.tanh(x @ network.coefs_[0] + network.intercepts_[0])
+
+
+def best_of_seeds(units, seeds=3):
+    networks = [
+        MLPClassifier((units,), "tanh", solver="lbfgs", alpha=0.3, max_iter=400, random_state=seed)
+        for seed in range(seeds)
+    ]
+    trained = [network.fit(points, inner) for network in networks]
+    return max(trained, key=lambda network: network.score(points, inner))
+
+
+folders = {units: best_of_seeds(units) for units in (2, 3)}
+figure = plt.figure(figsize=(6.5, 6), layout="constrained")
+for number, (units, network) in enumerate(folders.items()):
+    accuracy = network.score(points, inner)
+    left = figure.add_subplot(2, 2, 2 * number + 1)
+    left.contourf(side, side, network.predict(plane).reshape(100, 100), levels=1, cmap="Pastel1")
+    left.scatter(*points.T, 2, np.where(inner, "tab:red", "tab:blue"))
+    left.set_title(f"{units} units: {accuracy:.1%} correct")
+    left.set_aspect("equal")
+    folded = hidden(network, points)
+    space = figure.add_subplot(2, 2, 2 * number + 2, projection="3d" if units == 3 else None)
+    space.scatter(*folded.T, s=2, c=np.where(inner, "tab:red", "tab:blue"))
+    for ring in (0.25, 0.5, 0.75, 1.0):
+        turn = np.linspace(0, 2 * np.pi, 100)
+        circle = ring * np.stack([np.cos(turn), np.sin(turn)], 1)
+        space.plot(*hidden(network, circle).T, color="gray", linewidth=0.8)
+    space.set_title("after the hidden layer")
+    print(f"{units} hidden units: {accuracy:.1%}")
+plt.show()
+assert folders[2].score(points, inner) < 1
+assert folders[3].score(points, inner) == 1
+
+# %% [markdown]
+# ### Pitch: the path of the source, and broader slices
+#
+# In a helical scan (sections 5.2 and 5.3 of the report) the table moves by pitch times collimation per rotation. Each view shows another height,
+# so the views of a slice are interpolated, slices become broader, and what is inclined to the axis gets shadows. The width in closed form:
+# a rectangle of the collimation convolved with the triangle of the interpolation.
+
+# %%
+from ct_keras.simulation import helical_path, helical_scan, slice_profile, slice_width_mm
+
+COLLIMATION_MM, EDGE = 4.0, 64
+row_mm, column_mm = (np.indices((EDGE, EDGE)) - (EDGE - 1) / 2) * 3.0
+rods = np.stack([
+    np.where(np.hypot(row_mm, column_mm) < 85, 0.0, -1000.0)
+    + 600.0 * (np.hypot(row_mm - 20, column_mm - 3.0 * (z - 12)) < 12)
+    + 300.0 * (np.hypot(row_mm + 30, column_mm) < 9)
+    for z in range(25)
+])  # fmt: skip
+scans = {"thin slice": rods[12]}
+for pitch in (1.5, 2.5):
+    known = {"pitch": pitch, "collimation_mm": COLLIMATION_MM}
+    scanned = helical_scan(rods, (1.0, 3.0, 3.0), kernel="b30", views=240, **known)
+    scans[f"pitch {pitch}: {slice_width_mm(**known):.2f} mm"] = scanned[12]
+show(scans, f"An upright and an inclined rod, collimation {COLLIMATION_MM:g} mm")
+
+figure = plt.figure(figsize=(8, 3), layout="constrained")
+profiles, paths = figure.add_subplot(1, 2, 1), figure.add_subplot(1, 2, 2, projection="3d")
+z_mm = np.linspace(-9, 9, 1801)
+for pitch in (1.0, 1.5, 2.5):
+    profile = slice_profile(z_mm, pitch=pitch, collimation_mm=COLLIMATION_MM)
+    profiles.plot(z_mm, profile, label=f"pitch {pitch}")
+    paths.plot(*helical_path(pitch, COLLIMATION_MM).T)
+    assert np.isclose(np.trapezoid(profile, z_mm), 1, atol=1e-3)
+profiles.set_xlabel("distance from the slice, mm")
+profiles.legend(fontsize=7)
+paths.set_zlabel("z, mm")
+plt.show()
+assert np.isclose(slice_width_mm(pitch=1, collimation_mm=COLLIMATION_MM), COLLIMATION_MM, atol=0.01)
+
+# %% [markdown]
 # ## 2. Constraining the critic: weight clipping and gradient penalty
 #
 # The Wasserstein distance is the maximum of $E[D(x)] - E[D(G(z))]$ over all $D$ with gradient norm at most 1. The first Wasserstein GAN

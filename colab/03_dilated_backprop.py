@@ -340,6 +340,18 @@ for name, images in ({"noisy": test_noisy} | outputs).items():
     print(f"{name:10} RMSE {hu.SCALE_HU * np.sqrt(np.mean((images - test_clean) ** 2)):7.1f} HU")
 
 # %% [markdown]
+# Close-ups of the original, of automatic and of dilated back-propagation, as in the article's panels:
+
+# %%
+closeups = {"original": test_clean} | outputs
+show(
+    {name: hu.to_hu(images[4, ..., 0]) for name, images in closeups.items()},
+    "Unseen patient, close-ups below",
+    wide,
+    zoom=(SIZE // 3, SIZE // 6, SIZE // 3),
+)
+
+# %% [markdown]
 # The article shows its results rescaled from minimum to maximum. This hides a wrong scale: an image of half the
 # contrast looks the same. Rescale only for display, and measure before rescaling:
 

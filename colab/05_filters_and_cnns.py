@@ -324,6 +324,40 @@ for text, shape, stack, size, parameters in exercises:
     assert net.output_shape[1:] == size and net.count_params() == parameters
 
 # %% [markdown]
+# ### Padding, pooling, and merging maps by 1 x 1
+#
+# - *Padding* keeps the size, but zeros are no tissue: next to an edge of the image a mean of nine pixels sees only six, in a corner four.
+# - *Max pooling* keeps the largest of four values, *average pooling* their mean. With noise of SD $\sigma$ the largest of four is too high
+#   by $1.03\,\sigma$, the mean is unbiased with half the noise: one reason why denoisers do not use max pooling.
+# - A *1 x 1 convolution* merges maps: at every pixel a weighted sum over the maps, and nothing of the neighbours.
+
+# %%
+box = layers.Conv2D(1, 3, padding="same", kernel_initializer="ones", use_bias=False)
+ones = np.ones((1, 8, 8, 1), "float32")
+means = np.asarray(box(ones))[0, ..., 0] / 9
+print(f"mean of nine ones with padding: {means[3, 3]:.2f} inside, {means[0, 3]:.2f} at an edge, "
+      f"{means[0, 0]:.2f} in a corner; without padding {layers.Conv2D(1, 3)(ones).shape[1:3]} pixels")  # fmt: skip
+assert np.allclose([means[3, 3], means[0, 3], means[0, 0]], [1, 6 / 9, 4 / 9])
+
+even = [side // 2 * 2 for side in low_hu.shape]
+image = low_hu[None, : even[0], : even[1], None]
+pooled = {
+    "low dose": image,
+    "max pooling": layers.MaxPooling2D(2)(image),
+    "average pooling": layers.AveragePooling2D(2)(image),
+}
+show({name: np.asarray(values)[0, ..., 0] for name, values in pooled.items()}, "2 x 2 pooling")
+noise = np.random.default_rng(0).normal(0, 1, (1, 600, 600, 1)).astype("float32")
+largest, mean = (np.asarray(pool(2)(noise)) for pool in (layers.MaxPooling2D, layers.AveragePooling2D))
+print(f"white noise: max pooling shifts it by {largest.mean():.2f} SD; average pooling leaves {mean.std():.2f} SD")
+assert np.isclose(largest.mean(), 1.029, atol=0.01) and np.isclose(mean.std(), 0.5, atol=0.01)
+
+maps = np.random.default_rng(1).normal(size=(1, 5, 5, 3)).astype("float32")
+merge = layers.Conv2D(1, 1, use_bias=False)
+merged = np.asarray(merge(maps))
+assert np.allclose(merged[..., 0], maps @ np.asarray(merge.kernel).ravel(), atol=1e-5)
+
+# %% [markdown]
 # ### Back-propagation through a convolution, by hand
 #
 # $y_i = x_i w_1 + x_{i+1} w_2$, then a sigmoid, output weights $u_i$, a squared error. Each weight is used at every position, so its gradient is
@@ -417,6 +451,29 @@ plt.show()
 # The maps of `conv1` resemble the filters of section 1: blurred copies, edges in one direction. Deeper maps
 # are smaller and respond to larger anatomical structures (lung, spine, contour), not to single
 # pixels. A *denoiser* must restore every pixel, so RED-CNN and RED-Net have no pooling.
+
+# %% [markdown]
+# What does a deep layer answer to? Of all test slices, the patches that excite four maps of `conv3` most, each as large as the receptive
+# field, with the pixels that raise the response in red and those that lower it in blue
+# ([Zeiler and Fergus 2014](https://doi.org/10.1007/978-3-319-10590-1_53)):
+
+# %%
+from ct_keras.tasks.excitation import strongest_patches
+
+responses = viewer.predict(test_images, verbose=0)[2].max(axis=(1, 2))
+channels = tuple(int(each) for each in np.argsort(-responses.mean(axis=0))[:4])
+found = strongest_patches(classifier, "conv3", test_images[..., 0], channels=channels, count=5)
+figure, axes = plt.subplots(4, 10, figsize=(10, 4.2), layout="constrained")
+for number, each in enumerate(found):
+    row, column = divmod(number, 5)
+    limit = np.abs(each.gradient).max()
+    axes[row, 2 * column].imshow(hu.to_display(hu.to_hu(each.patch)), "gray", vmin=0, vmax=255)
+    axes[row, 2 * column].set_title(f"map {each.channel}: {each.response:.1f}", fontsize=7)
+    axes[row, 2 * column + 1].imshow(each.gradient, "RdBu_r", vmin=-limit, vmax=limit)
+for axis in axes.flat:
+    axis.set_axis_off()
+plt.show()
+assert all(max(each.patch.shape) <= 18 for each in found)  # the receptive field of conv3
 
 # %%
 size, jump = 1, 1
