@@ -9,7 +9,7 @@ from ct_keras.cli.options import reading as reading_options
 from ct_keras.cli.options import trust as trust_option
 from ct_keras.cli.paths import ModelText, SeriesPath
 from ct_keras.cli.paths import command as safe_command
-from ct_keras.errors import ExitCode
+from ct_keras.errors import CtKerasError, ExitCode
 
 _COLUMNS = (
     "series",
@@ -96,6 +96,10 @@ def _guarded(
             series, denoiser.card.get("ranges"), model=denoiser.name, override=True
         )
         texts.append([*map(str, entrance.findings), *entrance.overridden])
+        try:
+            denoiser.check_scale(series.scale)
+        except CtKerasError as error:
+            texts[-1].append(str(error))
         fact["guards"] = texts[-1]
     return texts
 

@@ -16,6 +16,11 @@ if TYPE_CHECKING:  # it imports TensorFlow, which `--help` does not need
     from ct_keras.data import SlicePair
     from ct_keras.dicom import Series
 
+_PICTURES = Finding(
+    "CTK-W063",
+    "these are pictures, without HU: windows and tissues mean nothing here; the "
+    "protocol full4096 spans all grey values",
+)
 #: Number of slices that filters are fitted to.
 _TUNING_SLICES = 8
 #: Seeds of phantom patients: for measuring and for fitting filters.
@@ -32,7 +37,8 @@ class Source:
         total: Number of pairs; None if unknown.
         fitting: Function that returns a few pairs of other patients, or None.
         rays: Whether the pairs include their sinograms.
-        series: The DICOM series of the pairs, if any.
+        series: The DICOM series or files of the pairs, if any.
+        pictures: Whether the pairs are grey values of pictures, and not HU.
     """
 
     label: str
@@ -41,10 +47,12 @@ class Source:
     fitting: Callable[[], list[SlicePair]] | None = None
     rays: bool = False
     series: Sequence[Series] = ()
+    pictures: bool = False
 
     def findings(self) -> list[Finding]:
         """Returns what the reader noticed of the series, each finding once."""
-        return list(dict.fromkeys(each for own in self.series for each in own.findings))
+        found = [each for own in self.series for each in own.findings]
+        return list(dict.fromkeys([*found, *([_PICTURES] * self.pictures)]))
 
     def value_findings(self) -> list[Finding]:
         """Returns what the values that were read since show (CTK-W044)."""
@@ -83,6 +91,7 @@ def records_source(records: Path, split: str) -> Source:
         lambda: iterate_pairs(records, split),
         count_slices(manifest, split),
         fitting,
+        pictures=next(iterate_pairs(records, split)).scale is not None,
     )
 
 
@@ -111,7 +120,12 @@ def series_source(
 
     values = values or GreyValues()
     series = read_scan(low, values=values), read_scan(full, values=values)
-    return Source("series", lambda: pair_series(*series), series=series)
+    return Source(
+        "series",
+        lambda: pair_series(*series),
+        series=series,
+        pictures=any(scan.scale for scan in series),
+    )
 
 
 def scans_source(

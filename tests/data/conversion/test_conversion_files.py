@@ -11,6 +11,7 @@ from ct_keras.data import convert, iterate_pairs
 from ct_keras.denoising import load
 from ct_keras.errors import CtKerasError
 from ct_keras.evaluation import evaluate_models
+from ct_keras.evaluation.sources import records_source
 from ct_keras.serving.series import denoise_series
 
 SHAPE = (2, 64, 72)
@@ -189,6 +190,8 @@ def test_networks_of_pictures_are_for_pictures_only(tmp_path):
         evaluate_models({"red_cnn": published}, pairs)
     document = evaluate_models({"run": denoiser}, pairs).document
     assert document["rows"][0]["slices"] == 2
+    (told,) = records_source(records, "test").findings()
+    assert told.code == "CTK-W063"
 
 
 def test_ct_and_pictures_do_not_mix(tmp_path):
