@@ -458,7 +458,7 @@ plt.show()
 # ([Zeiler and Fergus 2014](https://doi.org/10.1007/978-3-319-10590-1_53)):
 
 # %%
-from ct_keras.tasks.excitation import strongest_patches
+from ct_keras.tasks import strongest_patches
 
 responses = viewer.predict(test_images, verbose=0)[2].max(axis=(1, 2))
 channels = tuple(int(each) for each in np.argsort(-responses.mean(axis=0))[:4])

@@ -27,6 +27,7 @@ from ct_keras.tasks import (
     lesion_net,
     small_unet,
 )
+from ct_keras.tasks.excitation import Excitation, strongest_patches
 from ct_keras.tasks.layers import (
     LocalResponseNormalization,
     MaxPoolingWithSwitches,
@@ -45,6 +46,7 @@ from ct_keras.tasks.training import TaskResult, make_data, measure, train
 from ct_keras.tasks.vgg import start_from_vgg16
 
 __all__ = [
+    "Excitation",
     "LocalResponseNormalization",
     "MaxPoolingWithSwitches",
     "MaxUnpooling",
@@ -65,6 +67,7 @@ __all__ = [
     "organ_classes",
     "organ_slices",
     "start_from_vgg16",
+    "strongest_patches",
     "train_classification",
     "train_segmentation",
 ]

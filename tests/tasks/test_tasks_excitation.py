@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from ct_keras.errors import CtKerasError
-from ct_keras.tasks.excitation import strongest_patches
+from ct_keras.tasks import strongest_patches
 
 
 @pytest.fixture(scope="module")
