@@ -61,6 +61,7 @@ _EXIT_CODES = {
     "CTK-E100": ExitCode.USAGE,  # the node cannot listen on its port
     "CTK-E102": ExitCode.USAGE,  # TLS files cannot be used
     "CTK-E106": ExitCode.UNEXPECTED,  # a part of the node has ended
+    "CTK-E110": ExitCode.INTERRUPTED,  # another worker of a training run has ended
 }
 
 

@@ -73,6 +73,12 @@ from ct_keras.notice import NOTICE
     "on processors with instructions for it.",
 )
 @click.option("--seed", default=0, show_default=True, help="Seed of the run.")
+@click.option(
+    "--strategy",
+    type=click.Choice(["mirrored", "multi-worker"]),
+    help="Share each batch: mirrored, by every GPU of this machine; multi-worker, by "
+    "the cluster that TF_CONFIG describes (start the command on each of its machines).",
+)
 @click.option("--resume", is_flag=True, help="Continue the run in --out.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 def command(
@@ -91,6 +97,7 @@ def command(
     start_from,
     precision,
     seed,
+    strategy,
     resume,
     as_json,
 ) -> int:
@@ -122,6 +129,7 @@ def command(
             seed=seed,
             resume=resume,
             progress=True,
+            strategy=strategy,
         )
     if not result.finished:
         note("stopped by a signal; continue with --resume")

@@ -55,6 +55,7 @@ def training_patches(
     noise: DrawnNoise | Mapping[str, object] | None = None,
     doses: tuple[float, float] | None = None,
     noise_free_targets: bool = False,
+    share: tuple[int, int] = (0, 1),
 ) -> tf.data.Dataset:
     """Random patch pairs, drawn evenly from the patients of a split.
 
@@ -78,10 +79,12 @@ def training_patches(
             dose is drawn (log-uniform) and simulated each time a slice is read.
         noise_free_targets: Whether the second element of a batch has the three channels
             of `ct_keras.losses.NoiseFreeLoss`: full dose, low dose, noise share.
+        share: The number of this worker, from 0, and of all. Each reads its own of the
+            slices that an epoch draws, and gives that share of every batch.
 
     Returns:
-        Batches ``(low, full)``, float32 (batch_size, patch_size, patch_size, 1),
-        network units. The same arguments give the same batches, bit for bit.
+        Batches ``(low, full)``, float32 (batch_size / workers, patch_size, patch_size,
+        1), network units. The same arguments give the same batches, bit for bit.
 
     Raises:
         CtKerasError: CTK-E085, E081, E080, E084 for records that cannot be read;
@@ -94,6 +97,7 @@ def training_patches(
     table.check_patch(patch_size)
     size = max(1, len(table.shard) * patches_per_slice // batch_size)
     steps = size if steps is None else steps
+    own_size = batch_size // share[1]
     if doses is not None:
         doses = check_doses(doses, manifest, split)
     elif noise_free_targets:
@@ -110,16 +114,16 @@ def training_patches(
 
     def epoch_dataset(epoch: tf.Tensor) -> tf.data.Dataset:
         seeds = tf.stack([tf.cast(seed, tf.int64), epoch])
-        draws = -(-steps * batch_size // patches_per_slice)
-        patches = table.draw(seeds, draws).map(
+        draws = share[1] * -(-steps * own_size // patches_per_slice)
+        patches = table.draw(seeds, draws, share).map(
             cut, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True
         )
-        blocks = patches.batch(_MIXED_SLICES).enumerate()
+        blocks = numbered(patches.batch(_MIXED_SLICES), share)
         mix = functools.partial(_mix, seeds=fold(seeds, Stream.MIX))
         patches = blocks.map(
             mix, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True
         )
-        batches = patches.rebatch(batch_size, drop_remainder=True).take(steps)
+        batches = patches.rebatch(own_size, drop_remainder=True).take(steps)
         finish = functools.partial(
             _finish,
             seeds=seeds,
@@ -127,7 +131,7 @@ def training_patches(
             draw_noise=draw_noise,
             noise_free_targets=noise_free_targets,
         )
-        return batches.enumerate().map(
+        return numbered(batches, share).map(
             finish, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True
         )
 
@@ -172,6 +176,12 @@ def ordered(dataset: tf.data.Dataset) -> tf.data.Dataset:
     options.deterministic = True
     options.autotune.enabled = True
     return dataset.with_options(options)
+
+
+def numbered(dataset: tf.data.Dataset, share: tuple[int, int]) -> tf.data.Dataset:
+    """Pairs the elements of a worker with numbers that no other worker has."""
+    numbers = tf.data.Dataset.range(share[0], np.iinfo(np.int64).max, share[1])
+    return tf.data.Dataset.zip(numbers, dataset)
 
 
 def epochs(first_epoch: int | None) -> tf.data.Dataset:

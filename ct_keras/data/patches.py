@@ -79,14 +79,16 @@ class RecordTable:
                 fix="choose a smaller patch size",
             )
 
-    def draw(self, seeds: tf.Tensor, draws: int) -> tf.data.Dataset:
-        """Yields `draws` records of an epoch, with a seed for each.
+    def draw(
+        self, seeds: tf.Tensor, draws: int, share: tuple[int, int] = (0, 1)
+    ) -> tf.data.Dataset:
+        """Yields a worker's of the `draws` records of an epoch, with a seed for each.
 
         Every patient is drawn once before any is drawn twice; the same holds for the
         slices of a patient.
         """
         order = self.plan(seeds, draws)
-        numbers = tf.data.Dataset.range(draws)
+        numbers = tf.data.Dataset.range(share[0], draws, share[1])
         files = tf.constant(self.files)
         shard, record = tf.gather(self.shard, order), tf.gather(self.record, order)
 

@@ -15,7 +15,7 @@ import numpy as np
 import tensorflow as tf
 
 from ct_keras.data.body import body, box_means
-from ct_keras.data.datasets import epochs, ordered
+from ct_keras.data.datasets import epochs, numbered, ordered
 from ct_keras.data.drawn_noise import noise_drawer
 from ct_keras.data.manifest import Manifest, read_manifest
 from ct_keras.data.noises import DrawnNoise
@@ -65,8 +65,10 @@ class VolumeTable(RecordTable):
         self.offsets = np.cumsum(self.sizes) - self.sizes
         self.disjoint = sum(len(run) // depth for run in long)
 
-    def draw(self, seeds: tf.Tensor, draws: int) -> tf.data.Dataset:
-        """Yields a data set of records for each of the `draws` volumes of an epoch.
+    def draw(
+        self, seeds: tf.Tensor, draws: int, share: tuple[int, int] = (0, 1)
+    ) -> tf.data.Dataset:
+        """Yields a data set of records for each of a worker's volumes of an epoch.
 
         Each record comes with the seed of its volume. Every patient is drawn once
         before any is drawn twice; the same holds for the sub-volumes of a patient.
@@ -85,7 +87,7 @@ class VolumeTable(RecordTable):
             slices = tf.data.Dataset.from_tensor_slices((shard[number], record[number]))
             return slices.flat_map(fetch).map(lambda record: (record, own_seeds))
 
-        return tf.data.Dataset.range(draws).map(volume)
+        return tf.data.Dataset.range(share[0], draws, share[1]).map(volume)
 
 
 def training_volumes(
@@ -101,6 +103,7 @@ def training_volumes(
     augment: bool = True,
     reject: bool = True,
     noise: DrawnNoise | Mapping[str, object] | None = None,
+    share: tuple[int, int] = (0, 1),
 ) -> tf.data.Dataset:
     """Random sub-volume pairs, drawn evenly from the patients of a split.
 
@@ -123,10 +126,12 @@ def training_volumes(
         reject: Whether to avoid sub-volumes of which less than 40 % is body.
         noise: None for the low dose of the records; otherwise a
             `ct_keras.data.noises.DrawnNoise`, applied to the full dose instead.
+        share: As of `ct_keras.data.training_patches`.
 
     Returns:
-        Batches ``(low, full)``, float32 (batch_size, depth, patch_size, patch_size, 1),
-        network units. The same arguments give the same batches, bit for bit.
+        Batches ``(low, full)``, float32 (batch_size / workers, depth, patch_size,
+        patch_size, 1), network units. The same arguments give the same batches, bit for
+        bit.
 
     Raises:
         CtKerasError: CTK-E085, E081, E080, E084 for records that cannot be read;
@@ -144,7 +149,7 @@ def training_volumes(
 
     def epoch_dataset(epoch: tf.Tensor) -> tf.data.Dataset:
         seeds = tf.stack([tf.cast(seed, tf.int64), epoch])
-        volumes = table.draw(seeds, steps * batch_size).interleave(
+        volumes = table.draw(seeds, steps * batch_size, share).interleave(
             read,
             cycle_length=4,
             block_length=1,
@@ -154,7 +159,8 @@ def training_volumes(
         finish = functools.partial(
             _finish, seeds=seeds, augment=augment, draw_noise=draw_noise
         )
-        return volumes.batch(batch_size, drop_remainder=True).enumerate().map(finish)
+        batches = volumes.batch(batch_size // share[1], drop_remainder=True)
+        return numbered(batches, share).map(finish)
 
     dataset = epochs(first_epoch).flat_map(epoch_dataset)
     if first_epoch is None:

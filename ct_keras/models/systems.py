@@ -148,6 +148,9 @@ class TwoPlayerSystem(TrainingSystem):
     ) -> tuple:
         """Computes the losses of a player, and makes one update of its weights.
 
+        On several devices the losses are those of a device's part of the batch, and the
+        update is by their mean.
+
         Args:
             player: `trained` or `opponent`.
             optimizer: Its optimiser.
@@ -161,7 +164,7 @@ class TwoPlayerSystem(TrainingSystem):
 
         with tf.GradientTape() as tape:
             loss, *terms = losses(tape)
-            scaled = optimizer.scale_loss(loss)
+            scaled = optimizer.scale_loss(loss) / replicas()
         if learns:
             weights = player.trainable_variables
             optimizer.apply(tape.gradient(scaled, weights), weights)
@@ -177,3 +180,26 @@ class TwoPlayerSystem(TrainingSystem):
         for name, value in values.items():
             self._means[name].update_state(value)
         return {name: mean.result() for name, mean in self._means.items()}
+
+
+def replicas() -> int:
+    """Devices that share a step; an optimiser adds up what they hand it."""
+    import tensorflow as tf
+
+    return tf.distribute.get_strategy().num_replicas_in_sync
+
+
+def own_part(values):
+    """This device's part of values that were drawn for the whole batch.
+
+    So the devices draw different numbers, the same ones as a single device would.
+
+    Args:
+        values: (batch, ...), the batch being that of all devices.
+    """
+    import tensorflow as tf
+
+    context = tf.distribute.get_replica_context()
+    size = values.shape[0] // context.num_replicas_in_sync
+    start = context.replica_id_in_sync_group * size
+    return values[start : start + size]

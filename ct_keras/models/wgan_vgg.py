@@ -36,7 +36,7 @@ from ct_keras.models.identity_start import (
 )
 from ct_keras.models.recipes import Recipe, make_optimizer, quick_recipe
 from ct_keras.models.registry import ModelSpec
-from ct_keras.models.systems import TwoPlayerSystem
+from ct_keras.models.systems import TwoPlayerSystem, own_part, replicas
 from ct_keras.settings import Settings
 
 KERNEL_SIZE = 3
@@ -343,8 +343,9 @@ class WganVgg(TwoPlayerSystem):
     def _update_critic(self, low, full) -> None:
         reference = self._centre(full)
         prediction = self._centre(self.network(low, training=True))
-        mix = keras.random.uniform(
-            (reference.shape[0], 1, 1, 1), seed=self.seed_generator
+        points = reference.shape[0] * replicas()
+        mix = own_part(
+            keras.random.uniform((points, 1, 1, 1), seed=self.seed_generator)
         )
         settings = self.settings
 

@@ -53,13 +53,19 @@ class StopOnSignal(keras.callbacks.Callback):
 
     A signal that the process ignores, as SIGHUP under nohup, stays ignored.
 
+    Args:
+        alone: False for one of several workers, which end after the same step: the loop
+            sets `received` when any of them has `signalled`.
+
     Attributes:
-        received: Whether a signal was received; the current epoch is then incomplete.
+        signalled: Whether this process received a signal.
+        received: Whether training ends by it; the current epoch is then incomplete.
     """
 
-    def __init__(self):
+    def __init__(self, *, alone: bool = True):
         super().__init__()
-        self.received = False
+        self.alone = alone
+        self.signalled = self.received = False
         self._previous = {}
 
     def on_train_begin(self, logs=None):
@@ -84,7 +90,8 @@ class StopOnSignal(keras.callbacks.Callback):
             self.model.stop_training = True
 
     def _receive(self, number, frame):
-        self.received = True
+        self.signalled = True
+        self.received = self.received or self.alone
 
 
 class EpochRecorder(keras.callbacks.Callback):

@@ -7,6 +7,7 @@ import json
 import logging
 import math
 from collections.abc import Iterator
+import zlib
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
@@ -26,7 +27,6 @@ from ct_keras.denoising.half_network import in_float32
 from ct_keras.errors import CtKerasError
 from ct_keras.files import (
     check_output_folder,
-    folder_lock,
     read_document,
     sha256_of,
     write_text,
@@ -42,6 +42,7 @@ from ct_keras.training.callbacks import (
     write_history,
 )
 from ct_keras.training.checkpoints import latest_state, restore
+from ct_keras.training.devices import Devices, find_devices
 from ct_keras.training.passes import describe_length, with_passes
 from ct_keras.training.start import begin_with, load_start, name_with_hash
 from ct_keras.training.validation import (
@@ -112,6 +113,7 @@ def train(
     validation_slices: int = 16,
     deterministic: bool = True,
     progress: bool = False,
+    strategy: object = None,
 ) -> TrainingResult:
     """Trains a network of the zoo and keeps its best weights in `out`/best.keras.
 
@@ -155,6 +157,12 @@ def train(
         deterministic: Whether TensorFlow's operations are made deterministic (in this
             process).
         progress: Whether a progress bar is shown.
+        strategy: None for one device; "mirrored" for every GPU of this machine;
+            "multi-worker" for the cluster of which TF_CONFIG tells each worker its
+            place; or a `tf.distribute.Strategy`. The recipe's batch is shared by all
+            devices. Workers need records and run folder on storage that all of them
+            see; the first alone writes the run. Two devices draw the same dropout
+            masks.
 
     Returns:
         The result of the run.
@@ -168,8 +176,11 @@ def train(
             does not use; CTK-E087 if the run to resume has different settings, or the
             weights to start from belong to a different network; CTK-E090, E091 or E092
             if they cannot be loaded; CTK-E092 for an unknown network; CTK-E089 if
-            training diverges.
+            training diverges; CTK-E000 also for an unknown strategy, an invalid
+            TF_CONFIG, or a batch or precision that several devices cannot share;
+            CTK-E110, if another worker ends.
     """
+    devices = find_devices(strategy)
     spec = get_spec(name)
     chosen = spec.recipe(recipe).with_length(epochs, steps)
     if patches_per_slice:
@@ -185,20 +196,23 @@ def train(
     for split in ("train", "val"):
         shard_paths(manifest, split)  # refuses damaged shards first
     check_output_folder(run, inputs=[records], resumable=True)
+    devices.check(chosen.batch_size, chosen.mixed_precision)
     config = _configuration(spec, chosen, records, seed, validation_slices)
     config["recipe"]["start_from"] = name_with_hash(start)
-    with folder_lock(run):
+    config |= {"workers": devices.workers}
+    with devices.folder(run) as folder:
         resume = resume and _can_resume(run, config)
-        if not resume:
+        if not resume and devices.is_chief:
             check_output_folder(run, fix=_FILLED)
         return _trained(
-            run,
+            folder,
             spec,
             chosen,
             config,
             records,
+            devices,
             start,
-            resume=resume,
+            resume=run if resume else None,
             deterministic=deterministic,
             progress=progress,
         )
@@ -210,13 +224,14 @@ def _trained(
     chosen: Recipe,
     config: dict,
     records: str | Path,
+    devices: Devices,
     start: Denoiser | None,
     *,
-    resume: bool,
+    resume: Path | None,
     deterministic: bool,
     progress: bool,
 ) -> TrainingResult:
-    """Trains in a folder that is checked and locked."""
+    """Trains in a folder that is checked and locked; `resume` is the run to go on."""
     seed, validation_slices = config["seed"], config["validation_slices"]
     if chosen.depth is None:
         pairs = fixed_slices(records, "val", validation_slices)
@@ -226,13 +241,15 @@ def _trained(
         pairs = with_drawn_noise(pairs, chosen.noise)
     if chosen.loss == "noise_free":
         pairs = with_noise_free_references(pairs)
-    model = _compiled_model(spec, chosen, seed, deterministic)
+    with devices.scope():
+        model = _compiled_model(spec, chosen, seed, deterministic)
     network = model.network if isinstance(model, TrainingSystem) else model
     if start is not None:
         begin_with(network, start)
     state = {}
     if resume:
-        state = _restore_latest(run, model)
+        state = _restore_latest(resume, model)
+        write_history(run, state.get("history", []))
     else:
         ranges = json.dumps(training_ranges(records), indent=1)
         write_text(run / "ranges.json", ranges + "\n")
@@ -241,17 +258,24 @@ def _trained(
     untreated = validate(lambda low_hu: low_hu, pairs)
     logger.info("noisy input: validation PSNR %.2f dB", untreated.psnr)
 
-    stop = StopOnSignal()
+    stop = StopOnSignal(alone=devices.strategy is None)
     denoiser = Denoiser(in_float32(network))
     recorder = EpochRecorder(run, denoiser, network, pairs, state, stop)
-    _fit(model, chosen, records, seed, state.get("epoch", 0), recorder, progress)
+    epoch, progress = state.get("epoch", 0), progress and devices.is_chief
+    devices.check_agreement(settings=_checksum(config), epoch=epoch)
+    _fit(model, chosen, records, devices, seed, epoch, recorder, progress)
     return TrainingResult(run, recorder.best or {}, untreated, not stop.received)
+
+
+def _checksum(config: dict) -> int:
+    return zlib.crc32(json.dumps(config, sort_keys=True).encode())
 
 
 def _fit(
     model: keras.Model,
     recipe: Recipe,
     records: str | Path,
+    devices: Devices,
     seed: int,
     first_epoch: int,
     recorder: EpochRecorder,
@@ -266,11 +290,26 @@ def _fit(
         seed=seed,
         steps=steps * getattr(model, "batches_per_step", 1),
         first_epoch=first_epoch,
+        share=(devices.worker, devices.workers),
     )
     callbacks = [StopOnNaN(), recorder.stop, recorder]
     if progress:
         callbacks.append(ProgressBar(recipe.epochs, steps, first_epoch))
     with telling_damage(records):
+        if devices.strategy:
+            from ct_keras.training.distributed import fit_on_devices
+
+            fit_on_devices(
+                model,
+                examples,
+                devices,
+                callbacks=callbacks,
+                stop=recorder.stop,
+                first_epoch=first_epoch,
+                epochs=recipe.epochs,
+                steps=steps,
+            )
+            return
         model.fit(
             examples,
             initial_epoch=first_epoch,
@@ -469,6 +508,7 @@ def _can_resume(run: Path, config: dict) -> bool:
     config = _settings(json.loads(json.dumps(config)))
     # A run that an older version began lacks the settings that came later.
     defaults = {f"recipe.{each.name}": each.default for each in fields(Recipe)}
+    defaults |= {"workers": 1}
     different = [
         key for key in config if config[key] != before.get(key, defaults.get(key))
     ]
@@ -497,6 +537,5 @@ def _restore_latest(run: Path, model: keras.Model) -> dict:
     if checkpoint is None:
         return {}
     restore(checkpoint, model)
-    write_history(run, state["history"])
     logger.info("resuming after epoch %d", state["epoch"])
     return state
