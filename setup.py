@@ -20,6 +20,8 @@ ONNX = ["tf2onnx>=1.17", "onnxruntime>=1.19"]
 OPENVINO = ["tf2onnx>=1.17", "openvino>=2024.6"]
 LITERT = ["ai-edge-litert>=2.0"]
 PACS = ["pynetdicom>=3.0.4"]
+# Not among the test requirements: it needs protobuf below 7, and would lower it.
+BEAM = ["apache-beam>=2.60"]
 ITK = ["SimpleITK>=2.4"]
 TFDS = ["tensorflow-datasets>=4.9.8"]
 EXPORTS = [*ONNX, *OPENVINO, *LITERT]
@@ -87,6 +89,7 @@ setup(
         "tfds": TFDS,
         "exports": EXPORTS,
         "pacs": PACS,
+        "beam": BEAM,
         "notebooks": NOTEBOOKS,
         "test": TEST,
         "docs": DOCS,

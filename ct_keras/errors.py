@@ -61,6 +61,8 @@ _EXIT_CODES = {
     "CTK-E100": ExitCode.USAGE,  # the node cannot listen on its port
     "CTK-E102": ExitCode.USAGE,  # TLS files cannot be used
     "CTK-E106": ExitCode.UNEXPECTED,  # a part of the node has ended
+    "CTK-E120": ExitCode.UNEXPECTED,  # an unexpected error in a series of an archive
+    "CTK-E121": ExitCode.UNEXPECTED,  # a pipeline on an archive failed
     "CTK-E110": ExitCode.INTERRUPTED,  # another worker of a training run has ended
 }
 

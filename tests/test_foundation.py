@@ -18,7 +18,7 @@ FLOW = [
     *("metrics", "inputs", "codecs", "dicom", "privacy", "containers", "simulation"),
     *("phantoms", "image_quality", "data", "losses"),
     *("models", "filters", "reconstruction", "denoising", "training", "tasks"),
-    *("evaluation", "report", "reader_study", "serving", "node", "cli"),
+    *("evaluation", "report", "reader_study", "serving", "node", "pipelines", "cli"),
 ]
 
 
@@ -102,7 +102,9 @@ def test_a_room_imports_only_from_those_before_it():
         "import ct_keras.metrics, ct_keras.phantoms, ct_keras.image_quality",
         "import ct_keras.reconstruction, ct_keras.evaluation, ct_keras.report",
         "import ct_keras.codecs, ct_keras.inputs, ct_keras.reader_study",
+        "import ct_keras.pipelines.conversion",
         "from ct_keras.cli import main, inspect, convert, denoise, evaluate, train",
+        "from ct_keras.cli import batch, simulate",
     ],
 )
 def test_light_rooms_import_neither_tensorflow_nor_keras(statement):

@@ -29,6 +29,7 @@ _COMMANDS = {
     "judge": "Have networks find organs and lesions before and after denoising.",
     "reader-study": "Make blinded pages for readers, and score their answers.",
     "denoise": "Denoise every CT series in a folder, or the volume of a file.",
+    "batch": "Convert, simulate or denoise an archive on many machines (Beam).",
     "deidentify": "Copy CT series without names, IDs, dates and private elements.",
     "listen": "A DICOM node: receive, denoise and send on.",
     "export": "Export a denoiser for serving: SavedModel, ONNX, OpenVINO, LiteRT.",

@@ -73,6 +73,7 @@ def command(
     """
     from ct_keras.containers import read_scan
     from ct_keras.dicom.finder import left_out
+    from ct_keras.simulation.series import write_changed
 
     _check_choice(dose, noise, amount)
     values = taken_values(options)
@@ -82,7 +83,14 @@ def command(
         change = _lower_dose(series, dose, seed, given(options))
     else:
         change = _contamination(series, noise, amount, seed)
-    clipped = _write(series, out, change, overwrite=overwrite)
+    clipped = write_changed(
+        series,
+        out,
+        change.derivation,
+        change.slice_of,
+        overwrite=overwrite,
+        progress=True,
+    )
     echo_findings(series.value_findings())
     if clipped:
         note(f"CTK-W072 {clipped} values clipped to the stored range")
@@ -128,23 +136,13 @@ class _Change:
 
 
 def _lower_dose(series, dose: float, seed: int, options: dict) -> _Change:
-    from ct_keras.dicom import Derivation
     from ct_keras.simulation import SeriesSimulator, calibrate
+    from ct_keras.simulation.series import low_dose_change
 
     simulator = SeriesSimulator(series, calibrate(series, **options))
     found = simulator.calibration
-    parameters = {
-        "dose": dose,
-        "seed": seed,
-        "kernel": found.kernel.name,
-        "photons": f"{found.photons:.4g}",
-    }
-
-    def slice_of(slice_index: int, pixels: SlicePixels) -> np.ndarray:
-        return simulator.low_doses(slice_index, [dose], seed=seed, pixels=pixels)[0]
-
+    derivation, slice_of = low_dose_change(simulator, dose, seed)
     report = _report(series, found, dose, seed)
-    derivation = Derivation.simulated_dose(dose, parameters=parameters)
     return _Change(derivation, slice_of, report, _lines(report))
 
 
@@ -161,20 +159,6 @@ def _contamination(series, kind: str, amount: float, seed: int) -> _Change:
     derivation = Derivation.contaminated(kind, parameters=parameters)
     report = parameters | {"slices": len(series)}
     return _Change(derivation, slice_of, report, (line,))
-
-
-def _write(series, out, change: _Change, *, overwrite: bool) -> int:
-    """Writes every slice and returns the number of clipped pixels."""
-    from ct_keras.containers import open_writer
-    from ct_keras.progress import track
-
-    with open_writer(
-        series, out, change.derivation, overwrite=overwrite, progress=True
-    ) as writer:
-        for slice_index in track(range(len(series)), "Simulating"):
-            pixels = series.read(slice_index)
-            writer.write(slice_index, change.slice_of(slice_index, pixels), pixels)
-    return writer.clipped
 
 
 def _report(series, found, dose, seed) -> dict:

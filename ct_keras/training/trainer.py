@@ -6,8 +6,8 @@ import contextlib
 import json
 import logging
 import math
-from collections.abc import Iterator
 import zlib
+from collections.abc import Iterator
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 

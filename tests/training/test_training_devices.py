@@ -29,13 +29,14 @@ tf.config.set_logical_device_configuration(cpu, two)
 from ct_keras.training import train
 records, out = sys.argv[1:]
 networks = dict(red_cnn={{}}, wgan_vgg={GAN}, pix2pix=dict(
-    discriminator_width=2, receptive_field=16))
+    discriminator_width=2, receptive_field=1))
 options = dict(red_cnn={{}}, wgan_vgg={{}}, pix2pix=dict(
     depth=3, dropout=0.0, initializer="gaussian", bias_before_norm=False))
 for name, training in networks.items():
     for strategy in (None, "mirrored"):
         train(name, records, out=f"{{out}}/{{name}}-{{strategy}}", recipe="quick",
-              epochs=2, steps=1 if name == "red_cnn" else 2, validation_slices=1,
+              epochs=2 if name == "red_cnn" else 1, validation_slices=1,
+              steps=1 if name == "red_cnn" else 2,
               options=dict(width=2) | options[name], training=training,
               strategy=strategy)
 """

@@ -111,7 +111,7 @@ def convert(
     )
     patients, notes = split_of_patients(series_pairs, chosen_split, seed)
     used = [each for each in series_pairs if each.patient in patients]
-    _check_sources(used, allow_lossy=allow_lossy)
+    check_sources(used, allow_lossy=allow_lossy)
     plan = make_plan(
         used, patients, recipe, dataset=layout, hasher=hasher, progress=progress
     )
@@ -123,7 +123,7 @@ def convert(
         jobs = JobMaker(recipe, hasher)
         shards = write_shards(out, plan, finished, jobs, workers, progress=progress)
         known = {"layout": layout, "seed": seed, "hasher": hasher}
-        return _finish(out, plan, shards, findings, **known)
+        return finish(out, plan, shards, findings, **known)
 
 
 def _layout_options(src: Path, values: dict) -> LayoutOptions:
@@ -143,7 +143,7 @@ def _layout_options(src: Path, values: dict) -> LayoutOptions:
         ) from error
 
 
-def _check_sources(series_pairs: Sequence[SeriesPair], *, allow_lossy: bool) -> None:
+def check_sources(series_pairs: Sequence[SeriesPair], *, allow_lossy: bool) -> None:
     """Refuses images unsuitable for training: lossy or already denoised ones."""
     images = [
         image for each in series_pairs for pair in each.pairs for image in pair.images
@@ -212,7 +212,8 @@ def _clear(out: Path, *, everything: bool) -> None:
                     file.unlink()
 
 
-def _finish(out, plan, shards, findings, *, layout, seed, hasher) -> Manifest:
+def finish(out, plan, shards, findings, *, layout, seed, hasher) -> Manifest:
+    """Writes the manifest of records whose shards are written."""
     if not all(shard.exact for shard in shards):
         text = "some images are not stored exactly: they were resampled, are not whole "
         text += "numbers, or span more than 65535 steps"

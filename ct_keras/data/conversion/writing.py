@@ -48,7 +48,7 @@ class JobMaker:
             for series_pair, pair in shard.items
             if pair.low is None
         }
-        measure = functools.partial(_calibrated, **dict(self.recipe.simulation))
+        measure = functools.partial(calibrated, **dict(self.recipe.simulation))
         found = workers.map(measure, series.values())
         shown = track(found, "Calibrating", total=len(series), enabled=progress)
         self.calibrations = dict(zip(series, shown, strict=True))
@@ -109,18 +109,19 @@ def write_shards(
         done = track(done, "Converting", total=total, enabled=progress)
         for shard, shard_jobs in zip(missing, jobs, strict=True):
             part = itertools.islice(done, len(shard_jobs))
-            finished[shard.entry.file] = _write_shard(out, shard, part)
+            finished[shard.entry.file] = write_planned(out, shard, part)
             write_partial(out, plan.configuration, list(finished.values()))
     return [finished[shard.entry.file] for shard in plan.shards]
 
 
-def _calibrated(series: Series | VolumePlace, **options) -> Calibration:
+def calibrated(series: Series | VolumePlace, **options) -> Calibration:
     """Calibrates a series, or a volume that is read for this only."""
     scan = series if isinstance(series, Series) else series.open()
     return calibrate(scan, **options)
 
 
-def _write_shard(out: Path, planned: PlannedShard, results: Iterator[Done]) -> Shard:
+def write_planned(out: Path, planned: PlannedShard, results: Iterator[Done]) -> Shard:
+    """Writes a shard from the results of its jobs; returns its manifest entry."""
     from ct_keras.data.records import encode, write_shard
 
     done: list[Done] = []

@@ -79,14 +79,14 @@ def test_broken_off_conversion_goes_on(convert_pairs, monkeypatch, tmp_path):
     wanted = content(convert_pairs("whole").folder)
     from ct_keras.data.conversion import writing
 
-    write_shard = writing._write_shard
+    write_shard = writing.write_planned
 
     def fail_at_second(out, planned, results):
         if planned.entry.split == "val":
             raise KeyboardInterrupt
         return write_shard(out, planned, results)
 
-    monkeypatch.setattr(writing, "_write_shard", fail_at_second)
+    monkeypatch.setattr(writing, "write_planned", fail_at_second)
     with pytest.raises(KeyboardInterrupt):
         convert_pairs()
     out = tmp_path / "records"

@@ -28,10 +28,17 @@ def single(root: Path, options: LayoutOptions) -> list[SeriesPair]:
         root: Any folder.
         options: `read_options`; for files also what they do not say.
     """
+    return series_pairs_below(root, root, options)
+
+
+def series_pairs_below(
+    folder: Path, root: Path, options: LayoutOptions
+) -> list[SeriesPair]:
+    """The same, of one folder below `root`, by whose parts patients are named."""
     try:
-        found = find_series(root, options=options.read_options)
+        found = find_series(folder, options=options.read_options)
     except CtKerasError as error:
-        files = find_volume_files(root) if error.code == "CTK-E001" else {}
+        files = find_volume_files(folder) if error.code == "CTK-E001" else {}
         if not files:
             raise
         return [
