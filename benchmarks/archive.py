@@ -13,7 +13,6 @@ from __future__ import annotations
 import argparse
 import hashlib
 import json
-import os
 import shutil
 import signal
 import subprocess
@@ -82,10 +81,10 @@ def run(arguments: list[str], *, kill_after: int | None, out: Path) -> float:
     """Runs ct-keras batch; kills it when so many results are there."""
     start = time.monotonic()
     command = [sys.executable, "-m", "ct_keras", "batch", *arguments]
-    process = subprocess.Popen(command, start_new_session=True)
+    process = subprocess.Popen(command)
     while process.poll() is None:
         if kill_after is not None and results(out) >= kill_after:
-            os.killpg(process.pid, signal.SIGKILL)
+            process.send_signal(signal.SIGKILL)  # its workers end by themselves
         time.sleep(0.2)
     print(arguments[0], "ended with", process.returncode, file=sys.stderr)
     return time.monotonic() - start
