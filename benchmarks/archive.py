@@ -65,13 +65,13 @@ def copy(source: Path, target: Path, number: int) -> None:
 
 
 def break_series(folder: Path, way: int) -> None:
-    """Cuts off pixels, empties a file, or overwrites its header."""
+    """Cuts a file off in its pixels or its header, or overwrites the header."""
     file = sorted(folder.glob("*"))[-1]
     data = file.read_bytes()
     if way % 3 == 0:
         data = data[:-1000]
     elif way % 3 == 1:
-        data = b"\0" * 200
+        data = data[:400]
     else:
         data = data[:128] + b"DICM" + b"\xff" * (len(data) - 132)
     file.write_bytes(data)
@@ -107,13 +107,17 @@ def sums(folder: Path) -> dict[str, str]:
 
 def twice(folder: Path, pattern: str, before: dict[Path, int]) -> int:
     """How many files that were there before were written again."""
-    now = {path: path.stat().st_mtime_ns for path in folder.rglob(pattern)}
+    now = stamps(folder, pattern)
     return sum(now.get(path) != stamp for path, stamp in before.items())
 
 
 def stamps(folder: Path, pattern: str) -> dict[Path, int]:
-    """When files were written."""
-    return {path: path.stat().st_mtime_ns for path in folder.rglob(pattern)}
+    """When files were written, without those of results that are not complete."""
+    return {
+        path: path.stat().st_mtime_ns
+        for path in folder.rglob(pattern)
+        if not any(part.startswith(".") for part in path.relative_to(folder).parts)
+    }
 
 
 def letters(out: Path) -> dict[str, str]:
@@ -154,7 +158,8 @@ def measured(task: str, folder: Path, broken: list[str], model: str) -> dict:
         slices = sum(shard.slices for shard in many.shards)
     else:
         one_machine = [sys.executable, "-m", "ct_keras", "denoise", str(good)]
-        subprocess.run([*one_machine, str(alone), *options, "--json"], check=False)
+        command = [*one_machine, str(alone), *options]
+        subprocess.run(command, check=False, stdout=subprocess.DEVNULL)
         one = sorted(sums(alone).values())
         many = sorted(sums(out).values())
         document |= {"files": len(many), "same": one == many}
