@@ -33,6 +33,13 @@ _RANGES = {
     "manufacturers": [str],
     "contrast": bool,
     "scale": str,
+    "losses": {
+        "noise_index_hu": [float],
+        "noise_frequency_per_cm": [float],
+        "loss_db": [[frozenset({float, None})]],
+        "margin_db": float,
+        "strength": float,
+    },
 }
 _CARD = {
     "name": str,
@@ -136,10 +143,22 @@ def _card(folder: Path) -> dict:
 
 def _are_ranges(ranges: object) -> bool:
     """Whether this may be the ranges of training data, as far as they are used."""
-    return isinstance(ranges, dict) and all(
+    known = isinstance(ranges, dict) and all(
         ranges.get(name) is None or has_shape(ranges[name], shape)
         for name, shape in _RANGES.items()
     )
+    return known and _is_table(ranges.get("losses"))
+
+
+def _is_table(losses: dict | None) -> bool:
+    """Whether a table of losses has a row and a column between all of its edges."""
+    if losses is None:
+        return True
+    rows, columns = (
+        len(losses[name]) - 1 for name in ("noise_index_hu", "noise_frequency_per_cm")
+    )
+    table = losses["loss_db"]
+    return len(table) == rows > 0 and all(len(row) == columns for row in table)
 
 
 def _read(path: Path, shape: dict) -> dict:

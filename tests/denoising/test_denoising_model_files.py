@@ -56,6 +56,15 @@ def conv(config) -> dict:
     )
 
 
+LOSSES = {
+    "noise_index_hu": [1, 2],
+    "noise_frequency_per_cm": [1, 2, 3],
+    "loss_db": [[0.1, None]],
+    "margin_db": 0.5,
+    "strength": 1.0,
+}
+
+
 class TestClasses:
     def replaced(self, **changes):
         def change(config):
@@ -186,6 +195,10 @@ class TestDocuments:
             {"ranges": {"kvp": {"low": 80}}},
             {"ranges": {"body_parts": "chest"}},
             {"ranges": {"contrast": "no"}},
+            {"ranges": {"losses": {"loss_db": []}}},
+            {"ranges": {"losses": LOSSES | {"loss_db": [[0.1]]}}},
+            {"ranges": {"losses": LOSSES | {"loss_db": [[0.1, "?"]]}}},
+            {"ranges": {"losses": LOSSES | {"noise_index_hu": []}}},
             {"default_strength": "much"},
         ],
     )

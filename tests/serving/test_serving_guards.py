@@ -22,6 +22,7 @@ from ct_keras.image_quality import noise_frequency_per_cm, noise_level_hu
 from ct_keras.image_quality.anatomy import shows_head, skull_share
 from ct_keras.phantoms import LABELS, make_phantom, write_phantom
 from ct_keras.serving.guards import Audit, check_series
+from ct_keras.serving.guards.measured import noise_findings
 from ct_keras.serving.series import denoise_series
 
 RANGES = {
@@ -164,6 +165,59 @@ def test_noise_level_warns_and_then_refuses():
         assert refusal.value.exit_code == 9
     overridden = check(scan(45.0), override=True).overridden
     assert [text.split()[0] for text in overridden] == ["CTK-E061"]
+
+
+#: Better than a filter but for the loudest of fine noise; nothing is known below 10 HU
+#: above 4 per cm.
+LOSSES = {
+    "noise_index_hu": [5, 10, 40, 160],
+    "noise_frequency_per_cm": [1, 4, 8, 12, 16],
+    "loss_db": [
+        [-1.0, None, None, None],
+        [-1.0, -0.2, None, None],
+        [0.4, 1.8, None, None],
+    ],
+    "margin_db": 0.5,
+    "strength": 0.75,
+}
+
+
+@pytest.mark.parametrize(
+    ("noise", "frequency", "expected"),
+    [
+        (20.0, 3.0, None),
+        (100.0, 3.0, None),  # each value alone is as above; together they are not
+        (20.0, 6.0, None),
+        (100.0, 6.0, "CTK-W062 a_model at strength 0.75 was 1.8 dB worse"),
+        (100.0, 10.0, "CTK-W062 a_model at strength 0.75 was 1.8 dB worse"),
+        (7.0, 6.0, None),  # not measured, its neighbours are harmless
+        (20.0, 10.0, "CTK-W062 a_model at strength 0.75 was 1.8 dB worse"),
+        (7.0, 14.0, "CTK-W062 a_model was not measured"),
+        (200.0, 3.0, "CTK-W062 a_model was not measured"),
+        (20.0, 0.5, "CTK-W062 a_model was not measured"),
+        (20.0, 16.0, "CTK-W062 a_model was not measured"),
+        (3.0, 3.0, "CTK-W061 noise index 3 HU at 3.0 per cm: already low noise"),
+        (None, 3.0, None),
+        (20.0, None, None),
+    ],
+)
+def test_noise_and_texture_are_judged_together(noise, frequency, expected):
+    found = [str(each) for each in noise_findings(noise, frequency, LOSSES, "a_model")]
+    assert len(found) == (expected is not None)
+    assert all(text.startswith(expected) for text in found)
+
+
+def test_measured_losses_replace_the_ranges():
+    """Outside of the range of either, and yet measured: there is nothing to warn of."""
+    ranges = RANGES | {"noise_frequency_per_cm": [0.1, 0.2]}
+    assert codes(check_series(scan(30.0), ranges, model="a_model")) == [
+        *("CTK-W061", "CTK-W062")
+    ]
+    known = LOSSES | {"loss_db": [[-1.0] * 4] * 3}
+    ranges |= {"losses": known}
+    assert codes(check_series(scan(30.0), ranges, model="a_model")) == []
+    ranges |= {"losses": known | {"loss_db": [[1.0] * 4] * 3}}
+    assert codes(check_series(scan(30.0), ranges, model="a_model")) == ["CTK-W062"]
 
 
 def test_mean_frequency_of_white_noise_is_that_of_the_grid():

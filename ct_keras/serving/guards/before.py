@@ -16,6 +16,7 @@ from ct_keras.image_quality import noise_frequency_per_cm, noise_index_hu
 from ct_keras.image_quality.anatomy import shows_head
 from ct_keras.image_quality.noise import middle_slices
 from ct_keras.serving.guards.header import header_findings, inside
+from ct_keras.serving.guards.measured import noise_findings
 
 #: A noise index above the range by more than this factor is refused. One far below is
 #: accepted: in a scan with little noise, the worst outcome is slight blur.
@@ -59,7 +60,8 @@ def check_series(
 
     Returns:
         The measures and the findings CTK-W060 (header and anatomy), W061 (noise level)
-        and W062 (texture).
+        and W062 (texture). Of a card with measured losses, the latter two judge noise
+        level and texture together.
 
     Raises:
         CtKerasError: CTK-E044, if the values do not look like HU (no peak of air within
@@ -84,8 +86,11 @@ def check_series(
         seen = shows_head(planes, spacing_mm)
         findings += header_findings(series, ranges, model, shows_head=seen)
         refusals.append(_noise_far_off(noise, ranges.get("noise_index_hu"), model))
-        findings += _noise(noise, ranges.get("noise_index_hu"), model)
-        findings += _texture(texture, ranges.get("noise_frequency_per_cm"), model)
+        if losses := ranges.get("losses"):
+            findings += noise_findings(noise, texture, losses, model)
+        else:
+            findings += _noise(noise, ranges.get("noise_index_hu"), model)
+            findings += _texture(texture, ranges.get("noise_frequency_per_cm"), model)
     refusals = [refusal for refusal in refusals if refusal]
     if refusals and not override:
         raise refusals[0]

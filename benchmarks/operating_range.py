@@ -1,0 +1,290 @@
+"""Where a network falls behind a tuned filter: noise level and texture together.
+
+    python benchmarks/operating_range.py CT OUT.jsonl [--model quiet_net]
+    python benchmarks/operating_range.py --table OUT.jsonl [--card METADATA.json]
+
+Slices of phantoms, whose truth is known, and of val/ in CT (a folder per patient) are
+simulated with kernels from very soft to very sharp and at doses from 2 to 400 %. The
+middle of each is denoised by the network at its default strength and by non-local
+means with the best of its strengths for that slice. Each line of OUT.jsonl holds what
+the guards measure in the slice (noise index, mean frequency of the noise) and the
+squared errors; what the file already contains is not measured again. --card writes the
+table of losses into a model card, where the guards look the scan up, and the checksum
+of the card into the SHA256SUMS beside it.
+"""
+
+import argparse
+import itertools
+import json
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+
+from ct_keras.denoising.method import Method
+from ct_keras.denoising.methods import get_method
+from ct_keras.dicom import find_series
+from ct_keras.evaluation.strengths import STRENGTHS, errors_by_strength
+from ct_keras.files import atomic_file, sha256_of
+from ct_keras.filters import get as get_filter
+from ct_keras.image_quality import noise_frequency_per_cm, noise_index_hu
+from ct_keras.metrics.pixelwise import psnr_of_mse
+from ct_keras.phantoms import make_phantom, phantom_scanner
+from ct_keras.progress import track
+from ct_keras.simulation import calibrate
+from ct_keras.simulation.kernels import KERNELS, Kernel, between
+from ct_keras.simulation.scan import SeriesSimulator
+
+#: Shares between B30 and D45, from very soft to very sharp.
+SHARES = (-1.5, -0.75, -0.25, 0.0, 0.5, 1.0, 1.5, 2.0)
+DOSES = (4.0, 1.0, 0.5, 0.25, 0.1, 0.05, 0.02)
+#: Seed, region and pixel spacing in mm; no published network was trained on them.
+PHANTOMS = (
+    (8101, "thorax", 0.8),
+    (8102, "abdomen", 0.8),
+    (8103, "abdomen", 0.6),
+    (8104, "thorax", 1.2),
+    (8105, "abdomen", 1.2),
+)
+FIELD_MM = 400.0
+#: Pixels along a side of the part that is denoised.
+PART = 256
+#: Largest gain of a kernel that is sharper than the phantom.
+LARGEST_GAIN = 3.0
+RANGE_HU = 400.0
+#: Edges of the cells of the table.
+NOISE_EDGES_HU = (2, 5, 10, 20, 40, 80, 160, 320)
+FREQUENCY_EDGES_PER_CM = (0.5, 1, 1.5, 2, 2.5, 3, 3.5, 4, 5, 6, 7, 8)
+#: A cell with fewer slices counts as not measured.
+FEWEST_SLICES = 3
+#: Noise of a slice over that of its reference; below, the noise of the reference, which
+#: a good method removes, would count as its error.
+LEAST_NOISE_RATIO = 2.5
+#: Loss against the filter from which the guards warn, dB.
+MARGIN_DB = 0.5
+
+
+def phantom_slices(wanted: Callable[[str, float], bool]) -> Iterator[tuple]:
+    """Yields phantom slices: name, share, dose, low dose, truth, spacing, its noise."""
+    for seed, region, spacing in track(PHANTOMS, "phantoms"):
+        side = 2 * round(FIELD_MM / spacing / 2)
+        phantom = make_phantom(
+            seed,
+            region=region,
+            shape=(1, side, side),
+            spacing_mm=(5.0, spacing, spacing),
+        )
+        scanner = phantom_scanner(phantom)
+        for share in SHARES:
+            if not wanted(f"phantom {seed}", share):
+                continue
+            kernel = between(share)
+            truth = as_by(phantom.hu[0], spacing, kernel)
+            tuned = scanner.tuned(
+                kernel=kernel, photons=scanner.photons * DOSES[0], floor_hu=-1024.0
+            )
+            doses = [dose / DOSES[0] for dose in DOSES]
+            lows = tuned.low_doses(truth, doses, seed=seed)
+            for dose, low in zip(DOSES, lows, strict=True):
+                sides = (spacing, spacing)
+                yield f"phantom {seed}", share, dose, low, truth, sides, 0.0
+
+
+def as_by(hu: np.ndarray, spacing_mm: float, kernel: Kernel) -> np.ndarray:
+    """A phantom, which is as sharp as B30, as another kernel would show it."""
+    along = (
+        np.fft.fftfreq(hu.shape[0], spacing_mm),
+        np.fft.rfftfreq(hu.shape[1], spacing_mm),
+    )
+    frequency = np.hypot(along[0][:, None], along[1])
+    own = np.maximum(KERNELS["b30"].mtf(frequency), 1e-6)
+    gain = np.minimum(kernel.mtf(frequency) / own, LARGEST_GAIN)
+    shown = np.fft.irfft2(np.fft.rfft2(hu) * gain, hu.shape)
+    return np.maximum(shown, -1024).astype(np.float32)
+
+
+def real_slices(ct: Path, wanted: Callable[[str, float], bool]) -> Iterator[tuple]:
+    """Yields the same of real slices, which keep their own sharpness and noise."""
+    for folder in track(sorted((ct / "val").iterdir()), "real"):
+        series = max(find_series(folder), key=len)
+        index = len(series) // 2
+        pixels, calibration = series.read(index), calibrate(series)
+        simulator = SeriesSimulator(series, calibration).simulator
+        sides = series.spacing_mm[1:]
+        noise_hu = noise_index_hu([pixels.hu], sides)
+        for share in SHARES:
+            if not wanted(folder.name, share):
+                continue
+            lows = simulator.tuned(kernel=between(share)).low_doses(
+                pixels.hu, DOSES[2:], seed=1, padding=pixels.padding
+            )
+            for dose, low in zip(DOSES[2:], lows, strict=True):
+                yield folder.name, share, dose, low, pixels.hu, sides, noise_hu
+
+
+def measure(
+    low: np.ndarray,
+    truth: np.ndarray,
+    spacing_mm: tuple,
+    reference_noise_hu: float,
+    method: Method,
+) -> dict:
+    """What the guards measure in a slice, and squared errors of its middle, HU^2."""
+    start = [(side - PART) // 2 for side in low.shape]
+    part = tuple(slice(first, first + PART) for first in start)
+    images = {"low_hu": low[part], "reference_hu": truth[part]}
+    denoised = method(low[part], strength=1.0)
+    nlm = get_filter("nlm")
+    tried = [
+        errors_by_strength(denoised_hu=nlm.with_parameters(h=h)(low[part]), **images)
+        for h in nlm.grid["h"]
+    ]
+    return {
+        "noise_index_hu": noise_index_hu([low], spacing_mm),
+        "noise_frequency_per_cm": noise_frequency_per_cm([low], spacing_mm),
+        "reference_noise_hu": reference_noise_hu,
+        "default": method.default_strength,
+        "errors": [
+            round(float(error), 4)
+            for error in errors_by_strength(denoised_hu=denoised, **images)
+        ],
+        "nlm": round(float(min(errors[-1] for errors in tried)), 4),
+    }
+
+
+def measure_all(ct: Path, out: Path, model: str) -> None:
+    """Measures what a file does not contain yet."""
+    text = out.read_text() if out.is_file() else ""
+    known = {row_key(json.loads(line)) for line in text.splitlines()}
+    method = get_method(model)
+
+    def wanted(image: str, share: float) -> bool:
+        doses = DOSES if image.startswith("phantom") else DOSES[2:]
+        return not {(model, image, share, dose) for dose in doses} <= known
+
+    for slices in (phantom_slices(wanted), real_slices(ct, wanted)):
+        for name, share, dose, low, truth, spacing_mm, noise_hu in slices:
+            row = {"model": model, "image": name, "share": share, "dose": dose}
+            if row_key(row) in known:
+                continue
+            row |= measure(low, truth, spacing_mm, noise_hu, method)
+            with out.open("a") as file:
+                file.write(json.dumps(row) + "\n")
+
+
+def row_key(row: dict) -> tuple:
+    """What tells a line from the others."""
+    return row["model"], row["image"], row["share"], row["dose"]
+
+
+def loss_db(row: dict, *, best: bool = False) -> float:
+    """PSNR of the filter less that of the network at its default or best strength."""
+    errors = row["errors"]
+    error = min(errors) if best else errors[STRENGTHS.index(row["default"])]
+    return float(psnr(row["nlm"]) - psnr(error))
+
+
+def psnr(error: float) -> float:
+    """PSNR in dB of a mean squared error, in the window of the report."""
+    return float(psnr_of_mse(error, data_range=RANGE_HU))
+
+
+def cells(rows: list[dict]) -> dict[tuple[int, int], list[dict]]:
+    """The lines of each cell of noise level and texture."""
+    found = defaultdict(list)
+    for row in rows:
+        noise, frequency = row["noise_index_hu"], row["noise_frequency_per_cm"]
+        if noise is None or frequency is None:
+            continue
+        if noise < LEAST_NOISE_RATIO * (row["reference_noise_hu"] or 0):
+            continue
+        places = [
+            int(np.searchsorted(edges, value, side="right")) - 1
+            for edges, value in (
+                (NOISE_EDGES_HU, noise),
+                (FREQUENCY_EDGES_PER_CM, frequency),
+            )
+        ]
+        inside = (len(NOISE_EDGES_HU) - 1, len(FREQUENCY_EDGES_PER_CM) - 1)
+        if all(0 <= place < count for place, count in zip(places, inside, strict=True)):
+            found[tuple(places)].append(row)
+    return {key: each for key, each in found.items() if len(each) >= FEWEST_SLICES}
+
+
+def losses(rows: list[dict]) -> dict:
+    """The entry of a model card: mean loss in each cell, null where not measured."""
+    found = cells(rows)
+    table = [
+        [
+            round(float(np.mean([loss_db(row) for row in found[i, j]])), 2)
+            if (i, j) in found
+            else None
+            for j in range(len(FREQUENCY_EDGES_PER_CM) - 1)
+        ]
+        for i in range(len(NOISE_EDGES_HU) - 1)
+    ]
+    return {
+        "noise_index_hu": list(NOISE_EDGES_HU),
+        "noise_frequency_per_cm": list(FREQUENCY_EDGES_PER_CM),
+        "loss_db": table,
+        "margin_db": MARGIN_DB,
+        "strength": rows[0]["default"],
+        "against": "filter:nlm with the best of its strengths for each slice",
+    }
+
+
+def table(rows: list[dict]) -> Iterator[str]:
+    """Mean gain over the filter, as it comes (at the best strength), as Markdown."""
+    found = cells(rows)
+    pairs = itertools.pairwise(FREQUENCY_EDGES_PER_CM)
+    heads = [f"{low:g} to {high:g}" for low, high in pairs]
+    yield "| noise index, HU | " + " | ".join(heads) + " |"
+    yield "|" + "---|" * (1 + len(heads))
+    for i, low in enumerate(NOISE_EDGES_HU[:-1]):
+        texts = []
+        for j in range(len(heads)):
+            cell = found.get((i, j), [])
+            gains = [
+                -np.mean([loss_db(r, best=b) for r in cell]) for b in (0, 1) if cell
+            ]
+            shown = "{:+.1f} ({:+.1f}), {}".format(*gains, len(cell)) if cell else ""
+            texts.append(shown)
+        yield f"| {low:g} to {NOISE_EDGES_HU[i + 1]:g} | " + " | ".join(texts) + " |"
+
+
+def main() -> None:
+    """Measures what is missing, prints the table of a file, or writes a card."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("ct", type=Path, nargs="?")
+    parser.add_argument("out", type=Path, nargs="?")
+    parser.add_argument("--model", default="quiet_net")
+    parser.add_argument("--table", type=Path)
+    parser.add_argument("--card", type=Path)
+    arguments = parser.parse_args()
+    if arguments.table is None:
+        if arguments.out is None:
+            parser.error("CT and OUT.jsonl, or --table OUT.jsonl")
+        measure_all(arguments.ct, arguments.out, arguments.model)
+    lines = (arguments.table or arguments.out).read_text().splitlines()
+    rows = [json.loads(line) for line in lines]
+    rows = [row for row in rows if row["model"] == arguments.model]
+    print("\n".join(table(rows)))
+    if arguments.card is not None:
+        write_card(arguments.card, losses(rows))
+
+
+def write_card(path: Path, found: dict) -> None:
+    """Writes the table into a card, and the card's checksum into the list beside it."""
+    card = json.loads(path.read_text())
+    card["ranges"]["losses"] = found
+    sums = path.with_name("SHA256SUMS")
+    before = sha256_of(path)
+    with atomic_file(path) as file:
+        file.write_text(json.dumps(card, indent=1) + "\n")
+    with atomic_file(sums) as file:
+        file.write_text(sums.read_text().replace(before, sha256_of(path)))
+
+
+if __name__ == "__main__":
+    main()
