@@ -39,6 +39,7 @@ _ROOMS = (
     "metrics",
     "models",
     "phantoms",
+    "pipelines",
     "reader_study",
     "reconstruction",
     "report",

@@ -23,7 +23,8 @@ PACKAGE = Path(ct_keras.__file__).parent
 ROOMS = (
     *("dicom", "simulation", "phantoms", "data", "models", "losses", "filters"),
     *("reconstruction", "denoising", "training", "tasks", "metrics", "image_quality"),
-    *("evaluation", "report", "reader_study", "serving", "privacy", "containers", "hu"),
+    *("evaluation", "report", "reader_study", "serving", "pipelines", "privacy"),
+    *("containers", "hu"),
 )
 #: Texts of one code that are shown.
 MOST_TEXTS = 12
