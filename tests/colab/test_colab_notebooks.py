@@ -27,7 +27,7 @@ def code_cells(source: Path) -> list[str]:
 
 
 def test_there_is_one_notebook_per_report():
-    assert [source.stem[:2] for source in SOURCES] == [f"0{n}" for n in range(1, 8)]
+    assert [source.stem[:2] for source in SOURCES] == [f"0{n}" for n in range(1, 9)]
     assert len(list(COLAB.glob("*.ipynb"))) == len(SOURCES)
 
 
