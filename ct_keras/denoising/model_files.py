@@ -16,6 +16,7 @@ from pathlib import Path
 import keras
 
 from ct_keras.denoising.allowed_classes import CLASSES, VALUES
+from ct_keras.denoising.older_keras import readable_by_older, without_newer
 from ct_keras.errors import CtKerasError
 
 _CONFIG, _WEIGHTS = "config.json", "model.weights.h5"
@@ -41,7 +42,8 @@ def load_keras(path: str | Path) -> keras.Model:
     path = Path(path)
     check_archive(path)
     try:
-        return keras.saving.load_model(path, compile=False, safe_mode=True)
+        with readable_by_older(path) as readable:
+            return keras.saving.load_model(readable, compile=False, safe_mode=True)
     except Exception as error:
         raise _refuse(f"Keras cannot load it ({type(error).__name__})") from error
 
@@ -141,7 +143,7 @@ def _check_size(config: dict, weights_bytes: int) -> None:
 
 
 def _count_parameters(config: dict) -> int:
-    built = {**config, "compile_config": None}
+    built = {**without_newer(config), "compile_config": None}
     with keras.StatelessScope(initialize_variables=False):
         model = keras.saving.deserialize_keras_object(built, safe_mode=True)
         return sum(_size(weight.shape) for weight in model.weights)
