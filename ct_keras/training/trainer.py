@@ -2,37 +2,20 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import logging
 import math
-import zlib
-from collections.abc import Iterator
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import keras
 
-import ct_keras
-from ct_keras.data import (
-    iterate_pairs,
-    read_manifest,
-    training_patches,
-    training_ranges,
-    training_volumes,
-)
-from ct_keras.data.manifest import MANIFEST, shard_paths
+from ct_keras.data import read_manifest, training_ranges
+from ct_keras.data.manifest import shard_paths
 from ct_keras.denoising.denoiser import Denoiser
 from ct_keras.denoising.half_network import in_float32
-from ct_keras.errors import CtKerasError
-from ct_keras.files import (
-    check_output_folder,
-    read_document,
-    sha256_of,
-    write_text,
-)
+from ct_keras.files import check_output_folder, write_text
 from ct_keras.models import ModelSpec, Recipe, TrainingSystem, get_spec
-from ct_keras.models.recipes import make_loss, make_optimizer
 from ct_keras.training.callbacks import (
     EpochRecorder,
     ProgressBar,
@@ -42,8 +25,12 @@ from ct_keras.training.callbacks import (
     write_history,
 )
 from ct_keras.training.checkpoints import latest_state, restore
+from ct_keras.training.choices import chosen_recipe
+from ct_keras.training.compiled import compiled_model
+from ct_keras.training.configuration import can_resume, checksum, configuration
 from ct_keras.training.devices import Devices, find_devices
-from ct_keras.training.passes import describe_length, with_passes
+from ct_keras.training.examples import telling_damage, training_examples
+from ct_keras.training.passes import describe_length
 from ct_keras.training.start import begin_with, load_start, name_with_hash
 from ct_keras.training.validation import (
     ValidationResult,
@@ -55,12 +42,6 @@ from ct_keras.training.validation import (
 )
 
 logger = logging.getLogger(__name__)
-#: Keras dtype policies while training, by the name of the precision.
-_POLICIES = {
-    "float32": "float32",
-    "bfloat16": "mixed_bfloat16",
-    "float16": "mixed_float16",
-}
 #: The fix if the folder of a run is not empty.
 _FILLED = (
     "choose another folder, or resume the run in it: resume=True (--resume of train)"
@@ -182,14 +163,21 @@ def train(
     """
     devices = find_devices(strategy)
     spec = get_spec(name)
-    chosen = spec.recipe(recipe).with_length(epochs, steps)
-    if patches_per_slice:
-        chosen = replace(chosen, patches_per_slice=patches_per_slice)
-    chosen = with_passes(chosen, records)
-    chosen = _with_values(spec, chosen, options or {}, training or {})
-    chosen = _with_doses(chosen, doses, loss)
-    chosen = _with_learning_rate(chosen, learning_rate)
-    chosen = _with_start(chosen, start_from, precision)
+    chosen = chosen_recipe(
+        spec,
+        recipe,
+        records,
+        epochs=epochs,
+        steps=steps,
+        options=options,
+        training=training,
+        doses=doses,
+        loss=loss,
+        patches_per_slice=patches_per_slice,
+        learning_rate=learning_rate,
+        start_from=start_from,
+        precision=precision,
+    )
     start = load_start(chosen.start_from)
     run = Path(out)
     manifest = read_manifest(records)
@@ -197,11 +185,11 @@ def train(
         shard_paths(manifest, split)  # refuses damaged shards first
     check_output_folder(run, inputs=[records], resumable=True)
     devices.check(chosen.batch_size, chosen.mixed_precision)
-    config = _configuration(spec, chosen, records, seed, validation_slices)
+    config = configuration(spec, chosen, records, seed, validation_slices)
     config["recipe"]["start_from"] = name_with_hash(start)
     config |= {"workers": devices.workers}
     with devices.folder(run) as folder:
-        resume = resume and _can_resume(run, config)
+        resume = resume and can_resume(run, config)
         if not resume and devices.is_chief:
             check_output_folder(run, fix=_FILLED)
         return _trained(
@@ -242,7 +230,7 @@ def _trained(
     if chosen.loss == "noise_free":
         pairs = with_noise_free_references(pairs)
     with devices.scope():
-        model = _compiled_model(spec, chosen, seed, deterministic)
+        model = compiled_model(spec, chosen, seed, deterministic)
     network = model.network if isinstance(model, TrainingSystem) else model
     if start is not None:
         begin_with(network, start)
@@ -262,13 +250,9 @@ def _trained(
     denoiser = Denoiser(in_float32(network))
     recorder = EpochRecorder(run, denoiser, network, pairs, state, stop)
     epoch, progress = state.get("epoch", 0), progress and devices.is_chief
-    devices.check_agreement(settings=_checksum(config), epoch=epoch)
+    devices.check_agreement(settings=checksum(config), epoch=epoch)
     _fit(model, chosen, records, devices, seed, epoch, recorder, progress)
     return TrainingResult(run, recorder.best or {}, untreated, not stop.received)
-
-
-def _checksum(config: dict) -> int:
-    return zlib.crc32(json.dumps(config, sort_keys=True).encode())
 
 
 def _fit(
@@ -284,7 +268,7 @@ def _fit(
     if first_epoch >= recipe.epochs or converged(model, recorder.history):
         return
     steps = recipe.steps_per_epoch
-    examples = _examples(
+    examples = training_examples(
         recipe,
         records,
         seed=seed,
@@ -319,215 +303,6 @@ def _fit(
             shuffle=False,
             verbose=0,
         )
-
-
-@contextlib.contextmanager
-def telling_damage(records: str | Path) -> Iterator[None]:
-    """Turns TensorFlow's error about a damaged record into CTK-E080.
-
-    Args:
-        records: The folder whose records are read meanwhile.
-
-    Raises:
-        CtKerasError: CTK-E080.
-    """
-    import tensorflow as tf
-
-    try:
-        yield
-    except tf.errors.InvalidArgumentError:
-        for _ in iterate_pairs(records, "train"):
-            pass  # a damaged record raises
-        raise
-
-
-def _examples(recipe: Recipe, records: str | Path, **options):
-    """Returns the training batches of a recipe: patches, or sub-volumes."""
-    options |= {
-        "patch_size": recipe.patch_size,
-        "batch_size": recipe.batch_size,
-        "augment": recipe.augment,
-    }
-    if recipe.noise is not None:
-        options["noise"] = recipe.noise
-    if recipe.depth is None:
-        return training_patches(
-            records,
-            patches_per_slice=recipe.patches_per_slice,
-            doses=recipe.doses,
-            noise_free_targets=recipe.loss == "noise_free",
-            **options,
-        )
-    return training_volumes(records, depth=recipe.depth, **options)
-
-
-def _compiled_model(
-    spec: ModelSpec, recipe: Recipe, seed: int, deterministic: bool
-) -> keras.Model:
-    """Returns the compiled model, with optimisers built for restoring them."""
-    if deterministic and keras.backend.backend() == "tensorflow":
-        import tensorflow as tf
-
-        tf.config.experimental.enable_op_determinism()
-    keras.utils.set_random_seed(seed)
-    policy = keras.config.dtype_policy()
-    keras.config.set_dtype_policy(recipe.mixed_precision)
-    try:
-        if spec.make_system:
-            return _with_its_loss(spec.make_system(recipe), recipe)
-        model = spec.builder(**recipe.options)
-    finally:
-        keras.config.set_dtype_policy(policy)
-    model.compile(
-        make_optimizer(recipe), make_loss(recipe), jit_compile=recipe.jit_compile
-    )
-    model.optimizer.build(model.trainable_variables)
-    return model
-
-
-def _with_its_loss(system: TrainingSystem, recipe: Recipe) -> TrainingSystem:
-    """Refuses a loss that the system's own training step would not use."""
-    own_step = type(system).train_step is not keras.Model.train_step
-    if recipe.loss == "noise_free" and own_step:
-        raise CtKerasError(
-            "CTK-E000",
-            f"the training algorithm of {system.name} has losses of its own",
-            received=recipe.loss,
-            fix="leave out loss (--loss of train)",
-        )
-    return system
-
-
-def _with_values(
-    spec: ModelSpec, recipe: Recipe, options: dict, training: dict
-) -> Recipe:
-    """Returns the recipe with other builder arguments and training settings."""
-    changed = replace(
-        recipe,
-        options=dict(recipe.options) | options,
-        training=dict(recipe.training) | training,
-    )
-    spec.settings.from_plain(changed.training)
-    return changed
-
-
-def _with_doses(
-    recipe: Recipe, doses: tuple[float, float] | None, loss: str | None
-) -> Recipe:
-    """Returns the recipe with another range of doses and another loss, if given."""
-    if doses and recipe.depth is not None:
-        raise CtKerasError(
-            "CTK-E000",
-            "a network of volumes trains at the doses of the records",
-            received=doses,
-            fix="leave out doses (--doses of train) and convert at several doses",
-        )
-    return replace(recipe, doses=doses or recipe.doses, loss=loss or recipe.loss)
-
-
-def _with_learning_rate(recipe: Recipe, learning_rate: float | None) -> Recipe:
-    """Returns the recipe with another learning rate, if given, on the same schedule."""
-    if learning_rate is None:
-        return recipe
-    if not learning_rate > 0:
-        raise CtKerasError(
-            "CTK-E000",
-            "invalid learning rate",
-            received=learning_rate,
-            expected="more than 0",
-        )
-    final = recipe.final_learning_rate
-    if final is not None:
-        final *= learning_rate / recipe.learning_rate
-    return replace(recipe, learning_rate=learning_rate, final_learning_rate=final)
-
-
-def _with_start(
-    recipe: Recipe, start_from: str | Path | None, precision: str | None
-) -> Recipe:
-    """Returns the recipe with another start and another precision, if given."""
-    if precision and precision not in _POLICIES:
-        raise CtKerasError(
-            "CTK-E000",
-            "unknown precision for training",
-            received=precision,
-            expected=", ".join(_POLICIES),
-        )
-    return replace(
-        recipe,
-        start_from=str(start_from) if start_from else recipe.start_from,
-        mixed_precision=_POLICIES.get(precision, recipe.mixed_precision),
-    )
-
-
-def _configuration(
-    spec: ModelSpec,
-    recipe: Recipe,
-    records: str | Path,
-    seed: int,
-    validation_slices: int,
-) -> dict:
-    """Everything that determines the result; files by name and hash, not by path."""
-    plain = recipe.to_plain()
-    plain["training"] = {key: _named(value) for key, value in plain["training"].items()}
-    return {
-        "model": spec.name,
-        "recipe": plain,
-        "seed": seed,
-        "validation_slices": validation_slices,
-        "manifest_sha256": sha256_of(Path(records) / MANIFEST),
-        "versions": {
-            "ct_keras": ct_keras.__version__,
-            "keras": keras.__version__,
-            "backend": keras.backend.backend(),
-        },
-    }
-
-
-def _named(value):
-    """Returns a setting for config.json: a file by its name and hash."""
-    if isinstance(value, str | Path) and Path(value).is_file():
-        return f"{Path(value).name} (sha256 {sha256_of(Path(value))})"
-    return value
-
-
-def _can_resume(run: Path, config: dict) -> bool:
-    """Whether there is a run to resume; refuses one with different settings."""
-    path = run / "config.json"
-    if not path.is_file():
-        return False
-    try:
-        before = _settings(read_document(path))
-    except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
-        raise CtKerasError(
-            "CTK-E087",
-            "the settings of the run to resume are damaged",
-            received=path.name,
-            fix="train into a new folder",
-        ) from error
-    config = _settings(json.loads(json.dumps(config)))
-    # A run that an older version began lacks the settings that came later.
-    defaults = {f"recipe.{each.name}": each.default for each in fields(Recipe)}
-    defaults |= {"workers": 1}
-    different = [
-        key for key in config if config[key] != before.get(key, defaults.get(key))
-    ]
-    if different:
-        raise CtKerasError(
-            "CTK-E087",
-            "the run to resume was started with different settings",
-            received=", ".join(different),
-            fix="repeat the options and records of the first call, or train into a new "
-            "folder",
-        )
-    return True
-
-
-def _settings(config: dict) -> dict:
-    """Flattens a configuration ("recipe.epochs") and drops the description."""
-    recipe = {f"recipe.{key}": value for key, value in config["recipe"].items()}
-    del recipe["recipe.description"]
-    return {key: value for key, value in config.items() if key != "recipe"} | recipe
 
 
 def _restore_latest(run: Path, model: keras.Model) -> dict:

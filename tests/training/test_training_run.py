@@ -30,8 +30,9 @@ from ct_keras.training.callbacks import (
     write_history,
 )
 from ct_keras.training.checkpoints import latest_state, restore, save_checkpoint
+from ct_keras.training.configuration import configuration
+from ct_keras.training.examples import telling_damage
 from ct_keras.training.passes import describe_length, with_passes
-from ct_keras.training.trainer import _configuration
 from ct_keras.training.validation import (
     fixed_slices,
     validate,
@@ -66,7 +67,7 @@ def test_config_names_files_by_content(tmp_path):
     settings = recipe.training | {"feature_extractor": str(weights)}
     manifest = tmp_path / "manifest.json"
     manifest.write_text("{}")
-    config = _configuration(spec, replace(recipe, training=settings), tmp_path, 0, 1)
+    config = configuration(spec, replace(recipe, training=settings), tmp_path, 0, 1)
     assert config["recipe"]["training"] == settings | {
         "feature_extractor": "vgg19.h5 (sha256 ba7816bf8f01cfea414140de5dae2223"
         "b00361a396177a9cb410ff61f20015ad)"
@@ -319,7 +320,7 @@ def test_resume_from_an_earlier_checkpoint_ends_alike(
 
 _TRAIN = """
 import sys, ct_keras
-from ct_keras.training import train
+from ct_keras.training import train, trainer
 train("red_cnn", sys.argv[1], out=sys.argv[2], recipe="quick",
       options={"width": 4}, validation_slices=2,
       epochs=3, steps=4, seed=5, resume=True)
@@ -610,13 +611,13 @@ def test_a_record_that_tensorflow_cannot_parse_is_told(phantom_records, tmp_path
 
     forged = _forge(phantom_records, tmp_path / "forged")
     batches = training_patches(forged, patch_size=16, batch_size=2)
-    with pytest.raises(CtKerasError) as refusal, trainer.telling_damage(forged):
+    with pytest.raises(CtKerasError) as refusal, telling_damage(forged):
         for _ in batches:
             pass
     assert refusal.value.code == "CTK-E080"
     fault = tf.errors.InvalidArgumentError(None, None, "of the network")
     with (
         pytest.raises(tf.errors.InvalidArgumentError, match="of the network"),
-        trainer.telling_damage(phantom_records),
+        telling_damage(phantom_records),
     ):
         raise fault

@@ -14,7 +14,7 @@ from ct_keras import models
 from ct_keras.data import iterate_pairs
 from ct_keras.models import ModelSpec, Recipe
 from ct_keras.training import train
-from ct_keras.training.trainer import _examples
+from ct_keras.training.examples import training_examples
 from ct_keras.training.validation import VolumePair, fixed_volumes, validate
 
 RECIPE = Recipe(
@@ -130,7 +130,7 @@ def test_noise_of_the_recipe_takes_the_place_of_the_low_dose(phantom_records, de
     def largest_difference(noise):
         recipe = replace(RECIPE, depth=depth, noise=noise)
         options = {"seed": 0, "steps": 1, "first_epoch": None}
-        ((low, full),) = _examples(recipe, phantom_records, **options)
+        ((low, full),) = training_examples(recipe, phantom_records, **options)
         assert low.shape[0] == 2
         assert low.shape.rank == (4 if depth is None else 5)
         return float(np.abs(low.numpy() - full.numpy()).max())
