@@ -2,6 +2,8 @@
 
 import json
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -164,6 +166,20 @@ def test_options_of_a_runner_are_passed_on():
     assert local[-1] == "--temp_location=x"
     flink = Runner("FlinkRunner", options=("--flink_master=h:8081",)).arguments
     assert flink == ["--runner=FlinkRunner", "--flink_master=h:8081"]
+
+
+def test_a_worker_ends_when_its_owner_was_killed():
+    owner = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
+    work = (
+        "import time; from ct_keras.pipelines.runner import _call; "
+        f"_call(60, function=time.sleep, owner={owner.pid})"
+    )
+    worker = subprocess.Popen([sys.executable, "-c", work])
+    with pytest.raises(subprocess.TimeoutExpired):
+        worker.wait(2)
+    owner.kill()
+    owner.wait()
+    assert worker.wait(30) == 1
 
 
 def test_paths_of_other_file_systems_and_their_notes():
