@@ -50,9 +50,14 @@ class Devices:
         """Whether this process writes the folder of the run."""
         return self.worker == 0
 
-    def scope(self) -> contextlib.AbstractContextManager:
+    @contextlib.contextmanager
+    def scope(self) -> Iterator[None]:
         """The context in which models and optimisers are built."""
-        return self.strategy.scope() if self.strategy else contextlib.nullcontext()
+        if self.strategy is None:
+            yield
+            return
+        with telling_loss(), self.strategy.scope():
+            yield
 
     @contextlib.contextmanager
     def folder(self, run: Path) -> Iterator[Path]:
@@ -95,7 +100,9 @@ class Devices:
         if self.workers == 1:
             return
         own = tf.constant([list(values.values())], tf.int64)
-        everyone = self.strategy.gather(self.strategy.run(lambda: own), axis=0).numpy()
+        with telling_loss():
+            gathered = self.strategy.gather(self.strategy.run(lambda: own), axis=0)
+            everyone = gathered.numpy()
         for name, column in zip(values, everyone.T, strict=True):
             if len(set(column)) > 1:
                 raise CtKerasError(
@@ -105,6 +112,30 @@ class Devices:
                     fix="start every worker with the same options, and with records "
                     "and a run folder on storage that all of them see",
                 )
+
+
+@contextlib.contextmanager
+def telling_loss() -> Iterator[None]:
+    """Turns what TensorFlow raises when another worker is gone into CTK-E110."""
+    import tensorflow as tf
+
+    errors = tf.errors
+    try:
+        yield
+    except (
+        errors.UnavailableError,
+        errors.AbortedError,
+        errors.CancelledError,
+        errors.DeadlineExceededError,
+        errors.FailedPreconditionError,
+    ) as error:
+        raise CtKerasError(
+            "CTK-E110",
+            "another worker has ended, so this one cannot go on",
+            received=type(error).__name__,
+            fix="start every worker again with resume=True (--resume of train): they "
+            "continue after the last finished epoch",
+        ) from error
 
 
 def find_devices(strategy: object) -> Devices:
@@ -162,7 +193,8 @@ def _cluster() -> Devices:
     worker, workers = _place(os.environ.get(CLUSTER_VARIABLE, ""))
     import tensorflow as tf
 
-    strategy = tf.distribute.MultiWorkerMirroredStrategy()
+    with telling_loss():
+        strategy = tf.distribute.MultiWorkerMirroredStrategy()
     if workers == 1:
         logger.warning("there is one worker only: add others to TF_CONFIG")
     return Devices(strategy, worker, workers)

@@ -13,16 +13,9 @@ from collections.abc import Callable, Iterator, Sequence
 import keras
 import tensorflow as tf
 
-from ct_keras.errors import CtKerasError
 from ct_keras.models import TrainingSystem
 from ct_keras.training.callbacks import StopOnSignal
-from ct_keras.training.devices import Devices
-
-#: What TensorFlow raises in every other worker when one is gone.
-_LOST = (
-    *(tf.errors.UnavailableError, tf.errors.AbortedError, tf.errors.CancelledError),
-    *(tf.errors.DeadlineExceededError, tf.errors.FailedPreconditionError),
-)
+from ct_keras.training.devices import Devices, telling_loss
 
 
 def fit_on_devices(
@@ -64,25 +57,18 @@ def fit_on_devices(
     model.stop_training = False
     callbacks.on_train_begin()
     try:
-        for epoch in range(first_epoch, epochs):
-            model.reset_metrics()
-            callbacks.on_epoch_begin(epoch)
-            for number in range(steps):
-                logs = step(next(parts), stop)
-                callbacks.on_train_batch_end(number, logs)
+        with telling_loss():
+            for epoch in range(first_epoch, epochs):
+                model.reset_metrics()
+                callbacks.on_epoch_begin(epoch)
+                for number in range(steps):
+                    logs = step(next(parts), stop)
+                    callbacks.on_train_batch_end(number, logs)
+                    if model.stop_training:
+                        break
+                callbacks.on_epoch_end(epoch, logs)
                 if model.stop_training:
                     break
-            callbacks.on_epoch_end(epoch, logs)
-            if model.stop_training:
-                break
-    except _LOST as error:
-        raise CtKerasError(
-            "CTK-E110",
-            "another worker has ended, so this one cannot go on",
-            received=type(error).__name__,
-            fix="start every worker again with resume=True (--resume of train): they "
-            "continue after the last finished epoch",
-        ) from error
     finally:
         callbacks.on_train_end()
 

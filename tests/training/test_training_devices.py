@@ -1,5 +1,6 @@
 """Training on several devices and workers: equal to one, and resumed after a loss."""
 
+import contextlib
 import csv
 import json
 import os
@@ -52,8 +53,7 @@ def counted(*arguments):
     return step(*arguments)
 distributed._Step.__call__ = counted
 from ct_keras.cli.main import main
-chosen = {GAN} | dict(constraint="clip")  # without second derivatives: quicker
-settings = [f"--set={{name}}={{value}}" for name, value in chosen.items()]
+settings = [f"--set={{name}}={{value}}" for name, value in {GAN}.items()]
 sys.argv = ["ct-keras", "train", "wgan_vgg", records, "--out", out, "--recipe=quick",
             "--epochs=2", "--steps=2", "--width=2", *settings, "--resume",
             "--strategy=multi-worker"]
@@ -231,6 +231,16 @@ def test_one_device_is_worth_a_notice(caplog):
     alone = tf.distribute.MirroredStrategy(["CPU:0"])
     assert find_devices(alone).replicas == 1
     assert "one device only" in caplog.text
+
+
+def test_a_worker_that_is_lost_while_a_model_is_built_is_named():
+    class Cluster:
+        scope = contextlib.nullcontext
+
+    with pytest.raises(CtKerasError) as refusal, Devices(Cluster()).scope():
+        raise tf.errors.UnavailableError(None, None, "connection reset by peer")
+    assert refusal.value.code == "CTK-E110"
+    assert refusal.value.exit_code == 75
 
 
 def test_a_signal_to_one_worker_waits_for_the_others():
