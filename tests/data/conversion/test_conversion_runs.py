@@ -37,7 +37,10 @@ def test_output_folder_is_guarded(convert_pairs, pairs_source, tmp_path):
     assert content(manifest.folder) == before
     replaced = convert_pairs(split="train=B", overwrite=True)
     assert list(replaced.splits) == ["train"]
-    assert len(content(replaced.folder)) == 2
+    assert sorted(content(replaced.folder)) == [
+        *("dataset_info.json", "features.json", "manifest.json"),
+        "pairs-train.tfrecord-00000-of-00001",
+    ]
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "notes.txt").write_text("keep")
     refused("CTK-E071", convert_pairs, "mine")
