@@ -146,8 +146,8 @@ def _by_ratio(ratios, patients: list[str], seed: int) -> dict[str, str]:
             "there are fewer patients than splits",
             received=f"{len(patients)} patients",
             expected=f"at least {wanted}",
-            fix="give a ratio of 0 to a split, or put each patient's images in a "
-            "separate folder",
+            fix="give a ratio of 0 to a split, or put each patient's DICOM, PNG, TIFF, "
+            ".npy or other files in a separate folder",
         )
     exact = np.array(ratios) / sum(ratios) * len(patients)
     counts = np.maximum(np.floor(exact), np.array(ratios) > 0).astype(int)
