@@ -18,7 +18,13 @@ from ct_keras.cli.options import (
 from ct_keras.cli.options import reading as reading_options
 from ct_keras.cli.options import trust as trust_option
 from ct_keras.cli.output import emit_json, note, say
-from ct_keras.cli.paths import DeclaredPath, InputPath, ModelText, SafeCommand
+from ct_keras.cli.paths import (
+    DeclaredPath,
+    InputPath,
+    ModelText,
+    OutputFolder,
+    SafeCommand,
+)
 from ct_keras.errors import ExitCode
 from ct_keras.notice import NOTICE
 
@@ -31,12 +37,19 @@ class _Archive(DeclaredPath):
         return [Path(text) for text in values if Path(text).exists()]
 
 
-class _Results(DeclaredPath):
+class _Results(OutputFolder):
     """A folder on any file system, which its own notes guard."""
+
+    def __init__(self):
+        super().__init__("archive", resumable=True)
+
+    def convert(self, value, param, ctx) -> str:
+        """The text itself, which may be a URL."""
+        return value
 
     def outputs(self, values, given) -> list[Path]:
         """Those on the local file system."""
-        return [Path(text) for text in values if "://" not in text]
+        return [Path(each) for each in values if "://" not in str(each)]
 
     def check(self, path: Path, given: dict) -> None:
         """Nothing yet: `begun` looks at what is there."""

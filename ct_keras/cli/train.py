@@ -8,8 +8,9 @@ from dataclasses import asdict
 import click
 
 from ct_keras.cli.options import numbers
+from ct_keras.cli.options import trust as trust_option
 from ct_keras.cli.output import emit_json, note, say
-from ct_keras.cli.paths import InputPath, OutputFolder
+from ct_keras.cli.paths import InputPath, ModelText, OutputFolder
 from ct_keras.cli.paths import command as safe_command
 from ct_keras.errors import CtKerasError, ExitCode
 from ct_keras.files.labels import label_of
@@ -63,9 +64,11 @@ from ct_keras.notice import NOTICE
 @click.option(
     "--start-from",
     metavar="MODEL",
+    type=ModelText(),
     help="Begin with the weights of published weights, a run or a .keras file of the "
     "same network, to train further on other data.",
 )
+@trust_option
 @click.option(
     "--precision",
     type=click.Choice(["float32", "bfloat16", "float16"]),
@@ -95,6 +98,7 @@ def command(
     patches_per_slice,
     learning_rate,
     start_from,
+    trust,
     precision,
     seed,
     strategy,
@@ -125,6 +129,7 @@ def command(
             patches_per_slice=patches_per_slice,
             learning_rate=learning_rate,
             start_from=start_from,
+            trust=trust,
             precision=precision,
             seed=seed,
             resume=resume,

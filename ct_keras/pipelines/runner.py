@@ -31,16 +31,14 @@ class Runner:
     options: Sequence[str] = ()
 
     @property
-    def arguments(self) -> list[str]:
-        """The options as Beam takes them."""
-        arguments = [f"--runner={self.name}"]
+    def settings(self) -> dict[str, str | int]:
+        """Options of Beam that follow from name and workers."""
+        settings: dict[str, str | int] = {"runner": self.name}
         if self.name == LOCAL_RUNNER:
             mode = "multi_processing" if self.workers > 1 else "in_memory"
-            arguments += [
-                f"--direct_running_mode={mode}",
-                f"--direct_num_workers={self.workers}",
-            ]
-        return [*arguments, *self.options]
+            settings |= {"direct_running_mode": mode}
+            settings |= {"direct_num_workers": self.workers}
+        return settings
 
     @property
     def owner(self) -> int | None:
@@ -67,7 +65,8 @@ def run_on_each(function: Callable, elements: Sequence, runner: Runner) -> None:
     if not elements:
         return
     work = functools.partial(_call, function=function, owner=runner.owner)
-    pipeline = beam.Pipeline(options=PipelineOptions(runner.arguments))
+    options = PipelineOptions(list(runner.options), **runner.settings)
+    pipeline = beam.Pipeline(options=options)
     _ = (
         pipeline
         | "Elements" >> beam.Create(list(elements))

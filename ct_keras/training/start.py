@@ -8,13 +8,13 @@ from ct_keras.denoising import Denoiser, load
 from ct_keras.errors import CtKerasError
 
 
-def load_start(start_from: str | None) -> Denoiser | None:
+def load_start(start_from: str | None, *, trust: bool = False) -> Denoiser | None:
     """Loads what a run starts from; None for new weights.
 
     Raises:
         CtKerasError: As `ct_keras.load`.
     """
-    return None if start_from is None else load(start_from)
+    return None if start_from is None else load(start_from, trust=trust)
 
 
 def name_with_hash(start: Denoiser | None) -> str | None:

@@ -89,6 +89,7 @@ def train(
     learning_rate: float | None = None,
     start_from: str | Path | None = None,
     precision: str | None = None,
+    trust: bool = False,
     seed: int = 0,
     resume: bool = False,
     validation_slices: int = 16,
@@ -131,6 +132,7 @@ def train(
         precision: "float32", "bfloat16" or "float16": the network computes its steps in
             it, with weights in float32. bfloat16 takes about half the time on
             processors with instructions for it. What is validated and saved is float32.
+        trust: For `start_from`, as of `ct_keras.load`.
         seed: Seed of the initial weights and of the patches.
         resume: Whether to continue from the newest intact checkpoint in `out`, if any.
         validation_slices: Slices of the split val used after each epoch; for a network
@@ -178,7 +180,7 @@ def train(
         start_from=start_from,
         precision=precision,
     )
-    start = load_start(chosen.start_from)
+    start = load_start(chosen.start_from, trust=trust)
     run = Path(out)
     manifest = read_manifest(records)
     for split in ("train", "val"):

@@ -434,18 +434,6 @@ def test_bad_input_is_refused_in_one_line(
     )
 
 
-def test_mixed_sizes_are_refused(capsys, one_patient, run, tmp_path):
-    mixed, out = tmp_path / "mixed", tmp_path / "OUT"
-    mixed.mkdir()
-    for index, path in enumerate(sorted(one_patient.glob("*.dcm"))):
-        dataset = pydicom.dcmread(path)
-        if index == 0:
-            dataset.Rows = dataset.Columns = 80
-            dataset.PixelData = dataset.PixelData[: 80 * 80 * 2]
-        dataset.save_as(mixed / path.name, enforce_file_format=True)
-    _refused(capsys, "CTK-E035", 4, "denoise", mixed, out, "--model", run, out=out)
-
-
 @pytest.mark.parametrize("command", ["train", "evaluate"])
 def test_records_with_a_cut_shard_are_refused(
     capsys, phantom_records, tmp_path, command

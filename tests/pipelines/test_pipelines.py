@@ -160,12 +160,16 @@ def test_results_inside_the_archive_are_refused(archive):
 
 
 def test_options_of_a_runner_are_passed_on():
-    local = Runner(workers=2, options=("--temp_location=x",)).arguments
-    assert "--direct_running_mode=multi_processing" in local
-    assert "--direct_num_workers=2" in local
-    assert local[-1] == "--temp_location=x"
-    flink = Runner("FlinkRunner", options=("--flink_master=h:8081",)).arguments
-    assert flink == ["--runner=FlinkRunner", "--flink_master=h:8081"]
+    local = Runner(workers=2).settings
+    assert local["direct_running_mode"] == "multi_processing"
+    assert local["direct_num_workers"] == 2
+    flink = Runner("FlinkRunner", options=("--flink_master=h:8081",))
+    assert flink.settings == {"runner": "FlinkRunner"}
+    from apache_beam.options.pipeline_options import PipelineOptions
+
+    passed = PipelineOptions(list(flink.options), **flink.settings)
+    assert passed.get_all_options()["flink_master"] == "h:8081"
+    assert passed.get_all_options()["runner"] == "FlinkRunner"
 
 
 def test_a_worker_ends_when_its_owner_was_killed():
