@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
 from ct_keras.data.manifest import read_manifest
-from ct_keras.data.reading import read_some_pairs
+from ct_keras.data.reading import SlicePair, read_some_pairs
 from ct_keras.data.slice_facts import SliceFacts
 from ct_keras.image_quality.noise import noise_frequency_per_cm, noise_index_hu
 
@@ -19,7 +19,11 @@ _USUAL_SPACING_MM = (0.75, 0.75)
 
 
 def training_ranges(
-    records: str | os.PathLike, split: str = "train", *, count: int = COUNT
+    records: str | os.PathLike,
+    split: str = "train",
+    *,
+    count: int = COUNT,
+    doses: tuple[float, float] | None = None,
 ) -> dict:
     """Measures properties of the low-dose slices of a split.
 
@@ -27,6 +31,9 @@ def training_ranges(
         records: The folder that `convert` wrote.
         split: train, val or test.
         count: Number of slice pairs that are measured.
+        doses: The range of doses that training draws from, if it does. If it reaches
+            above the doses of the records, references with noise are measured too:
+            they have the least noise that a network can be given.
 
     Returns:
         Plain values: `noise_index_hu` (1st and 99th percentile over slices),
@@ -44,13 +51,22 @@ def training_ranges(
         if pair.scale is not None:
             continue
         spacing_mm = pair.spacing_mm or _USUAL_SPACING_MM
-        indices.append(noise_index_hu([pair.low_hu], spacing_mm))
-        frequencies.append(noise_frequency_per_cm([pair.low_hu], spacing_mm))
+        for image in _images(pair, doses):
+            indices.append(noise_index_hu([image], spacing_mm))
+            frequencies.append(noise_frequency_per_cm([image], spacing_mm))
     return {
         "noise_index_hu": span(indices, 1, 99),
         "noise_frequency_per_cm": span(frequencies),
         **header_ranges(facts),
     }
+
+
+def _images(pair: SlicePair, doses: tuple[float, float] | None) -> Iterator[np.ndarray]:
+    """The low dose; and a reference with noise, if training draws doses near it."""
+    yield pair.low_hu
+    nearer = doses and doses[1] > (pair.dose_fraction or 1)
+    if nearer and pair.noise_share:
+        yield pair.full_hu
 
 
 def header_ranges(slices: Sequence[SliceFacts]) -> dict:

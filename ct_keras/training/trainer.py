@@ -241,7 +241,7 @@ def _trained(
         state = _restore_latest(resume, model)
         write_history(run, state.get("history", []))
     else:
-        ranges = json.dumps(training_ranges(records), indent=1)
+        ranges = json.dumps(training_ranges(records, doses=chosen.doses), indent=1)
         write_text(run / "ranges.json", ranges + "\n")
         write_text(run / "config.json", json.dumps(config, indent=1) + "\n")
     logger.info("%s", describe_length(chosen, records))

@@ -352,6 +352,15 @@ def test_of_the_real_scans_only_the_head_is_one(shared_ct):
     assert found == {"hard/tilt/philips_minus18_5"}
 
 
+def test_ranges_of_drawn_doses_reach_to_the_full_dose(phantom_records):
+    of_records = training_ranges(phantom_records)["noise_index_hu"]
+    drawn = training_ranges(phantom_records, doses=(0.03, 1.0))["noise_index_hu"]
+    below = training_ranges(phantom_records, doses=(0.03, 0.05))["noise_index_hu"]
+    assert below == of_records
+    assert drawn[0] < 0.7 * of_records[0]  # a quarter of the dose has twice the noise
+    assert drawn[1] <= of_records[1]
+
+
 def test_ranges_are_those_of_the_records(phantom_records, phantom_patients):
     ranges = training_ranges(phantom_records)
     series = read_series(next((phantom_patients / "train").iterdir()))
