@@ -159,10 +159,14 @@ def test_results_inside_the_archive_are_refused(archive):
     assert sorted(archive.rglob("*")) == before
 
 
-def test_options_of_a_runner_are_passed_on():
+def test_the_local_runner_works_in_processes():
     local = Runner(workers=2).settings
     assert local["direct_running_mode"] == "multi_processing"
     assert local["direct_num_workers"] == 2
+
+
+@needs_beam
+def test_options_of_a_runner_are_passed_on():
     flink = Runner("FlinkRunner", options=("--flink_master=h:8081",))
     assert flink.settings == {"runner": "FlinkRunner"}
     from apache_beam.options.pipeline_options import PipelineOptions
