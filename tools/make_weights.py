@@ -53,22 +53,28 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--saved-models", type=Path, default=SAVED_MODELS)
     given = parser.parse_args(arguments)
     notes = json.loads(given.notes.read_text())
-    names = given.names or list(notes["networks"])
-    if unknown := set(names) - set(notes["networks"]):
+    known = {
+        name: entry
+        for name, entry in notes["networks"].items()
+        if given.cards or "training" in entry
+    }
+    names = given.names or list(known)
+    if unknown := set(names) - set(known):
         parser.error(f"not in {given.notes.name}: {', '.join(sorted(unknown))}")
     logging.basicConfig(format="%(message)s", level=logging.INFO)
     work, saved = given.work, given.saved_models
     records = prepare(given.ct, work, notes)
     measured = Measured(records, work / "evaluations", notes)
     for name in names:
+        card = notes["shared"] | known[name]["card"]
         if given.cards:
-            quote_again(saved / name, *measured.beside_filters(name, saved / name))
+            metrics, quality = measured.beside_filters(name, saved / name)
+            quote_again(saved / name, metrics, card, quality)
             continue
-        options = notes["networks"][name]["training"]
+        options = known[name]["training"]
         result = train(name, records, out=work / "runs" / name, resume=True, **options)
         if not result.finished:
             sys.exit("stopped by a signal; run the same command to continue")
-        card = notes["shared"] | notes["networks"][name]["card"]
         if not is_published(result.run, card, saved / name):
             metrics, quality = measured.beside_filters(name, result.run)
             publish(

@@ -72,12 +72,15 @@ def publish(
     return Path(out)
 
 
-def quote_again(folder: str | Path, metrics: dict, quality: dict | None = None) -> Path:
-    """Replaces the results in the card of published weights; weights stay as they are.
+def quote_again(
+    folder: str | Path, metrics: dict, notes: dict, quality: dict | None = None
+) -> Path:
+    """Replaces results and texts in the card of published weights, which stay the same.
 
     Args:
         folder: A folder that `publish` wrote.
         metrics: As for `publish`.
+        notes: As for `publish`; what is not given stays.
         quality: As for `publish`.
 
     Returns:
@@ -88,7 +91,7 @@ def quote_again(folder: str | Path, metrics: dict, quality: dict | None = None) 
     """
     folder = Path(folder)
     card = read_document(folder / "metadata.json")
-    card |= results_of(card["name"], metrics, quality)
+    card |= notes | results_of(card["name"], metrics, quality)
     with atomic_folder(folder, overwrite=True, kind="weights") as new:
         shutil.copytree(folder, new, dirs_exist_ok=True)
         _write_card(card, new)

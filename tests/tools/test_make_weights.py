@@ -66,4 +66,15 @@ def test_weights_are_made_from_scans_to_the_card(phantom_patients, tmp_path):
     tool["main"](list(map(str, command)))
     tool["main"]([*map(str, command), "--cards"])
     assert _contents(work, saved) == before
+    other = _notes()
+    del other["networks"]["red_cnn"]["training"]  # as if another tool had trained it
+    other["networks"]["red_cnn"]["card"] = {"description": "Tiny.", "data": "None."}
+    notes.write_text(json.dumps(other))
+    tool["main"](list(map(str, command)))
+    assert _contents(work, saved) == before
+    tool["main"]([*map(str, command), "--cards"])
+    assert json.loads((saved / "red_cnn" / "metadata.json").read_text()) == card | {
+        "description": "Tiny.",
+        "data": "None.",
+    }
     assert tool["next_version"](saved / "red_cnn") == 2
