@@ -24,7 +24,8 @@ format: .venv/installed
 LOWEST := $(addprefix tests/,test_foundation.py test_settings.py test_registry.py metrics \
   filters/test_filters.py simulation/test_simulation_dose.py containers \
   dicom/test_dicom_reader.py dicom/test_dicom_writer.py dicom/test_dicom_codecs.py \
-  models/test_models_red_cnn.py denoising/test_denoising_denoiser.py \
+  models/test_models_red_cnn.py models/test_models_sizes.py \
+  denoising/test_denoising_denoiser.py \
   denoising/test_denoising_published.py)
 test-lowest: .venv-lowest/installed
 	.venv-lowest/bin/python -m pytest -m "not slow" $(LOWEST)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from bisect import bisect_left
 from dataclasses import dataclass
+from functools import partial
 
 import keras
 import numpy as np
@@ -187,9 +188,17 @@ def _size(layer):
     """From the tensors that enter a layer to those that leave it, without values."""
     if isinstance(layer, keras.Model):
         return lambda image, **_: _follow(layer, image, _size)
-    if isinstance(layer, layers.Concatenate):
-        return lambda images: _joined(layer, images)
-    return layer.compute_output_spec
+    joins = isinstance(layer, layers.Concatenate)
+    infer = partial(_joined, layer) if joins else layer.compute_output_spec
+
+    def run(*given, **options):
+        left = infer(*given, **options)
+        if any(0 in tensor.shape for tensor in keras.tree.flatten(left)):
+            # Keras before 3.14 infers such shapes where a kernel does not fit.
+            raise ValueError(f"nothing is left after {layer.name}")
+        return left
+
+    return run
 
 
 def _joined(layer: layers.Concatenate, images: list):

@@ -89,6 +89,12 @@ def test_strides_that_are_no_power_of_two_and_valid_convolutions():
     assert size_rule_of(keras.Model(image, x)) == SizeRule(1, 9)
 
 
+def test_a_side_of_which_a_layer_leaves_nothing_is_too_small():
+    image = keras.Input((None, None, 1))
+    x = layers.ZeroPadding2D(1)(image[:, 1:-1, 1:-1])
+    assert size_rule_of(keras.Model(image, x)) == SizeRule(1, 3)
+
+
 @pytest.mark.parametrize("skip_first", [True, False])
 def test_the_halo_is_the_largest_distance_that_is_seen(skip_first):
     """Compared with what one changed voxel changes, at each place of a period."""
