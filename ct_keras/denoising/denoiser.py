@@ -25,7 +25,7 @@ from ct_keras.denoising.deployable import (
     wrap,
 )
 from ct_keras.denoising.half_network import in_bfloat16
-from ct_keras.denoising.method import Identity, Method
+from ct_keras.denoising.method import Identity, Method, check_strength
 from ct_keras.dicom.provenance import Derivation
 from ct_keras.errors import Finding
 from ct_keras.models import SizeRule, count_macs, halo_of, size_rule_of
@@ -121,6 +121,18 @@ class Denoiser(Method):
         """That of the model card, otherwise 1."""
         return self.card.get("default_strength", 1.0)
 
+    def at_strength(self, strength: float) -> Denoiser:
+        """Returns the network with another default strength.
+
+        Args:
+            strength: 0 to 1.
+
+        Raises:
+            CtKerasError: CTK-E000, if it is out of range.
+        """
+        card = self.card | {"default_strength": check_strength(strength)}
+        return self._variant(self.network, card=card)
+
     @property
     def ranges(self) -> dict | None:
         """Ranges of the training data, None if the card has none."""
@@ -177,8 +189,10 @@ class Denoiser(Method):
         other.engine, other._run = engine, compiled_by(engine, self.model)
         return other
 
-    def _variant(self, network: keras.Model, **parameters) -> Denoiser:
-        """The same denoiser with another network, and these further parameters."""
+    def _variant(
+        self, network: keras.Model, *, card: dict | None = None, **parameters
+    ) -> Denoiser:
+        """The same denoiser with another network or card, and further parameters."""
         parameters = self.identity.parameters | parameters
         tiling = self.tiling
         return Denoiser(
@@ -188,7 +202,7 @@ class Denoiser(Method):
             block_voxels=tiling and tiling.voxels,
             self_ensemble=self.self_ensemble,
             identity=replace(self.identity, parameters=parameters),
-            card=self.card,
+            card=card or self.card,
         )
 
     def as_denoiser(self) -> Denoiser:

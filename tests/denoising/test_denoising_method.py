@@ -144,6 +144,11 @@ def test_the_card_gives_the_strength_if_none_is_given():
         ct_keras.denoise(image, like_dose=16),
     ):
         np.testing.assert_array_equal(found, given)
+    other = denoiser.at_strength(0.5)
+    np.testing.assert_array_equal(other(image), denoiser(image, strength=0.5))
+    assert denoiser.default_strength == 0.75
+    with pytest.raises(CtKerasError, match="CTK-E000"):
+        denoiser.at_strength(1.5)
 
 
 def test_filters_and_functions_are_methods_too():
