@@ -12,6 +12,7 @@ from ct_keras.dicom.checks import ENHANCED_CT
 from ct_keras.dicom.geometry import stack_geometry
 from ct_keras.dicom.grouping import Stack, split_series
 from ct_keras.dicom.headers import Kind, ScannedFile, scan_file
+from ct_keras.dicom.lost import lost_slices
 from ct_keras.dicom.pixels import read_stored
 from ct_keras.dicom.plausibility import check_hu, unlike_hu
 from ct_keras.dicom.series import Series
@@ -256,8 +257,8 @@ def scan_folder(
     scan = Scan(files=len(paths))
     counts: Counter = Counter()
     others: Counter = Counter()
-    empty: list[tuple[int, Entry]] = []
-    suffixes: set[tuple[PurePath, str]] = set()
+    foreign: list[tuple[int, Entry, str]] = []
+    images: list[Entry] = []
     members: dict[str, list[ScannedFile]] = defaultdict(list)
     modality = None
     for number, path in enumerate(track(paths, "Reading", enabled=progress), start=1):
@@ -269,17 +270,17 @@ def scan_folder(
         modality = modality or scanned.modality
         if scanned.what or scanned.kind in (Kind.LOCALIZER, Kind.OTHER):
             others[scanned.what or scanned.kind.value] += 1
-        if scanned.kind is Kind.EMPTY:
-            empty.append((number, path))
+        if scanned.kind is Kind.FOREIGN:
+            foreign.append((number, path, scanned.problem))
         elif scanned.kind is Kind.CT:
-            suffixes.add((path.parent, path.suffix))
+            images.append(path)
         if scanned.kind is Kind.CT and scanned.series_uid:
             members[scanned.series_uid].append(scanned)
         elif scanned.error is not None:
             scan.refusals.append(_stray(scanned.error, path))
-    lost = [each for each in empty if (each[1].parent, each[1].suffix) in suffixes]
-    counts[Kind.FOREIGN] += len(empty) - len(lost)
-    scan.refusals += [_stray(_empty(number), path) for number, path in lost]
+    lost = [_stray(error, path) for path, error in lost_slices(foreign, images)]
+    counts[Kind.FOREIGN] -= len(lost)
+    scan.refusals += lost
     for files in members.values():
         counts[Kind.LOCALIZER] += _add_series(scan, files, options)
     scan.findings += count_findings(scan.files, counts)
@@ -455,12 +456,3 @@ def count_findings(files: int, counts: Counter) -> Iterator[Finding]:
 
 def _stray(error: CtKerasError, path: Entry) -> Refusal:
     return Refusal(error, 1, whole_series=False, folder=path.parent)
-
-
-def _empty(number: int) -> CtKerasError:
-    """The refusal of an empty file beside CT images of the same suffix."""
-    return CtKerasError(
-        "CTK-E003",
-        f"file #{number} is empty, and its name is that of a slice",
-        fix="copy the series again from its source",
-    )

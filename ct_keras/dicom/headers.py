@@ -29,6 +29,7 @@ from ct_keras.codecs import DECODERS
 from ct_keras.dicom import checks
 from ct_keras.dicom.encoding import complete, digest, inflate, read_elements
 from ct_keras.dicom.frames import FRAME_GROUPS, SHARED_GROUPS, frame_headers
+from ct_keras.dicom.lost import describe
 from ct_keras.dicom.outline import Outline, look_over
 from ct_keras.dicom.places import (
     PixelElement,
@@ -110,7 +111,6 @@ class Kind(Enum):
     OTHER = "DICOM, but not a CT image"
     DIRECTORY = "DICOMDIR"
     FOREIGN = "not DICOM"
-    EMPTY = "empty"
     LINK = "link"
     BROKEN = "cannot be read"
 
@@ -126,6 +126,7 @@ class ScannedFile:
         error: The reason for refusing a CT image or a broken file.
         modality: Its modality, for other DICOM objects.
         what: What it is instead of a CT image, for a message; None if unknown.
+        problem: `lost.describe` of a file that is not DICOM.
         localizers: Number of frames that were left out as localizers.
         odd_values: Number of header values that violate the DICOM standard.
         extra_bytes: Pixel bytes beyond the image.
@@ -137,6 +138,7 @@ class ScannedFile:
     error: CtKerasError | None = None
     modality: str | None = None
     what: str | None = None
+    problem: str = ""
     localizers: int = 0
     odd_values: int = 0
     extra_bytes: int = 0
@@ -191,8 +193,6 @@ def _scan_opened(
     options: ReadOptions,
 ) -> ScannedFile:
     start = file.read(132)
-    if not start:
-        return ScannedFile(Kind.EMPTY)
     if start[128:] != _MAGIC:
         start += file.read(_FIRST_BYTES)
         other = _without_magic(start, entry, file_number, options)
@@ -234,7 +234,8 @@ def _without_magic(
             return ScannedFile(Kind.OTHER, what=name_sop_class(sop_class))
         options.settle("allow_no_preamble", _bare(file_number))
         return None
-    return ScannedFile(Kind.FOREIGN, what=name_foreign(entry.name, start))
+    what = name_foreign(entry.name, start)
+    return ScannedFile(Kind.FOREIGN, what=what, problem=describe(start))
 
 
 def _bare(file_number: int) -> CtKerasError:

@@ -217,6 +217,15 @@ ROWS = (
     ),
     Row(
         1,
+        "the same, or an empty file, with the name of a slice",
+        "CTK-E003",
+        4,
+        "copy the series again, or write the rest with `--skip-bad-slices`",
+        bent(lambda content: bytes(len(content))),
+        slices=None,
+    ),
+    Row(
+        1,
         "no file is a CT image",
         "CTK-E001",
         2,

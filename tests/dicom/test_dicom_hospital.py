@@ -197,15 +197,57 @@ class TestOtherObjects:
         error = refused("CTK-E007", tmp_path / "in")
         assert "TransferSyntaxUID" in str(error)
 
-    def test_an_empty_slice_is_a_loss_and_an_empty_marker_is_not(
-        self, factory, tmp_path
+    @pytest.mark.parametrize(
+        ("name", "content", "problem"),
+        [
+            ("003.dcm", b"", "is empty"),
+            ("x.dcm", bytes(200), "is filled with zeros"),
+            ("003.dcm", bytes(20_000), "is filled with zeros"),
+            ("003.dcm", b"<html>404</html>", "is not DICOM"),
+            ("003.dcm", bytes(200) + b"\1" * 9000, "is not DICOM"),
+        ],
+    )
+    def test_a_slice_whose_content_never_came_is_a_loss(
+        self, factory, tmp_path, name, content, problem
     ):
-        factory.folder(tmp_path / "in")
-        (tmp_path / "in" / ".nobackup").touch()
-        assert len(read_series(tmp_path / "in")) == 5
-        (tmp_path / "in" / "003.dcm").write_bytes(b"")
+        (factory.folder(tmp_path / "in") / name).write_bytes(content)
         error = refused("CTK-E003", tmp_path / "in")
-        assert "empty" in str(error)
+        assert f"{problem}, and its name is that of a slice" in str(error)
+        left = 4 if name == "003.dcm" else 5
+        options = ReadOptions(skip_bad_slices=True)
+        series = read_series(tmp_path / "in", options=options)
+        assert len(series) == left
+        assert "CTK-W009" in codes(series)
+
+    @pytest.mark.parametrize(
+        ("slices", "lost", "other"),
+        [
+            ("IM-0001-{}", "IM-0001-77", "README"),
+            ("1.2.840.99.{}", "1.2.840.99.1.5", "VERSION"),
+            ("CT.1.2.99.{}.img", "CT.1.2.99.4.img", "header.txt"),
+            ("0ae1bc4f{:024x}", "0ae1bc4f" + "5" * 24, "LOCKFILE.lock"),
+        ],
+    )
+    def test_names_of_slices_differ_by_numbers(
+        self, factory, tmp_path, slices, lost, other
+    ):
+        for index in range(5):
+            path = tmp_path / slices.format(index)
+            factory.save(factory.dataset(index), path)
+        (tmp_path / other).write_text("any text")
+        series = read_series(tmp_path)
+        assert (len(series), codes(series)) == (5, ["CTK-W001"])
+        (tmp_path / lost).write_bytes(b"any other content")
+        refused("CTK-E003", tmp_path)
+
+    @pytest.mark.parametrize(
+        "name", [".nobackup", ".DS_Store", "DICOMDIR", "notes.txt", "notes.bin"]
+    )
+    @pytest.mark.parametrize("content", [b"", bytes(200), b"some text"])
+    def test_other_files_are_counted(self, factory, tmp_path, name, content):
+        (factory.folder(tmp_path) / name).write_bytes(content)
+        series = read_series(tmp_path)
+        assert (len(series), codes(series)) == (5, ["CTK-W001"])
 
 
 def test_a_repeated_instance_uid_is_not_repeated_in_the_output(factory, tmp_path):

@@ -1,0 +1,58 @@
+"""Files that are not DICOM, and were slices by their names.
+
+A transfer that broke off, or a full disk, leaves a file of the right name that is
+empty, holds zeros, or holds something else, such as a message of the server.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Iterator
+from pathlib import PurePath
+
+from ct_keras.errors import CtKerasError
+from ct_keras.inputs.archive import Entry
+
+#: What differs between the names of the slices of a series: numbers, UIDs, hashes.
+_VARIES = re.compile(r"(?:[0-9A-Fa-f]{8}[0-9A-Fa-f-]*|[\d.-]+)+")
+_BLANK = ("empty", "filled with zeros")
+
+
+def describe(start: bytes) -> str:
+    """Returns what is wrong with a file that begins with these bytes, not DICOM."""
+    if not start:
+        return _BLANK[0]
+    return "not DICOM" if start.strip(b"\0") else _BLANK[1]
+
+
+def lost_slices(
+    foreign: Collection[tuple[int, Entry, str]], images: Collection[Entry]
+) -> Iterator[tuple[Entry, CtKerasError]]:
+    """Yields the files that were slices, with the refusal of each.
+
+    Such a file has a name like those of the CT images in its folder, numbers apart. For
+    one without any content the same suffix is enough, unless it is hidden.
+
+    Args:
+        foreign: Number, place and `describe` of every file that is not DICOM.
+        images: The places of the CT images.
+    """
+    suffixes = {(image.parent, image.suffix) for image in images}
+    shapes = {_shape(image) for image in images}
+    for number, entry, problem in foreign:
+        blank = problem in _BLANK and not entry.name.startswith(".")
+        alike = blank and (entry.parent, entry.suffix) in suffixes
+        if alike or _shape(entry) in shapes:
+            yield entry, _refusal(number, problem)
+
+
+def _shape(entry: Entry) -> tuple[PurePath, str]:
+    return entry.parent, _VARIES.sub("#", entry.name)
+
+
+def _refusal(number: int, problem: str) -> CtKerasError:
+    return CtKerasError(
+        "CTK-E003",
+        f"file #{number} is {problem}, and its name is that of a slice",
+        fix="copy the series again from its source",
+    )
