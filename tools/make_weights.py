@@ -68,7 +68,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     for name in names:
         card = notes["shared"] | known[name]["card"]
         if given.cards:
-            metrics, quality = measured.beside_filters(name, saved / name)
+            metrics, quality = measured.beside_filters(name, saved / name, card)
             quote_again(saved / name, metrics, card, quality)
             continue
         options = known[name]["training"]
@@ -76,7 +76,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         if not result.finished:
             sys.exit("stopped by a signal; run the same command to continue")
         if not is_published(result.run, card, saved / name):
-            metrics, quality = measured.beside_filters(name, result.run)
+            metrics, quality = measured.beside_filters(name, result.run, card)
             publish(
                 result.run,
                 metrics,
@@ -115,15 +115,20 @@ class Measured:
         quality = notes["quality"]
         self.plan = QualityPlan(**quality | {"doses": tuple(quality["doses"])})
 
-    def beside_filters(self, name: str, weights: Path) -> tuple[dict, dict]:
-        """Returns the metrics and the image quality of a network and the filters."""
+    def beside_filters(self, name: str, weights: Path, card: dict) -> tuple[dict, dict]:
+        """Returns the metrics and the image quality of a network and the filters.
+
+        The network is measured as its card lets it come, and at its best strength.
+        """
         methods = {other: get_method(other) for other in self.others}
         filters = self._measured("filters", methods)
-        denoiser = ct_keras.load(weights)
+        strength = card.get("default_strength", 1.0)
+        denoiser = ct_keras.load(weights).at_strength(strength)
         # Published weights are those of a run in another file.
         best = denoiser.card.get("training", {}).get("best", {})
         digest = best.get("sha256", denoiser.identity.weights_sha256)
-        own = self._measured(f"{name}-{digest[:12]}", {name: denoiser})
+        label = f"{name}-{digest[:12]}-{strength:g}"
+        own = self._measured(label, {name: denoiser})
         metrics = filters[0] | {
             key: filters[0][key] + [row for row in own[0][key] if row["model"] != INPUT]
             for key in ("rows", "by_dose", "patients")
