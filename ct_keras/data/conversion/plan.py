@@ -24,6 +24,8 @@ from ct_keras.progress import track
 
 #: Target size of a shard in bytes; larger patients are split.
 SHARD_BYTES = 150e6
+#: Findings of a whole source, which are not counted by series.
+_OF_THE_FOLDER = (REFUSED_NEIGHBOUR, LEFT_OUT, "CTK-I084")
 
 
 @dataclass(frozen=True)
@@ -219,7 +221,7 @@ def _findings(series_pairs: Sequence[SeriesPair]) -> tuple[Finding, ...]:
     )
     found = [
         finding
-        if finding.code in (REFUSED_NEIGHBOUR, LEFT_OUT)  # of the folder, not a series
+        if finding.code in _OF_THE_FOLDER
         else replace(
             finding, text=f"{finding.text} ({count} of {len(series_pairs)} series)"
         )

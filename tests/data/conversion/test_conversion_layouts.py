@@ -172,8 +172,33 @@ def test_tcia_list_that_is_no_text_is_refused(write_ct, tmp_path, content):
 
 def test_tcia_one_dose_only(write_ct, tmp_path):
     write_ct(tmp_path / "a", description="Full Dose Images")
-    with pytest.raises(CtKerasError, match=r"CTK-E001.*full dose"):
+    with pytest.raises(CtKerasError, match=r"CTK-E001.*both doses.*full dose"):
         find(tmp_path, "tcia")
+
+
+def write_collection(write_ct, root, patients):
+    """Writes folders as `idc download` makes them."""
+    for patient, doses in patients.items():
+        for dose in doses:
+            folder = root / "ldct_and_projection_data" / patient / f"1.2.{patient[1:]}"
+            name = f"{dose} Dose Images"
+            place = folder / f"CT_1.3.{dose}"
+            write_ct(place, patient=patient, description=name, seed=len(dose))
+
+
+def test_tcia_leaves_patients_of_one_dose_out(write_ct, tmp_path):
+    """Half of the collection's patients have full dose images only."""
+    both = ("Full", "Low")
+    patients = {"C001": ("Full",), "C002": both, "L004": both, "L005": ("Full",)}
+    write_collection(write_ct, tmp_path / "src", patients)
+    found = find(tmp_path / "src", "tcia")
+    assert [each.patient for each in found] == ["C002", "L004"]
+    assert {each.facts.dose_fraction for each in found} == {0.1, 0.25}
+    options = {"layout": "tcia", "split": "1,0,0", "workers": 1}
+    manifest = convert(tmp_path / "src", tmp_path / "records", **options)
+    assert manifest.splits["train"]["patients"] == 2
+    told = "CTK-I084 2 patients with images of one dose only were left out"
+    assert [text for text in manifest.findings if "one dose" in text] == [told]
 
 
 def test_pairs(write_ct, tmp_path):

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
+from dataclasses import replace
 from pathlib import Path
 
 from ct_keras.data.conversion.layouts.series_pair import (
@@ -21,7 +22,7 @@ from ct_keras.data.conversion.layouts.series_pair import (
 )
 from ct_keras.data.slice_facts import patient_of
 from ct_keras.dicom import Series, find_series
-from ct_keras.errors import CtKerasError
+from ct_keras.errors import CtKerasError, Finding
 from ct_keras.files import read_table
 
 _FULL, _LOW = "full dose", "low dose"
@@ -38,7 +39,8 @@ def tcia(root: Path, options: LayoutOptions) -> list[SeriesPair]:
         options: `dose`, if the body region is not known from the patient's number.
 
     Raises:
-        CtKerasError: CTK-E001, if a patient has one dose only or none was found;
+        CtKerasError: CTK-E001, if no patient has both doses; patients of one dose
+            are left out, with a finding;
             CTK-E030, if partners are ambiguous; errors of the reader and of pairing.
     """
     listed = _listed(root)
@@ -54,28 +56,47 @@ def tcia(root: Path, options: LayoutOptions) -> list[SeriesPair]:
             folder = (folder_parts(series, root) or [root.name])[0]
             patient = subject or patient_of(series, folder)
             patients[patient].setdefault(dose, []).append(series)
+    whole = {name: doses for name, doses in patients.items() if len(doses) == 2}
+    if patients and not whole:
+        raise CtKerasError(
+            "CTK-E001",
+            "no patient has images of both doses",
+            received=", ".join(
+                sorted({dose for each in patients.values() for dose in each})
+            ),
+            expected=f"{_FULL} and {_LOW} of one patient",
+            fix="download both",
+        )
+    findings = _left_out(len(patients) - len(whole))
     series_pairs = []
-    for patient, doses in sorted(patients.items()):
-        if set(doses) != {_FULL, _LOW}:
-            raise CtKerasError(
-                "CTK-E001",
-                "a patient has images of one dose only",
-                received=next(iter(doses)),
-                expected=f"{_FULL} and {_LOW}",
-                fix="download both, or leave the patient out",
-            )
+    for patient, doses in sorted(whole.items()):
         dose = _DOSES.get(patient[:1].upper()) if options.dose is None else options.dose
-        partners = [_partner(full, doses[_LOW]) for full in doses[_FULL]]
-        if len({id(low) for low in partners}) != len(partners):
-            raise CtKerasError(
-                "CTK-E030",
-                "two full dose series of a patient have the same low dose partner",
-                received=f"{len(partners)} full dose series",
-                expected="one for each study, kernel and thickness",
-            )
-        for full, low in zip(doses[_FULL], partners, strict=True):
-            series_pairs.append(make_series_pair(full, low, patient=patient, dose=dose))
+        for full, low in _partners(doses):
+            found = make_series_pair(full, low, patient=patient, dose=dose)
+            found = replace(found, findings=(*found.findings, *findings))
+            series_pairs.append(found)
     return series_pairs
+
+
+def _left_out(patients: int) -> tuple[Finding, ...]:
+    """What is said of patients with one dose only, as all from one maker have there."""
+    if not patients:
+        return ()
+    text = f"{patients} patients with images of one dose only were left out"
+    return (Finding("CTK-I084", text),)
+
+
+def _partners(doses: dict[str, list[Series]]) -> list[tuple[Series, Series]]:
+    """Each full dose series of a patient with its low dose partner."""
+    partners = [_partner(full, doses[_LOW]) for full in doses[_FULL]]
+    if len({id(low) for low in partners}) != len(partners):
+        raise CtKerasError(
+            "CTK-E030",
+            "two full dose series of a patient have the same low dose partner",
+            received=f"{len(partners)} full dose series",
+            expected="one for each study, kernel and thickness",
+        )
+    return list(zip(doses[_FULL], partners, strict=True))
 
 
 def _partner(full: Series, candidates: list[Series]) -> Series:
