@@ -26,8 +26,8 @@ def code_cells(source: Path) -> list[str]:
     return [cell.source for cell in notebook.cells if cell.cell_type == "code"]
 
 
-def test_there_is_one_notebook_per_report():
-    assert [source.stem[:2] for source in SOURCES] == [f"0{n}" for n in range(1, 9)]
+def test_the_notebooks_are_numbered():
+    assert [source.stem[:2] for source in SOURCES] == [f"0{n}" for n in range(1, 10)]
     assert len(list(COLAB.glob("*.ipynb"))) == len(SOURCES)
 
 
@@ -108,9 +108,18 @@ def test_first_cell_leaves_tensorflow_numpy_and_protobuf(source, pip, monkeypatc
 
 
 @each_source
-def test_only_the_first_cell_installs(source):
-    assert not any("pip" in cell.split() for cell in code_cells(source)[1:])
-    assert not any('"pip"' in cell for cell in code_cells(source)[1:])
+def test_only_the_first_cell_installs_unless_a_download_is_chosen(source):
+    for cell in code_cells(source)[1:]:
+        always, *_ = cell.split("if DOWNLOAD:\n")
+        assert "pip" not in always.split()
+        assert '"pip"' not in always
+        assert "idc_index" not in always
+
+
+def test_no_download_is_chosen_at_first():
+    cells = code_cells(COLAB / "09_tcia.py")
+    lines = [line for cell in cells for line in cell.splitlines()]
+    assert 'DOWNLOAD = False  # @param {type:"boolean"}' in lines
 
 
 @pytest.mark.slow

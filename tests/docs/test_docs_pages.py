@@ -63,3 +63,13 @@ def test_every_page_is_in_the_navigation():
     made = {"reference/commands.md", "reference/errors.md"}
     assert linked - {"tools/docs_pages.py"} == written | made
     assert yaml.safe_load(nav)["strict"] is True
+
+
+def test_the_readme_links_every_how_to_and_explanation():
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    pages = [*ROOT.glob("docs/howto/*.md"), *ROOT.glob("docs/explained/*.md")]
+    assert len(pages) > 10
+    missing = [
+        page.name for page in pages if f"({page.relative_to(ROOT)})" not in readme
+    ]
+    assert missing == []
