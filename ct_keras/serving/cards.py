@@ -87,7 +87,7 @@ def card_text(card: dict) -> str:
         f'denoised_hu = ct_keras.load("{card["name"]}")(low_dose_hu)\n```',
         f"or `ct-keras denoise STUDY OUT --model {card['name']}`. The .keras opens "
         f"with plain Keras, `{card['version']}/` is a SavedModel; both take and return "
-        "Hounsfield units.",
+        f"{_values(card)}.",
         *_results(card),
         f"## Intended use\n\n{card['intended_use']}",
         f"## Not intended for\n\n{card['contraindications']}",
@@ -96,6 +96,12 @@ def card_text(card: dict) -> str:
         f"## Attribution\n\n{card['attribution']}",
     ]
     return "\n\n".join(lines) + "\n"
+
+
+def _values(card: dict) -> str:
+    """What the network takes and returns."""
+    named = card["network_data_format"]["format"]
+    return "Hounsfield units" if named == "hounsfield" else named
 
 
 def _against_filters(card: dict) -> str:

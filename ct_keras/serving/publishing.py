@@ -22,6 +22,7 @@ from ct_keras.notice import NOTICE
 from ct_keras.phantoms import make_phantom
 from ct_keras.serving.cards import card_text, results_of
 from ct_keras.serving.savedmodel import export_savedmodel
+from ct_keras.serving.units import PICTURE_UNITS
 from ct_keras.simulation import DoseSimulator
 
 #: The phantom of golden.npz: one slice, or this many for a 3-D network.
@@ -30,7 +31,7 @@ _SUMS = "SHA256SUMS"
 #: Scale of the training data -> how the card names it.
 _FORMATS = {
     None: "hounsfield",
-    "picture": "grey values of pictures, 4096 value / 2**bits - 1024",
+    "picture": PICTURE_UNITS,
 }
 _VALUE_RANGE = "any; values below -1500 and above 3072 HU come back unchanged"
 

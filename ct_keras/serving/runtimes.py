@@ -24,6 +24,7 @@ from ct_keras.files import atomic_folder
 from ct_keras.filters import Filter
 from ct_keras.notice import NOTICE
 from ct_keras.serving.parity import check_parity
+from ct_keras.serving.units import units_of
 
 #: Runtimes add in another order than Keras; display rounds to 1 HU.
 TOLERANCE_HU = 0.02
@@ -133,7 +134,7 @@ def export_for_runtime(
 
 def _info(denoiser: Denoiser, runtime: Runtime) -> dict:
     axes = ", ".join((*AXES[denoiser.dimensions], "1"))
-    tensor = f"float32 ({axes}), HU, any size"
+    tensor = f"float32 ({axes}), {units_of(denoiser)}, any size"
     return {
         "name": denoiser.identity.name,
         "version": denoiser.identity.version,

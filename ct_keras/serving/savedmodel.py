@@ -1,13 +1,14 @@
 """SavedModel with a fixed signature, checked against the Keras model.
 
-Endpoints, all HU in and HU out:
+Endpoints, all HU in and HU out (for a network of pictures, their grey values on the
+scale of HU, which ``info`` names):
 
 - ``serving_default(low_dose_hu: float32 [batch, rows, columns, 1]) -> denoised_hu``
 - ``denoise_int16(stored: int16 [batch, rows, columns], slope, intercept)
   -> stored`` on the same scale, rounded half to even and saturated
 - ``denoise_bytes(pixels_bytes: string, rows, columns, slope, intercept)
   -> pixels_bytes``: one slice as little-endian int16, half the size of JSON numbers
-- ``info() -> name, version, weights_sha256, notice``
+- ``info() -> name, version, weights_sha256, units, notice``
 
 For a 3-D network, slices come before rows, also in the bytes, and each volume is
 processed as a whole.
@@ -28,6 +29,7 @@ from ct_keras.files import atomic_folder
 from ct_keras.filters import Filter
 from ct_keras.notice import NOTICE
 from ct_keras.serving.parity import check_parity
+from ct_keras.serving.units import units_of
 
 #: Maximum pixels of one request; more than any CT slice has.
 MAXIMUM_PIXELS = 16 * 2**20
@@ -115,6 +117,7 @@ def _endpoints(denoiser: Denoiser) -> dict:
             "name": tf.constant(identity.name),
             "version": tf.constant(identity.version or ""),
             "weights_sha256": tf.constant(identity.weights_sha256 or ""),
+            "units": tf.constant(units_of(denoiser)),
             "notice": tf.constant(NOTICE),
         }
 

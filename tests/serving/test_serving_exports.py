@@ -9,12 +9,13 @@ from dataclasses import replace
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 
 import ct_keras
 from ct_keras.errors import CtKerasError
 from ct_keras.files.marker import write_marker
 from ct_keras.models import AdlDenoiser, RedCNN
-from ct_keras.serving import runtimes
+from ct_keras.serving import runtimes, savedmodel
 from ct_keras.serving.parity import check_parity
 
 RUNTIMES = sorted(runtimes.RUNTIMES)
@@ -92,6 +93,25 @@ def test_an_export_runs_without_ct_keras_at_three_sizes(denoiser, tmp_path, name
         "low_dose_hu": "float32 (batch, rows, columns, 1), HU, any size"
     }
     assert (out / info["file"]).is_file()
+
+
+def test_exports_of_a_network_of_pictures_name_their_scale(tmp_path, monkeypatch):
+    card = {"ranges": {"scale": "picture"}}
+    denoiser = ct_keras.Denoiser(RedCNN(width=2), card=card)
+    units = "grey values of pictures, 4096 value / 2**bits - 1024"
+    for module in (runtimes, savedmodel):  # here the words count, not the numbers
+        monkeypatch.setattr(module, "check_parity", lambda *_, **__: 0.0)
+    ct_keras.export(denoiser, tmp_path / "saved")
+    told = tf.saved_model.load(tmp_path / "saved").signatures["info"]()
+    assert told["units"].numpy().decode() == units
+    touch = replace(
+        runtimes.RUNTIMES["onnx"], write=lambda _, path: path.touch(), packages=()
+    )
+    runtimes.export_for_runtime(denoiser, tmp_path / "onnx", runtime=touch)
+    info = json.loads((tmp_path / "onnx" / "info.json").read_text())
+    tensor = f"float32 (batch, rows, columns, 1), {units}, any size"
+    assert info["inputs"] == {"low_dose_hu": tensor}
+    assert info["outputs"] == {"denoised_hu": tensor}
 
 
 def test_axes_of_an_onnx_file_have_names(tmp_path):
