@@ -124,7 +124,7 @@ def command() -> None:
 @click.option("--override-guards", is_flag=True, help="The same.")
 @trust_option
 @grey_values
-@reading_options(volumes=True)
+@reading_options("denoise")
 def denoise(source, out, beam_options, runner, workers, as_json, **options) -> int:
     """Denoises every series of ARCHIVE into OUT, under the names that it has there."""
     from ct_keras.pipelines import Denoising, process_archive
@@ -140,7 +140,7 @@ def denoise(source, out, beam_options, runner, workers, as_json, **options) -> i
 @click.option("--seed", default=0, show_default=True, help="Seed of the noise.")
 @simulation
 @grey_values
-@reading_options()
+@reading_options("simulate")
 def simulate(
     source, out, beam_options, runner, workers, as_json, dose, seed, reading, **options
 ) -> int:
@@ -168,7 +168,7 @@ def simulate(
 @click.option("--hash-key-file", type=InputPath(), help="Key of the patient hashes.")
 @click.option("--allow-lossy", is_flag=True, help="Accept lossy-compressed images.")
 @simulation
-@reading_options()
+@reading_options("convert")
 def convert(
     source, out, beam_options, runner, workers, as_json, split, **options
 ) -> int:

@@ -82,7 +82,7 @@ _PLACES = _Places("records", resumable=True)
 @click.option("--workers", type=click.IntRange(1), help="Number of processes.")
 @click.option("--hash-key-file", type=InputPath(), help="Key of the patient hashes.")
 @simulation
-@reading_options()
+@reading_options("convert")
 @click.option("--allow-lossy", is_flag=True, help="Accept lossy-compressed images.")
 @partial.wait_stable
 @click.option("--overwrite", is_flag=True, help="Replace existing RECORDS.")

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 
 import click
 
 from ct_keras.cli import partial
+from ct_keras.cli.options import reading as reading_options
 from ct_keras.cli.output import echo_findings, emit_json, note, say
 from ct_keras.cli.parts import parts_of
 from ct_keras.cli.paths import InputPath, OutputFolder, SeriesPath
@@ -37,10 +39,11 @@ _OUTCOMES = ("kept", "replaced", "dropped", "odd")
     type=InputPath(),
     help="Key of pseudonyms and UIDs; the same key gives the same ones.",
 )
+@reading_options("deidentify")
 @click.option("--overwrite", is_flag=True, help="Replace OUT.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 def command(
-    source, out, dates, keep_patient, hash_key_file, overwrite, as_json
+    source, out, dates, keep_patient, hash_key_file, reading, overwrite, as_json
 ) -> None:
     """Writes de-identified copies of the CT series in IN to OUT.
 
@@ -54,14 +57,14 @@ def command(
     CT images are left out. Look at the images yourself: a face in a head scan, or text
     that the header does not tell of, is not removed.
     """
-    from ct_keras.dicom import ReadOptions, find_series
+    from ct_keras.dicom import find_series
     from ct_keras.dicom.finder import left_out
     from ct_keras.privacy import Profile, deidentify_series
     from ct_keras.privacy.keys import load_key
 
     key = load_key(hash_key_file)
     profile = Profile(dates=dates, keep_patient=keep_patient)
-    found = find_series(source, options=ReadOptions(force_hu=True))
+    found = find_series(source, options=replace(reading, force_hu=True))
     results, refusals = [], []
     several = len(found) > 1
     with parts_of(out, "series", several, overwrite) as parts:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import secrets
-import shutil
 import time
 from pathlib import Path
 
 import click
 
-from ct_keras.cli.output import echo_table, emit_json, note, say
+from ct_keras.cli import partial
+from ct_keras.cli.output import echo_findings, echo_table, emit_json, note, say
 from ct_keras.cli.paths import OutputFolder, SeriesPath
 from ct_keras.cli.paths import command as safe_command
 from ct_keras.files.labels import place_of
@@ -121,7 +121,6 @@ def _key(folder: Path) -> Path:
 
 
 def _write_patients(folder: Path, source: Path | None) -> None:
-    from ct_keras.dicom import read_series
     from ct_keras.phantoms import make_phantom, write_phantom
     from ct_keras.progress import track
 
@@ -131,10 +130,23 @@ def _write_patients(folder: Path, source: Path | None) -> None:
         # Without noise of its own: what comes out is compared with the truth.
         write_phantom(phantom, folder / split / f"phantom-{seed}", noise=False)
     if source is not None:
-        target = folder / "test" / "input"
-        target.mkdir(parents=True)
-        for index, piece in enumerate(read_series(source).sources):
-            shutil.copyfile(piece.path, target / f"{index:05d}.dcm")
+        _copy_series(source, folder / "test" / "input")
+
+
+def _copy_series(source: Path, target: Path) -> None:
+    """Copies the files of the one series of a folder, an archive or a medium."""
+    from ct_keras.dicom import read_series
+    from ct_keras.dicom.finder import left_out
+    from ct_keras.inputs.archive import open_entry
+
+    series = read_series(source)
+    echo_findings(series.findings)
+    partial.missing(left_out([series]))
+    target.mkdir(parents=True)
+    entries = dict.fromkeys(piece.file.entry for piece in series.sources)
+    for index, entry in enumerate(entries):
+        with open_entry(entry) as (file, _):
+            (target / f"{index:05d}.dcm").write_bytes(file.read())
 
 
 def _evaluate(folder: Path, records: Path, denoiser, published) -> dict:

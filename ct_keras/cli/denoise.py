@@ -63,7 +63,7 @@ from ct_keras.notice import NOTICE
     help="Folder for qc.json and qc.png: what was removed, and what the guards found.",
 )
 @grey_values
-@reading_options(volumes=True)
+@reading_options("denoise")
 @click.option(
     "--override-guards", is_flag=True, help="Denoise what the guards refuse; recorded."
 )

@@ -8,6 +8,7 @@ import click
 
 from ct_keras.cli import partial
 from ct_keras.cli.options import grey_values, numbers, taken_values
+from ct_keras.cli.options import reading as reading_options
 from ct_keras.cli.options import trust as trust_option
 from ct_keras.cli.output import (
     echo_findings,
@@ -20,6 +21,7 @@ from ct_keras.cli.paths import InputPath, ModelText, OutputFolder, SeriesPath
 from ct_keras.cli.paths import command as safe_command
 from ct_keras.errors import CtKerasError
 from ct_keras.files.labels import place_of
+from ct_keras.inputs import ReadOptions
 from ct_keras.notice import NOTICE
 
 if TYPE_CHECKING:  # it loads most rooms, `--help` does not
@@ -80,6 +82,7 @@ if TYPE_CHECKING:  # it loads most rooms, `--help` does not
     help="Also write OUT/figures: slices of the page by all methods, with close-ups.",
 )
 @grey_values
+@reading_options("evaluate")
 @trust_option
 @click.option("--overwrite", is_flag=True, help="Replace OUT.")
 @click.option("--json", "as_json", is_flag=True, help="Print metrics.json.")
@@ -136,9 +139,11 @@ def command(
         command=public_command(),
     )
     echo_findings(source.value_findings())
-    refused = partial.missing(source.left_out())
-    if refused:
-        evaluation.document["refused"] = refused
+    lists = {
+        "accepted": source.accepted(),
+        "refused": partial.missing(source.left_out()),
+    }
+    evaluation.document.update((name, each) for name, each in lists.items() if each)
     with atomic_folder(out, overwrite=overwrite, kind="evaluation") as folder:
         write_report(evaluation, folder, curves=curves)
         if figures:
@@ -152,7 +157,18 @@ def command(
 
 
 def _source(
-    *, records, split, low, full, values, scans, phantoms, doses, fit_scans, seed
+    *,
+    records,
+    split,
+    low,
+    full,
+    values,
+    reading,
+    scans,
+    phantoms,
+    doses,
+    fit_scans,
+    seed,
 ) -> Source:
     """The one source that the options name."""
     from ct_keras.evaluation import sources
@@ -170,13 +186,21 @@ def _source(
             "--slope, --intercept, --pixel-spacing and --pictures are for files",
             expected="--low and --full",
         )
+    if reading != ReadOptions() and not (low or full or scans):
+        raise CtKerasError(
+            "CTK-E000",
+            "options of the reader are for DICOM series and files",
+            expected="--scans, or --low and --full",
+        )
     if records is not None:
         return sources.records_source(records, split)
     if low or full:
-        return sources.series_source(low, full, values)
+        return sources.series_source(low, full, values, reading)
     from ct_keras.simulation import check_dose
 
     doses = tuple(map(check_dose, doses))
     if phantoms is not None:
         return sources.phantoms_source(phantoms, doses, seed=seed)
-    return sources.scans_source(scans, doses, seed=seed, fit_scans=fit_scans)
+    return sources.scans_source(
+        scans, doses, seed=seed, fit_scans=fit_scans, reading=reading
+    )

@@ -31,7 +31,7 @@ _COLUMNS = (
 @safe_command()
 @click.argument("folder", type=SeriesPath())
 @partial.wait_stable
-@reading_options()
+@reading_options("inspect")
 @click.option(
     "--model",
     type=ModelText(),

@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 
 from ct_keras.cli.options import Amount
+from ct_keras.cli.options import reading as reading_options
 from ct_keras.cli.options import trust as trust_option
 from ct_keras.cli.output import emit_json, say
 from ct_keras.cli.paths import InputPath, ModelText, OutputFolder
@@ -114,6 +115,7 @@ _MIB, _GIB = 2**20, 2**30
 @click.option(
     "--override-guards", is_flag=True, help="Denoise what the guards refuse; recorded."
 )
+@reading_options("listen")
 @click.option(
     "--status",
     "asked",
@@ -147,7 +149,9 @@ def command(asked, as_json, **options) -> int:
     from ct_keras.node.worker import Work
 
     method = get_method(options["model"], trust=options["trust"])
-    work = Work(method, options["strength"], options["override_guards"])
+    work = Work(
+        method, options["strength"], options["override_guards"], options["reading"]
+    )
     say(NOTICE)
     try:
         with Node(settings, work, Spool(spool)) as node:

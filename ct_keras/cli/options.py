@@ -11,10 +11,10 @@ import click
 
 from ct_keras.inputs.options import (
     LIMIT_OPTIONS,
-    VOLUME_OPTIONS,
     Limits,
     ReadOptions,
     flag,
+    has_option,
 )
 
 if TYPE_CHECKING:
@@ -125,16 +125,16 @@ _LIMITS = {
 }
 
 
-def reading(*, volumes: bool = False) -> Callable:
+def reading(command: str) -> Callable:
     """Adds the options of a reader to a command, which gets them as `reading`.
 
     Args:
-        volumes: With those that matter to 3-D methods only.
+        command: Its name, which tells what it has no option for.
     """
-    accepted = [name for name in _ACCEPTED if volumes or name not in VOLUME_OPTIONS]
+    accepted = [name for name in _ACCEPTED if has_option(command, name)]
 
-    def add(command: Callable) -> Callable:
-        @functools.wraps(command)
+    def add(callback: Callable) -> Callable:
+        @functools.wraps(callback)
         def call(*arguments, **values):
             limits = {
                 name: values[LIMIT_OPTIONS[name]] * unit
@@ -146,7 +146,7 @@ def reading(*, volumes: bool = False) -> Callable:
             )
             own = (*accepted, *LIMIT_OPTIONS.values())
             others = {name: each for name, each in values.items() if name not in own}
-            return command(*arguments, reading=options, **others)
+            return callback(*arguments, reading=options, **others)
 
         for name, (_, told) in reversed(_LIMITS.items()):
             typed = flag(LIMIT_OPTIONS[name])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from ct_keras.cli import partial
+from ct_keras.cli.options import reading as reading_options
 from ct_keras.cli.options import trust as trust_option
 from ct_keras.cli.output import (
     echo_findings,
@@ -21,7 +22,9 @@ from ct_keras.cli.paths import (
     SafeCommand,
     SeriesPath,
 )
+from ct_keras.errors import CtKerasError
 from ct_keras.files.labels import place_of
+from ct_keras.inputs import ReadOptions
 from ct_keras.notice import NOTICE
 
 
@@ -78,6 +81,7 @@ def command() -> None:
     default=None,
     help="Fit the filters to the split val first (default: if there is one).",
 )
+@reading_options("reader-study make")
 @trust_option
 @click.option("--overwrite", is_flag=True, help="Replace OUT.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
@@ -91,6 +95,7 @@ def make(
     cases,
     slices,
     tune,
+    reading,
     trust,
     percent,
     as_json,
@@ -104,11 +109,7 @@ def make(
     from them until all answers are in. The slices come from --records, or from one
     pair of DICOM series, --low and --full.
     """
-    from ct_keras.evaluation.sources import records_source, series_source
-
-    source = (
-        series_source(low, full) if records is None else records_source(records, split)
-    )
+    source = _source(records, split, low, full, reading)
     echo_findings(source.findings())
     from ct_keras.denoising.methods import methods_by_label
     from ct_keras.evaluation.measure import tuned
@@ -152,6 +153,21 @@ def make(
         f"{place}/sealed/key.json unblinds the study: keep it away from the readers "
         f"until all answers are in. {NOTICE}"
     )
+
+
+def _source(records, split, low, full, reading: ReadOptions):
+    """The slices of a study: of records, or of a pair of series."""
+    from ct_keras.evaluation.sources import records_source, series_source
+
+    if records is None:
+        return series_source(low, full, reading=reading)
+    if reading != ReadOptions():
+        raise CtKerasError(
+            "CTK-E000",
+            "options of the reader are for DICOM series and files",
+            expected="--low and --full",
+        )
+    return records_source(records, split)
 
 
 @command.command(cls=SafeCommand)

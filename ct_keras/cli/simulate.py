@@ -44,7 +44,7 @@ if TYPE_CHECKING:
 )
 @simulation
 @grey_values
-@reading_options()
+@reading_options("simulate")
 @partial.wait_stable
 @click.option("--overwrite", is_flag=True, help="Replace OUT.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")

@@ -17,7 +17,8 @@ _GROUPS = 2 * PICTURES
 _CANDIDATES = 2
 #: Further slices kept, evenly spread over those seen so far.
 _FEWEST_SPREAD = 4
-_VERY_LARGE = float(np.finfo(float).max)
+#: Stands for an infinite score; a median adds two of them.
+_VERY_LARGE = float(np.finfo(float).max) / 2
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ct_keras.errors import CtKerasError, Finding
+from ct_keras.inputs.options import DEFAULT_OPTIONS, ReadOptions
 
 if TYPE_CHECKING:  # it imports TensorFlow, which `--help` does not need
     from ct_keras.containers import GreyValues
@@ -58,6 +59,10 @@ class Source:
         """Returns what the values that were read since show (CTK-W044)."""
         return [each for own in self.series for each in own.value_findings()]
 
+    def accepted(self) -> list[str]:
+        """Names the options of the reader that were needed for these series."""
+        return sorted({option for own in self.series for option in own.accepted})
+
     def left_out(self) -> list[str]:
         """Tells which series and files beside these could not be used."""
         from ct_keras.dicom.finder import left_out
@@ -96,7 +101,10 @@ def records_source(records: Path, split: str) -> Source:
 
 
 def series_source(
-    low: Path | None, full: Path | None, values: GreyValues | None = None
+    low: Path | None,
+    full: Path | None,
+    values: GreyValues | None = None,
+    reading: ReadOptions = DEFAULT_OPTIONS,
 ) -> Source:
     """The pairs of two DICOM series, or of two files with volumes.
 
@@ -104,6 +112,7 @@ def series_source(
         low: The low dose.
         full: Its reference.
         values: What the files do not say.
+        reading: What the reader accepts.
 
     Raises:
         CtKerasError: CTK-E000, if one of them is not given.
@@ -118,8 +127,8 @@ def series_source(
     from ct_keras.containers import GreyValues, read_scan
     from ct_keras.data import pair_series
 
-    values = values or GreyValues()
-    series = read_scan(low, values=values), read_scan(full, values=values)
+    known = {"values": values or GreyValues(), "options": reading}
+    series = read_scan(low, **known), read_scan(full, **known)
     return Source(
         "series",
         lambda: pair_series(*series),
@@ -129,18 +138,23 @@ def series_source(
 
 
 def scans_source(
-    scans: Path, doses: Sequence[float], *, seed: int, fit_scans: Path | None
+    scans: Path,
+    doses: Sequence[float],
+    *,
+    seed: int,
+    fit_scans: Path | None,
+    reading: ReadOptions = DEFAULT_OPTIONS,
 ) -> Source:
     """Normal-dose series whose low dose is simulated, sinograms included."""
     from ct_keras.data.simulated import simulated_pairs
     from ct_keras.dicom import find_series
 
-    series = find_series(scans)
+    series = find_series(scans, options=reading)
     fitting = None
     if fit_scans is not None:
 
         def fitting():
-            others = find_series(fit_scans)
+            others = find_series(fit_scans, options=reading)
             only = _spread(len(doses) * sum(map(len, others)))
             return list(simulated_pairs(others, doses, seed=seed, only=only))
 

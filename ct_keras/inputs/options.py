@@ -109,7 +109,19 @@ LIMIT_OPTIONS = {
     "max_series_bytes": "max_series_gib",
 }
 #: Those that matter to 3-D methods only.
-VOLUME_OPTIONS = ("allow_gaps", "allow_tilt")
+_VOLUME_OPTIONS = ("allow_gaps", "allow_tilt")
+#: The commands that read DICOM -> what they have no option for. `deidentify` copies
+#: values whatever they are, and a node completes every file by itself.
+_COMMANDS = {
+    "denoise": (),
+    "inspect": _VOLUME_OPTIONS,
+    "simulate": _VOLUME_OPTIONS,
+    "convert": _VOLUME_OPTIONS,
+    "evaluate": _VOLUME_OPTIONS,
+    "reader-study make": _VOLUME_OPTIONS,
+    "deidentify": (*_VOLUME_OPTIONS, "force_hu", "allow_float"),
+    "listen": ("allow_no_preamble",),
+}
 
 
 def accepted_by(findings: Iterable[Finding]) -> tuple[str, ...]:
@@ -127,10 +139,15 @@ def limit_fix(limit: str) -> str:
     return f"accept it: {limit} in Limits ({typed} of {commands_with(limit)})"
 
 
+def has_option(command: str, option: str) -> bool:
+    """Whether a command that reads DICOM has an option of the reader."""
+    return option not in _COMMANDS[command]
+
+
 def commands_with(option: str) -> str:
     """Returns the commands that have an option."""
-    several = "denoise, inspect, simulate and convert"
-    return "denoise" if option in VOLUME_OPTIONS else several
+    *others, last = (name for name in _COMMANDS if has_option(name, option))
+    return f"{', '.join(others)} and {last}"
 
 
 def flag(option: str) -> str:

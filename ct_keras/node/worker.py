@@ -15,6 +15,7 @@ from ct_keras.denoising.method import Method
 from ct_keras.dicom import find_series
 from ct_keras.dicom.finder import left_out
 from ct_keras.errors import CtKerasError
+from ct_keras.inputs.options import DEFAULT_OPTIONS, ReadOptions
 from ct_keras.node.intake import Intake
 from ct_keras.node.ledger import Batch, Ledger, State
 from ct_keras.node.spool import Spool
@@ -45,11 +46,13 @@ class Work:
         method: The method.
         strength: 0 to 1; None for that of the method.
         override_guards: Denoise what the guards refuse; the derived series says so.
+        reading: What the reader accepts; the derived series says so, too.
     """
 
     method: Method
     strength: float | None = None
     override_guards: bool = False
+    reading: ReadOptions = DEFAULT_OPTIONS
 
     @property
     def configuration(self) -> str:
@@ -57,6 +60,8 @@ class Work:
         strength = self.method.chosen_strength(self.strength, None)
         derivation = self.method.derivation(strength)
         parts = (derivation.identity(), derivation.weights_sha256, __version__)
+        if self.reading != DEFAULT_OPTIONS:
+            parts += (self.reading,)
         return hashlib.sha256(repr(parts).encode()).hexdigest()
 
 
@@ -148,7 +153,8 @@ class Worker:
     def _denoise_all(self, batch: Batch) -> list[str]:
         """Denoises what is found in a batch, and returns what was refused."""
         try:
-            found = find_series(self._spool.received(batch.name))
+            received = self._spool.received(batch.name)
+            found = find_series(received, options=self._work.reading)
         except CtKerasError as error:
             return [str(error)]
         out = self._spool.denoised(batch.name)

@@ -2,14 +2,20 @@
 
 import ast
 import re
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
 from test_cli_paths import commands
 
 import ct_keras
-from ct_keras.cli.paths import ModelText
-from ct_keras.inputs.options import LIMIT_OPTIONS, commands_with, flag
+from ct_keras.cli.paths import ModelText, SeriesPath
+from ct_keras.inputs.options import (
+    LIMIT_OPTIONS,
+    ReadOptions,
+    commands_with,
+    flag,
+)
 
 PACKAGE = Path(ct_keras.__file__).parent
 COMMANDS = dict(commands())
@@ -116,12 +122,41 @@ def test_the_test_finds_what_it_is_for():
     assert list(promises("pass --allow-lossy", None)) == [(None, "--allow-lossy")]
 
 
-@pytest.mark.parametrize("name", ["force_hu", "allow_gaps", *LIMIT_OPTIONS])
+#: Options of the reader -> commands that cannot use them.
+UNUSED = {
+    "allow_gaps": 6,
+    "allow_tilt": 6,
+    "force_hu": 1,
+    "allow_float": 1,
+    "allow_no_preamble": 1,
+}
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *(field.name for field in fields(ReadOptions) if field.name != "limits"),
+        *LIMIT_OPTIONS,
+    ],
+)
 def test_what_a_reader_accepts_is_an_option_of_the_commands_it_names(name):
     own = flag(LIMIT_OPTIONS.get(name, name))
     wanted = list(promises(f"({own} of {commands_with(name)})", None))
-    assert len(wanted) == (1 if name == "allow_gaps" else 4)
-    assert all(option in options_of(command) for command, option in wanted)
+    named = {command for command, _ in wanted}
+    assert len(named) == 8 - UNUSED.get(name, 0)
+    with_it = {command for command in COMMANDS if own in options_of(command)}
+    assert {each for each in with_it if not each.startswith("batch ")} == named
+
+
+def test_every_command_that_reads_series_has_the_options_of_the_reader():
+    reading = {
+        name
+        for name in COMMANDS
+        if any(isinstance(param.type, SeriesPath) for param in COMMANDS[name].params)
+    }
+    assert {"denoise", "evaluate", "reader-study make", "deidentify"} <= reading
+    without = {name for name in reading if "--skip-bad-slices" not in options_of(name)}
+    assert without == {"demo"}  # it shows what happens to a good series
 
 
 def test_every_command_that_loads_a_model_can_trust_its_weights():

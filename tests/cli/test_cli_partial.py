@@ -2,10 +2,14 @@
 
 import json
 import shutil
+from pathlib import Path
 
+import click
+import numpy as np
 import pydicom
 import pytest
 
+from ct_keras.cli import demo
 from ct_keras.cli.main import main
 from ct_keras.dicom import read_series
 from ct_keras.errors import CtKerasError
@@ -233,6 +237,62 @@ class TestAccepted:
         assert run(capsys, "inspect", cut, "--skip-bad-slices")[0] == 8
         call = ("simulate", cut, tmp_path / "out", "--dose", "0.5")
         assert run(capsys, *call, "--skip-bad-slices")[0] == 8
+
+    @pytest.mark.parametrize("source", [["--scans"], ["--low", "--full"]])
+    def test_evaluate_and_a_study_of_what_is_accepted(
+        self, capsys, cut, tmp_path, source
+    ):
+        given = [word for option in source for word in (option, cut)]
+        calls = [("evaluate", "filter:mean", *given, "--out", tmp_path / "e")]
+        if len(source) > 1:
+            study = ("reader-study", "make", "filter:mean", "filter:gaussian")
+            calls.append((*study, *given, "--out", tmp_path / "s", "--readers", 1))
+        for call in calls:
+            status, _, errors = run(capsys, *call)
+            assert (status, "CTK-E003" in errors) == (4, True)
+            status, document, errors = run(capsys, *call, "--skip-bad-slices")
+            assert status == 8, errors
+            assert "(accepted: skip_bad_slices)" in errors
+            if "evaluate" in call:
+                assert document["accepted"] == ["skip_bad_slices"]
+                assert "CTK-E003" in document["refused"][0]
+                assert document["rows"][0]["slices"] == 2
+
+    @pytest.mark.parametrize(
+        "call", [("evaluate", "input"), ("reader-study", "make", "filter:mean")]
+    )
+    def test_records_need_no_option_of_a_reader(
+        self, capsys, phantom_records, tmp_path, call
+    ):
+        paths = ("--records", phantom_records, "--out", tmp_path / "out")
+        status, _, errors = run(capsys, *call, *paths, "--force-hu")
+        assert (status, "options of the reader" in errors) == (3, True)
+
+    def test_deidentify_without_a_damaged_slice(self, capsys, cut, tmp_path):
+        call = ("deidentify", cut, tmp_path / "out")
+        assert run(capsys, *call)[0] == 4
+        status, document, _ = run(capsys, *call, "--skip-bad-slices")
+        assert (status, document["series"][0]["images"]) == (8, 2)
+
+    def test_deidentify_completes_a_file_without_preamble(self, capsys, scan, tmp_path):
+        folder = shutil.copytree(scan, tmp_path / "in")
+        path = sorted(folder.glob("*.dcm"))[0]
+        path.write_bytes(path.read_bytes()[132:])
+        call = ("deidentify", folder, tmp_path / "out")
+        assert run(capsys, *call)[0] == 4
+        assert run(capsys, *call, "--allow-no-preamble")[0] == 0
+        copied, original = read_series(tmp_path / "out"), read_series(scan)
+        np.testing.assert_array_equal(copied.hu, original.hu)
+
+    def test_a_demo_copies_the_files_of_an_archive(self, scan, tmp_path):
+        packed = shutil.make_archive(tmp_path / "scan", "zip", scan)
+        with click.Context(demo.command):
+            demo._copy_series(Path(packed), tmp_path / "copy")
+        copied = sorted((tmp_path / "copy").iterdir())
+        assert len(copied) == 3
+        np.testing.assert_array_equal(
+            read_series(tmp_path / "copy").hu, read_series(scan).hu
+        )
 
     def test_limits(self, capsys, scan):
         assert run(capsys, "inspect", scan, "--max-matrix", "95")[0] == 4

@@ -226,7 +226,7 @@ def offer(chooser, case, dose, score):
     pair = SimpleNamespace(
         case=case,
         series="1",
-        slice_index=int(score),
+        slice_index=int(min(score, 99)),
         dose_fraction=dose,
         spacing_mm=None,
         full_hu=image,
@@ -243,6 +243,15 @@ def test_the_median_slice_is_shown(seed):
     (picture,) = chooser.chosen()
     assert abs(picture.slice_index - 40) <= 2
     assert picture.spacing_mm == (1, 1)
+
+
+def test_slices_without_any_error_have_a_median():
+    chooser = PictureChooser(1)
+    for score in (np.inf, 30.0, np.inf, np.inf):
+        offer(chooser, "a", None, score)
+    with np.errstate(over="raise"):
+        (picture,) = chooser.chosen()
+    assert picture.slice_index == 99
 
 
 def test_patients_come_before_doses():

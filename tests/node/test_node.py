@@ -20,7 +20,7 @@ from pynetdicom import AE
 from pynetdicom.sop_class import Verification
 
 from ct_keras.denoising.methods import get_method
-from ct_keras.dicom import find_series
+from ct_keras.dicom import ReadOptions, find_series
 from ct_keras.dicom.values import quiet_pydicom
 from ct_keras.errors import CtKerasError
 from ct_keras.node import status
@@ -193,6 +193,29 @@ def test_what_is_refused_is_kept_with_its_code_and_the_rest_goes_on(
         assert send(denoised, node.port) == [0x0000] * SLICES
         wait_for(lambda: outcome(node) == (1, 2))
     assert list(peer.received.values()) == [1] * SLICES
+
+
+def test_what_an_option_accepts_goes_on_without_what_is_damaged(
+    start, peer, series, tmp_path
+):
+    sent = shutil.copytree(series(2), tmp_path / "sent")
+    path = sorted(sent.glob("*.dcm"))[1]
+    data = dcmread(path)
+    data.PixelData = data.PixelData[:-100]
+    data.save_as(path)
+    with start() as node:
+        send(sent, node.port)
+        wait_for(lambda: outcome(node) == (0, 1))
+    work = Work(
+        get_method("filter:gaussian"), reading=ReadOptions(skip_bad_slices=True)
+    )
+    with start(work=work) as node:
+        send(sent, node.port)
+        wait_for(lambda: outcome(node)[0] == 1)
+    assert len(peer.datasets) == SLICES - 1
+    for derived in peer.datasets.values():
+        assert "accepted skip_bad_slices" in derived.DerivationDescription
+        assert "INCOMPLETE SERIES" in derived.ImageComments
 
 
 def test_limits_of_size_and_disk(start, peer, series, tmp_path):

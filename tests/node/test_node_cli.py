@@ -7,6 +7,8 @@ import time
 import pytest
 
 from ct_keras.cli.main import main
+from ct_keras.dicom import Limits, ReadOptions
+from ct_keras.errors import CtKerasError
 from ct_keras.node import require_pynetdicom
 
 FORWARD = ["--forward", "PEER@127.0.0.1:104"]
@@ -52,6 +54,25 @@ def test_the_missing_package_is_named_with_its_command(found, monkeypatch, capsy
     told = capsys.readouterr().err
     assert told.startswith("CTK-E093") and 'pip install "ct_keras[pacs]"' in told
     assert "expected: pynetdicom 3.0.4 or later" in told
+
+
+def test_options_of_the_reader_are_those_of_the_node(tmp_path, monkeypatch, capsys):
+    works = []
+
+    def start(settings, work, spool):
+        works.append(work)
+        raise CtKerasError("CTK-E101", "not in this test")
+
+    monkeypatch.setattr("ct_keras.node.node.Node", start)
+    call = [*FORWARD, "--spool", tmp_path / "spool", "--model", "filter:mean"]
+    assert run(*call) != 0
+    assert run(*call, "--force-hu", "--allow-tilt", "--max-image-mib", 700) != 0
+    plain, given = works
+    assert plain.reading == ReadOptions()
+    limits = Limits(max_file_bytes=700 * 2**20)
+    assert given.reading == ReadOptions(force_hu=True, allow_tilt=True, limits=limits)
+    assert given.configuration != plain.configuration  # refused series are tried again
+    assert run(*FORWARD, "--allow-no-preamble") == 3
 
 
 def test_status_of_a_spool(tmp_path, capsys):
