@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 DEMO ?= demo
 
-.PHONY: demo test test-lowest lint format docs package bench fuzz notebooks clean
+.PHONY: demo test test-lowest test-colab test-beam lint format docs package bench fuzz notebooks clean
 
 demo: .venv/installed
 	$(BIN)/ct-keras demo --out $(DEMO) --overwrite
@@ -37,6 +37,30 @@ test-lowest: .venv-lowest/installed
 	  pytest pytest-xdist hypothesis
 	touch $@
 
+# The notebooks with the versions of Colab.
+test-colab: .venv-colab/installed
+	.venv-colab/bin/python -m pytest tests/colab
+
+.venv-colab/installed: setup.py constraints/colab.txt
+	$(PYTHON) -m venv .venv-colab
+	.venv-colab/bin/python -m pip install --quiet --disable-pip-version-check \
+	  --constraint constraints/colab.txt -e ".[notebooks]" opencv-python-headless \
+	  pytest pytest-xdist hypothesis
+	touch $@
+
+# The tests that need Apache Beam and TensorFlow Datasets. Beam needs a protobuf below 7, so
+# both have an environment of their own, which sees the packages of .venv behind its own.
+test-beam: .venv-beam/installed
+	.venv-beam/bin/python -m pytest tests/pipelines tests/data/test_data_tfds.py
+
+.venv-beam/installed: .venv/installed
+	$(PYTHON) -m venv .venv-beam
+	$(BIN)/python -c "import sysconfig; \
+	  print('import site; site.addsitedir(%r)' % sysconfig.get_path('purelib'))" > \
+	  "$$(.venv-beam/bin/python -c "import sysconfig; print(sysconfig.get_path('purelib'))")/behind.pth"
+	.venv-beam/bin/python -m pip install --quiet --disable-pip-version-check -e ".[beam,tfds]"
+	touch $@
+
 # Sdist and wheel, installed and used outside of the repository.
 package: .venv/installed
 	$(BIN)/python tools/check_package.py
@@ -67,7 +91,7 @@ notebooks: .venv/installed
 	$(BIN)/python colab/build.py
 
 clean:
-	rm -rf .venv .venv-lowest .venv-torch .venv-ldct build dist *.egg-info demo
+	rm -rf .venv .venv-lowest .venv-colab .venv-beam .venv-torch .venv-ldct build dist *.egg-info demo
 
 .venv/installed: setup.py pyproject.toml
 	$(PYTHON) -m venv .venv

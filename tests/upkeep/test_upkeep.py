@@ -66,7 +66,9 @@ def test_citation_is_that_of_this_version():
     assert citation["license"] == "Apache-2.0"
 
 
-@pytest.mark.parametrize("target", ["lint", "docs", "package", "test", "demo"])
+@pytest.mark.parametrize(
+    "target", ["lint", "docs", "package", "test", "test-beam", "demo"]
+)
 def test_the_whole_check_calls_every_part(target):
     assert re.search(rf"^make {target}\b", (ROOT / ".ci" / "run").read_text(), re.M)
     assert re.search(rf"^{target}:", (ROOT / "Makefile").read_text(), re.M)
