@@ -248,6 +248,9 @@ plt.show()
 
 
 # %%
+from ct_keras.progress import track
+
+
 def train(net, steps=STEPS, rate=1e-3):
     """Trains with the mean squared error; returns the loss of each step in HU."""
     schedule = keras.optimizers.schedules.CosineDecay(
@@ -263,7 +266,8 @@ def train(net, steps=STEPS, rate=1e-3):
         optimizer.apply(tape.gradient(loss, net.trainable_variables), net.trainable_variables)
         return loss
 
-    losses = [float(step(tf.constant(low), tf.constant(full))) for low, full in batches(steps)]
+    shown = track(batches(steps), "Training", total=steps)
+    losses = [float(step(tf.constant(low), tf.constant(full))) for low, full in shown]
     return hu.SCALE_HU * np.sqrt(losses)
 
 
@@ -427,6 +431,7 @@ plt.show()
 # %%
 from ct_keras.phantoms import LABELS
 from ct_keras.tasks.fcn8s import FCN8s
+from ct_keras.training.callbacks import ProgressBar
 
 PIXELS = 64
 LUNG = [number for name, number in LABELS.items() if name.startswith(("lung", "airway"))]
@@ -463,7 +468,8 @@ for name, loss in (
     fcn = FCN8s(8, classes=len(CLASSES), image_size=(PIXELS, PIXELS), padding="same",
                 dropout=0.0, zero_scores=False, window_hu=(-1000, 400))  # fmt: skip
     fcn.compile(keras.optimizers.Adam(2e-3), loss)
-    fcn.fit(organ_images, one_hot, batch_size=8, epochs=60 if GPU else 30, verbose=0)
+    epochs = 60 if GPU else 30
+    fcn.fit(organ_images, one_hot, batch_size=8, epochs=epochs, verbose=0, callbacks=[ProgressBar()])
     results[name] = fcn(held_images, training=False).numpy()
     dice = dice_coefficient(reference=held_truth, prediction=results[name])
     print(f"{name:22}", {c: round(float(d), 3) for c, d in zip(CLASSES, dice, strict=True)})

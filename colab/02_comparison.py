@@ -287,6 +287,9 @@ def eight_gaussians(count, random, scale=1.0):
     return (centre + random.normal(0, 0.05, (count, 2))).astype("float32")
 
 
+from ct_keras.progress import track
+
+
 def make_critic():
     dense = [keras.layers.Dense(64, activation="relu") for _ in range(3)]
     return keras.Sequential([keras.Input((2,)), *dense, keras.layers.Dense(1)])
@@ -313,7 +316,7 @@ def train_critic(constraint, steps=1500 if GPU else 400):
             for weight in critic.trainable_variables:
                 weight.assign(tf.clip_by_value(weight, -0.01, 0.01))
 
-    for _ in range(steps):
+    for _ in track(range(steps), f"Critic, {constraint}"):
         real, fake = eight_gaussians(128, random), eight_gaussians(128, random, 0.4)
         step(tf.constant(real), tf.constant(fake), tf.constant(random.random((128, 1)), tf.float32))
     return critic
@@ -478,7 +481,7 @@ for split, seeds in PATIENTS.items():
 key = WORK / "hash.key"
 key.write_text("any secret of yours")
 convert(WORK / "patients", WORK / "records", layout="single", split="folders", doses=(DOSE,),
-        hash_key_file=key, overwrite=True, workers=1)  # fmt: skip
+        hash_key_file=key, overwrite=True, workers=1, progress=True)  # fmt: skip
 
 EPOCHS, STEPS = (30, 250) if GPU else (5, 25)
 OPTIONS = {} if GPU else {"red_cnn": {"width": 16}}  # half the recipe's maps, four times as fast
@@ -489,7 +492,7 @@ for title, name in NETWORKS.items():
     shutil.rmtree(run, ignore_errors=True)
     results[title] = train(
         name, WORK / "records", out=run, recipe="quick",
-        epochs=EPOCHS, steps=STEPS, options=OPTIONS.get(name), validation_slices=4,
+        epochs=EPOCHS, steps=STEPS, options=OPTIONS.get(name), validation_slices=4, progress=True,
     )  # fmt: skip
     best, untreated = results[title].best["val_psnr"], results[title].untreated.psnr
     print(f"{title:10} validation: input {untreated:.2f} dB, best epoch {best:.2f} dB")

@@ -299,6 +299,8 @@ def half_squared_error(reference, prediction):
     return keras.ops.mean(0.5 * keras.ops.square(prediction - reference))
 
 
+from ct_keras.training.callbacks import ProgressBar
+
 start = SeoResNet(width=8)
 networks, histories = {}, {}
 for name in ("automatic", "dilated"):
@@ -311,7 +313,8 @@ for name in ("automatic", "dilated"):
         trainer = DilatedBackprop(copy, proportion=1000, decay=0.08)
         trainer.compile(SeoAdam(LEARNING_RATE, epsilon=1e-8))
     histories[name] = trainer.fit(
-        dataset(), epochs=EPOCHS, steps_per_epoch=STEPS, verbose=0, shuffle=False
+        dataset(), epochs=EPOCHS, steps_per_epoch=STEPS, verbose=0, shuffle=False,
+        callbacks=[ProgressBar()],
     ).history["loss"]
     networks[name] = copy
 

@@ -298,13 +298,16 @@ def patches(low_image, full_image, number):
     return both[..., :1], both[..., 1:]
 
 
+from ct_keras.training.callbacks import ProgressBar
+
 numbers = tf.data.Dataset.range(10**9)
 stacks = tf.data.Dataset.from_tensor_slices((hu.to_network(train_low), hu.to_network(train_full)))
 stream = tf.data.Dataset.zip(stacks.shuffle(len(train_low), seed=3).repeat(), numbers)
 stream = stream.map(lambda images, number: patches(*images, tf.cast(number, tf.int32)))
 stream = stream.batch(recipe.batch_size, drop_remainder=True).prefetch(4)
 history = system.fit(
-    stream, epochs=LENGTH[0], steps_per_epoch=LENGTH[1], verbose=0, shuffle=False
+    stream, epochs=LENGTH[0], steps_per_epoch=LENGTH[1], verbose=0, shuffle=False,
+    callbacks=[ProgressBar()],
 ).history
 
 ends = (0, *system.settings.phase_ends(recipe.epochs))

@@ -421,7 +421,11 @@ classifier.add(layers.Dense(len(CLASSES), activation="softmax"))
 classifier.compile(
     keras.optimizers.Adam(3e-3), "sparse_categorical_crossentropy", metrics=["accuracy"]
 )
-history = classifier.fit(train_images, train_classes, batch_size=16, epochs=10, verbose=0)
+from ct_keras.training.callbacks import ProgressBar
+
+history = classifier.fit(
+    train_images, train_classes, batch_size=16, epochs=10, verbose=0, callbacks=[ProgressBar()]
+)
 accuracy = classifier.evaluate(test_images, test_classes, verbose=0)[1]
 print(f"{len(train_images)} training slices; accuracy on unseen patients {accuracy:.1%}")
 assert accuracy > 0.8

@@ -213,7 +213,7 @@ key = WORK / "hash.key"  # patients are named in the records by a keyed hash
 key.write_text("any secret of yours")
 manifest = ct_keras.data.convert(
     WORK / "patients", WORK / "records", layout="single", split="folders", doses=(DOSE,),
-    hash_key_file=key, overwrite=True, workers=1,
+    hash_key_file=key, overwrite=True, workers=1, progress=True,
 )  # fmt: skip
 print(manifest.splits)
 
@@ -246,7 +246,7 @@ OPTIONS = {"width": 32 if GPU else 16}
 shutil.rmtree(WORK / "run", ignore_errors=True)
 result = train(
     "red_cnn", WORK / "records", out=WORK / "run",
-    recipe="quick", validation_slices=4, options=OPTIONS, **LENGTH,
+    recipe="quick", validation_slices=4, options=OPTIONS, progress=True, **LENGTH,
 )  # fmt: skip
 print(f"validation: input {result.untreated.psnr:.2f} dB, best {result.best['val_psnr']:.2f} dB")
 assert result.better_than_input

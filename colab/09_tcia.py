@@ -134,6 +134,7 @@ import shutil
 
 from ct_keras.dicom import create_series, find_series
 from ct_keras.phantoms import make_phantom, phantom_scanner
+from ct_keras.progress import track
 
 REGIONS = {"C": ("thorax", "CHEST", 0.1), "L": ("abdomen", "ABDOMEN", 0.25)}
 NAMES = {"C": ("C001", "C002", "C003"), "L": ("L004", "L005", "L006")}
@@ -164,7 +165,7 @@ def write_patient(patient, folder):
 
 if not DOWNLOAD:
     shutil.rmtree(SCANS, ignore_errors=True)
-    for patient in (*NAMES["C"], *NAMES["L"]):
+    for patient in track((*NAMES["C"], *NAMES["L"]), "Phantoms"):
         write_patient(patient, SCANS)
 
 for series in list(find_series(SCANS))[:4]:
@@ -190,8 +191,9 @@ for names in patients.values():
     split["val"] += names[-2 * held : -held]
     split["train"] += names[: -2 * held]
 manifest = ct_keras.data.convert(
-    SCANS, WORK / "tcia_records", layout="tcia", split=split, hash_key_file=key, overwrite=True, workers=1
-)
+    SCANS, WORK / "tcia_records", layout="tcia", split=split, hash_key_file=key,
+    overwrite=True, workers=1, progress=True,
+)  # fmt: skip
 print(manifest.splits)
 pairs = {name: list(ct_keras.data.iterate_pairs(WORK / "tcia_records", name)) for name in split}
 for name, found in pairs.items():

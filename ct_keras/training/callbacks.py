@@ -8,7 +8,6 @@ import json
 import logging
 import math
 import signal
-import sys
 import time
 from pathlib import Path
 
@@ -19,6 +18,7 @@ from ct_keras import hu
 from ct_keras.errors import CtKerasError
 from ct_keras.files import atomic_file, sha256_of, write_text
 from ct_keras.models import TrainingSystem
+from ct_keras.progress import start_meter
 from ct_keras.training.checkpoints import save_checkpoint
 from ct_keras.training.validation import validate
 
@@ -188,39 +188,39 @@ def _error(row: dict) -> float:
 
 
 class ProgressBar(keras.callbacks.Callback):
-    """One progress bar for the whole run, on standard error if it is a terminal."""
+    """One display for the whole run: a bar in a terminal, a line in a notebook.
 
-    def __init__(self, epochs: int, steps: int, first_epoch: int):
+    Args:
+        epochs: Of the run; by default those that `fit` was given.
+        steps: Of an epoch; by default those that `fit` found.
+        first_epoch: Epochs that an earlier run has done.
+    """
+
+    def __init__(
+        self, epochs: int | None = None, steps: int | None = None, first_epoch: int = 0
+    ):
         super().__init__()
-        self.total = epochs * steps
-        self.done = first_epoch * steps
-        self._bar = None
+        self._epochs, self._steps, self._first_epoch = epochs, steps, first_epoch
+        self._meter = None
 
     def on_train_begin(self, logs=None):
-        """Opens the progress bar."""
-        if not sys.stderr.isatty():
-            return
-        from rich.console import Console
-        from rich.progress import Progress
-
-        self._bar = Progress(console=Console(stderr=True), transient=True)
-        self._bar.start()
-        self._task = self._bar.add_task(
-            "Training", total=self.total, completed=self.done
-        )
+        """Starts the display."""
+        epochs = self._epochs or self.params.get("epochs")
+        steps = self._steps or self.params.get("steps")
+        total = epochs * steps if epochs and steps else None
+        done = self._first_epoch * (steps or 0)
+        self._meter = start_meter("Training", total, done)
 
     def on_train_batch_end(self, batch, logs=None):
-        """Advances the progress bar by one step."""
-        if self._bar:
+        """Advances the display by one step."""
+        if self._meter:
             loss = (logs or {}).get("loss", math.nan)
-            self._bar.update(
-                self._task, advance=1, description=f"Training, loss {loss:.2e}"
-            )
+            self._meter.step(f"Training, loss {loss:.2e}")
 
     def on_train_end(self, logs=None):
-        """Removes the progress bar."""
-        if self._bar:
-            self._bar.stop()
+        """Ends the display."""
+        if self._meter:
+            self._meter.close()
 
 
 class _Board:

@@ -2,6 +2,7 @@
 
 import importlib.metadata
 import importlib.util
+import re
 import runpy
 import subprocess
 import sys
@@ -114,6 +115,14 @@ def test_only_the_first_cell_installs_unless_a_download_is_chosen(source):
         assert "pip" not in always.split()
         assert '"pip"' not in always
         assert "idc_index" not in always
+
+
+@each_source
+def test_cells_that_train_show_their_progress(source):
+    """`model.fit` of Keras, `train` of a run, and `convert` to records."""
+    for cell in code_cells(source):
+        if re.search(r"\bepochs?=|records\", layout=|convert\(", cell):
+            assert "progress=True" in cell or "ProgressBar()" in cell
 
 
 def test_no_download_is_chosen_at_first():
