@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import cv2
 import nibabel
 import numpy as np
 import pydicom
@@ -42,6 +43,13 @@ SYNTAXES = (
 )
 COMPRESSED = (RLELossless, JPEGLSLossless, JPEG2000Lossless)
 VOLUMES = (".nii", ".nii.gz", ".nrrd", ".mha", ".npy", ".tif")
+#: Bits of grey values, and whether there are three channels.
+PICTURES = tuple(
+    (suffix, bits, color)
+    for suffix in (".png", ".tif")
+    for bits in (8, 16)
+    for color in (False, True)
+)
 SLICES = 3
 _SIZE = 64
 _PIXEL_BYTES = _SIZE * _SIZE * 2
@@ -156,6 +164,19 @@ def make_volume(path: Path) -> None:
         image = SimpleITK.GetImageFromArray(stored)
         image.SetSpacing((1.0, 1.0, 5.0))
         SimpleITK.WriteImage(image, str(path), useCompression=path.suffix == ".nrrd")
+
+
+def make_picture(path: Path, bits: int, *, color: bool) -> None:
+    """Writes the middle slice as a picture: grey values, or three equal channels."""
+    offset, step = 1024, 1 if bits == 16 else 8
+    stored = (_disc_hu()[1] + offset) // step
+    stored = np.clip(stored, 0, 2**bits - 1).astype(f"u{bits // 8}")
+    if color:
+        stored = np.repeat(stored[..., None], 3, axis=2)
+    if path.suffix == ".tif":
+        tifffile.imwrite(path, stored)
+    else:
+        path.write_bytes(cv2.imencode(".png", stored)[1].tobytes())
 
 
 @dataclass(frozen=True)

@@ -11,17 +11,21 @@ import hashlib
 import io
 import json
 import os
+import struct
 import zipfile
+import zlib
 from pathlib import Path
 
 import numpy as np
 from fuzz_inputs import (
     COMPRESSED,
+    PICTURES,
     SLICES,
     SYNTAXES,
     VOLUMES,
     Bent,
     make_frames,
+    make_picture,
     make_series,
     make_volume,
 )
@@ -127,13 +131,16 @@ class Volume:
 
     def check(self, bent: Bent, number: int) -> str:
         """Returns what became of an input; raises what a finding is."""
-        from ct_keras.containers import open_writer, read_volume_file
+        return self._checked(VOLUMES[bent.sample], bent.content, number)
+
+    def _checked(self, suffix: str, content: bytes, number: int, values=None) -> str:
+        from ct_keras.containers import GreyValues, open_writer, read_volume_file
         from ct_keras.dicom import Derivation
 
-        suffix = VOLUMES[bent.sample]
         path, out = (self.folder / f"{name}{suffix}" for name in ("in", "out"))
-        path.write_bytes(bent.content)
-        volume = read_volume_file(path)
+        path.write_bytes(content)
+        values = values or GreyValues()
+        volume = read_volume_file(path, values=values)
         hu = volume.hu
         if hu.shape != volume.shape or not np.isfinite(hu).all():
             raise AssertionError("not the described volume of finite values")
@@ -144,8 +151,34 @@ class Volume:
         ) as writer:
             for index, plane in enumerate(hu):
                 writer.write(index, plane)
-        np.testing.assert_array_equal(read_volume_file(out, look=False).hu, hu)
+        again = read_volume_file(out, values=values, look=False)
+        np.testing.assert_array_equal(again.hu, hu)
         return "written"
+
+
+class Picture(Volume):
+    """A PNG or TIFF file of one slice, 8 or 16 bits, grey or in three equal channels.
+
+    Every second PNG gets the right checksums again, so that not they refuse it.
+    """
+
+    def __init__(self, folder: Path):
+        self.folder = folder
+        self.samples = []
+        for suffix, bits, color in PICTURES:
+            make_picture(folder / f"sample{suffix}", bits, color=color)
+            self.samples.append([(folder / f"sample{suffix}").read_bytes()])
+
+    def check(self, bent: Bent, number: int) -> str:
+        """Returns what became of an input; raises what a finding is."""
+        from ct_keras.containers import GreyValues
+
+        suffix, bits, _ = PICTURES[bent.sample]
+        content = bent.content
+        if suffix == ".png" and number % 2:
+            content = _with_right_sums(content)
+        scale = GreyValues(slope=1, intercept=-1024)
+        return self._checked(suffix, content, number, scale if bits == 16 else None)
 
 
 class Records:
@@ -285,6 +318,7 @@ TARGETS = {
     "compressed": Compressed,
     "one-file": OneFile,
     "volume": Volume,
+    "picture": Picture,
     "records": Records,
     "forged-records": ForgedRecords,
     "model": Model,
@@ -306,6 +340,19 @@ def _check_count(series) -> None:
     told = {finding.code for finding in series.findings}
     if len(series) < SLICES and not any(code[4] in "WE" for code in told):
         raise AssertionError(f"{len(series)} of {SLICES} slices without a word")
+
+
+def _with_right_sums(content: bytes) -> bytes:
+    """A PNG file with the checksum of every chunk that is still whole."""
+    mended, place = bytearray(content), 8
+    while place + 12 <= len(mended):
+        (length,) = struct.unpack_from(">I", mended, place)
+        end = place + 8 + length
+        if end + 4 > len(mended):
+            break
+        struct.pack_into(">I", mended, end, zlib.crc32(mended[place + 4 : end]))
+        place = end + 4
+    return bytes(mended)
 
 
 def _zipped(folder: Path, method: int) -> bytes:

@@ -28,7 +28,7 @@ def read(path: Path) -> Content:
             )
         kind = first.dtype or np.dtype("V1")
         check_voxels(path, shape, kind, samples=first.samplesperpixel)
-        tags = {name: _tag(first, name) for name in _KEPT}
+        kept = _description(first), _resolution(first)
         derivation = _tag(first, "Software")
     # It decodes every compression, TIFF libraries in Python need further packages.
     done, planes = cv2.imreadmulti(str(path), flags=cv2.IMREAD_UNCHANGED)
@@ -40,20 +40,15 @@ def read(path: Path) -> Content:
         stored,
         scaled=stored.dtype.kind != "u",
         derivation=derivation if ours else None,
-        original=(planes[0].shape[2:], tags),
+        original=(planes[0].shape[2:], *kept),
     )
-
-
-#: What says where the pixels lie, or what the picture is.
-_KEPT = ("XResolution", "YResolution", "ResolutionUnit", "ImageDescription")
 
 
 def write(path: Path, content: Content, stored: np.ndarray, derivation: str) -> None:
     """Writes the pages with resolution and description of the original."""
-    channels, tags = content.original
+    channels, description, resolution = content.original
     if channels:
         stored = np.repeat(stored[..., None], channels[0], axis=3)
-    resolution = (tags["XResolution"], tags["YResolution"])
     with tifffile.TiffWriter(path) as writer:
         for number, page in enumerate(stored):
             writer.write(
@@ -62,11 +57,28 @@ def write(path: Path, content: Content, stored: np.ndarray, derivation: str) -> 
                 compression="zlib",
                 contiguous=False,
                 metadata=None,
-                description=None if number else tags["ImageDescription"],
-                resolution=resolution if all(resolution) else None,
-                resolutionunit=tags["ResolutionUnit"],
+                description=None if number else description,
                 software=derivation,
+                **resolution,
             )
+
+
+def _resolution(page: tifffile.TiffPage) -> dict:
+    """The size of a pixel as it is written again, empty if it is not a valid one."""
+    axes = tuple(_tag(page, f"{axis}Resolution") for axis in "XY")
+    if not all(isinstance(each, tuple) and len(each) == 2 for each in axes):
+        return {}
+    unit = _tag(page, "ResolutionUnit")
+    known = unit is None or unit in list(tifffile.RESUNIT)
+    if not known or not all(number > 0 for each in axes for number in each):
+        return {}
+    return {"resolution": axes, "resolutionunit": unit}
+
+
+def _description(page: tifffile.TiffPage) -> bytes | None:
+    """What the picture is, as it is written again; None if there is no text."""
+    text = _tag(page, "ImageDescription")
+    return text.encode() if isinstance(text, str) else None
 
 
 def _tag(page: tifffile.TiffPage, name: str) -> object:

@@ -224,6 +224,32 @@ def test_pages_that_differ_and_colours_are_refused(hu, tmp_path, capsys):
         assert "CTK-E047" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("tag", "value", "kept"),
+    [
+        ("ResolutionUnit", 94, {"ImageDescription"}),
+        ("XResolution", (0, 0), {"ImageDescription"}),
+        ("YResolution", (1, 0), {"ImageDescription"}),
+        ("ImageDescription", "Röntgen".encode(), {"ImageDescription", "XResolution"}),
+    ],
+)
+def test_tags_that_no_writer_takes_are_dropped(hu, tmp_path, tag, value, kept):
+    """Fuzzing found the first two: the run ended when the result was written."""
+    source, out = tmp_path / "x.tif", tmp_path / "out.tif"
+    tags = {"resolution": (14, 14), "resolutionunit": 3, "description": "chest, row 4"}
+    tifffile.imwrite(source, hu, metadata=None, photometric="minisblack", **tags)
+    with tifffile.TiffFile(source, mode="r+b") as file:
+        file.pages[0].tags[tag].overwrite(value)
+    assert denoise(source, out, "--strength", "0") == 0
+    assert np.array_equal(read_volume_file(out).hu, read_volume_file(source).hu)
+    with tifffile.TiffFile(out) as file:
+        found = file.pages[0].tags
+        both = ("ImageDescription", "XResolution")
+        assert {name for name in both if name in found and found[name].value} >= kept
+        if tag == "ImageDescription":
+            assert found[tag].value == "Röntgen"
+
+
 def test_resolution_and_text_of_pictures_stay(hu, tmp_path):
     source, out = tmp_path / "x.tif", tmp_path / "out.tif"
     tags = {"resolution": (14, 14), "resolutionunit": 3, "description": "chest, row 4"}

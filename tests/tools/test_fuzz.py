@@ -52,6 +52,7 @@ def test_broken_slices_are_read_or_refused(tools, series):
         ("compressed", 20, {"read", "CTK-E003", "CTK-E013"}),
         ("one-file", 40, {"read", "CTK-E001", "CTK-E003"}),
         ("volume", 60, {"read", "written", "CTK-E003"}),
+        ("picture", 80, {"read", "written", "CTK-E003"}),
         ("records", 60, {"CTK-E080", "CTK-E085"}),
         ("forged-records", 25, {"read", "CTK-E080"}),
         ("forged-model", 25, {"read", "CTK-E091"}),
