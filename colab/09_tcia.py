@@ -212,8 +212,8 @@ for part, pair in SHOWN.items():
     print(f"{part}: the low dose differs from the full dose by {np.std(pair.low_hu - pair.full_hu):.0f} HU (SD)")
 
 # %% [markdown]
-# At 10 % the noise of the chest is stronger than that of the abdomen at 25 %, and in the lung it hides small vessels. One network must serve
-# both, so it is trained on both.
+# The chest has less than half the dose of the abdomen, but its lungs attenuate less, so the noise of both is about the same here. Its
+# contrasts are not: one network must serve both, so it is trained on both.
 #
 # ## 3. Training
 #

@@ -61,12 +61,13 @@ def start_meter(description: str, total: int | None, done: int = 0) -> Meter | N
 
     Returns:
         A bar on standard error if it is a terminal, a line below the cell of a
-        notebook, otherwise None.
+        notebook, otherwise (also for no steps) None.
     """
+    if total == 0:
+        return None
     if sys.stderr.isatty():
         return _Bar(description, total, done)
-    # The stream of a notebook's kernel; it passes on what is written, line by line.
-    if type(sys.stdout).__module__.startswith("ipykernel"):
+    if type(sys.stdout).__module__.startswith("ipykernel"):  # the kernel of a notebook
         return _Line(description, total, done)
     return None
 
@@ -90,25 +91,27 @@ class _Bar:
 
 
 class _Line:
-    """One line that is written over, with steps and seconds; the last state stays."""
+    """One line that is replaced, with steps and seconds; the last state stays."""
 
     def __init__(self, description: str, total: int | None, done: int):
+        from IPython.display import display
+
         self._description, self._total, self._done = description, total, done
         self._start = self._shown = time.monotonic()
+        self._line = display(self._text(), raw=True, display_id=True)
 
     def step(self, description: str | None = None) -> None:
         self._done += 1
         self._description = description or self._description
         if time.monotonic() - self._shown > _PAUSE_S:
             self._shown = time.monotonic()
-            self._show("")
+            self.close()
 
     def close(self) -> None:
-        self._show("\n")
+        self._line.update(self._text(), raw=True)
 
-    def _show(self, end: str) -> None:
+    def _text(self) -> dict[str, str]:
         of = "" if self._total is None else f" of {self._total}"
         seconds = time.monotonic() - self._start
         text = f"{self._description}: {self._done}{of}, {seconds:.0f} s"
-        sys.stdout.write(f"\r{text:<70}{end}")
-        sys.stdout.flush()
+        return {"text/plain": text}

@@ -111,6 +111,7 @@ def write_shards(
             part = itertools.islice(done, len(shard_jobs))
             finished[shard.entry.file] = write_planned(out, shard, part)
             write_partial(out, plan.configuration, list(finished.values()))
+        next(done, None)  # the last one counts as done when the next is asked for
     return [finished[shard.entry.file] for shard in plan.shards]
 
 
