@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tensorflow as tf
+from patience import errors_of
 
 from ct_keras.data import training_patches
 from ct_keras.errors import CtKerasError
@@ -139,7 +140,7 @@ def test_a_gan_goes_on_after_one_of_two_workers_was_killed(phantom_records, tmp_
     run, ports = tmp_path / "run", _free_ports()
     # The second worker dies in the first step of the second epoch.
     both = [_start(i, phantom_records, run, ports, fatal=3 * i) for i in range(2)]
-    messages = [worker.communicate(timeout=300)[1].decode() for worker in both]
+    messages = errors_of(both)
     assert both[1].returncode == -9, messages[1]
     assert both[0].returncode == 75, messages[0]
     assert "CTK-E110" in messages[0]
@@ -147,7 +148,7 @@ def test_a_gan_goes_on_after_one_of_two_workers_was_killed(phantom_records, tmp_
     before = _arrays(run, 1)
     ports = _free_ports()
     both = [_start(i, phantom_records, run, ports) for i in range(2)]
-    messages = [worker.communicate(timeout=300)[1].decode() for worker in both]
+    messages = errors_of(both)
     # 9: two epochs need not be better than the input.
     assert {worker.returncode for worker in both} <= {0, 9}, messages
     rows = _rows(run)

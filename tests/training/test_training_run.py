@@ -15,6 +15,7 @@ from pathlib import Path
 import keras
 import numpy as np
 import pytest
+from patience import wait_for
 
 import ct_keras
 from ct_keras import models
@@ -336,9 +337,7 @@ def test_killed_at_random_moments_and_resumed_ends_alike(
     kills = 0
     for _ in range(3):
         process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
-        deadline = time.monotonic() + 60
-        while not (run / "config.json").exists() and time.monotonic() < deadline:
-            time.sleep(0.05)
+        wait_for((run / "config.json").exists, [process])
         time.sleep(generator.uniform(0, 3))
         if process.poll() is None:
             process.send_signal(signal.SIGKILL)
@@ -522,11 +521,10 @@ def test_sigterm_ends_with_75_and_resumes(phantom_records, tmp_path, undisturbed
         *("--width", "4", "--epochs", "50", "--steps", "4"),
     ]
     process = subprocess.Popen(command, stderr=subprocess.DEVNULL, env=os.environ)
-    deadline = time.monotonic() + 90
-    while not (run / "best.json").exists() and time.monotonic() < deadline:
-        time.sleep(0.1)
+    wait_for((run / "best.json").exists, [process])
     process.send_signal(signal.SIGTERM)
-    assert process.wait(60) == 75
+    wait_for(lambda: process.poll() is not None, [process])
+    assert process.returncode == 75
     _, state, _ = latest_state(run / "checkpoints")
     assert 1 <= state["epoch"] < 50
 
