@@ -46,13 +46,26 @@ def test_notebook_is_made_from_its_source(source):
 
 @each_source
 def test_notebook_goes_back_to_its_source(source):
-    notebook = jupytext.read(source.with_suffix(".ipynb"))
+    notebook = jupytext.reads(BUILD["notebook_text"](source, ""), fmt="ipynb")
     ours = jupytext.read(source, fmt="py:percent")
     pairs = zip(notebook.cells, ours.cells, strict=True)
     assert all(
         (cell.cell_type, cell.source) == (own.cell_type, own.source)
         for cell, own in pairs
     )
+
+
+@each_source
+def test_badge_opens_the_notebook_in_colab(source):
+    text = BUILD["notebook_text"](source, "someone/ct_keras")
+    title, install, *others = jupytext.reads(text, fmt="ipynb").cells
+    place = f"someone/ct_keras/blob/main/colab/{source.stem}.ipynb"
+    assert title.source.startswith("[![Open in Colab](")
+    assert f"](https://colab.research.google.com/github/{place})\n\n# " in title.source
+    assert 'SOURCE = "git+https://github.com/someone/ct_keras"  # @param' in install.source
+    assert [cell.source for cell in others] == [
+        cell.source for cell in jupytext.read(source, fmt="py:percent").cells[2:]
+    ]
 
 
 @each_source
