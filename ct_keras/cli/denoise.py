@@ -8,7 +8,7 @@ from dataclasses import asdict
 import click
 
 from ct_keras.cli import partial
-from ct_keras.cli.options import grey_values, taken_values
+from ct_keras.cli.options import grey_values, strength_options, taken_values
 from ct_keras.cli.options import reading as reading_options
 from ct_keras.cli.options import trust as trust_option
 from ct_keras.cli.output import echo_findings, emit_json, note, say
@@ -28,17 +28,7 @@ from ct_keras.notice import NOTICE
     help="Published weights, a run, a .keras file, filter:NAME, recon:NAME or input "
     "(an unchanged copy).",
 )
-@click.option(
-    "--strength",
-    type=float,
-    help="From 0 (input) to 1 (output of the model).  [default: that of the model]",
-)
-@click.option(
-    "--like-dose",
-    metavar="K",
-    type=float,
-    help="Instead of --strength: leave the noise of K times the dose, 1 to inf.",
-)
+@strength_options
 @click.option("--series", "wanted", help="Only this series: number or UID.")
 @click.option(
     "--precision",

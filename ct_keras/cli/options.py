@@ -158,6 +158,22 @@ def reading(command: str) -> Callable:
     return add
 
 
+def strength_options(callback: Callable) -> Callable:
+    """Adds --strength and --like-dose to a command."""
+    like_dose = click.option(
+        "--like-dose",
+        metavar="K",
+        type=float,
+        help="Instead of --strength: leave the noise of K times the dose, 1 to inf.",
+    )
+    strength = click.option(
+        "--strength",
+        type=float,
+        help="From 0 (input) to 1 (output of the model).  [default: that of the model]",
+    )
+    return strength(like_dose(callback))
+
+
 def given(options: Mapping[str, object]) -> dict[str, object]:
     """Returns the options that have a value."""
     return {name: value for name, value in options.items() if value is not None}

@@ -57,6 +57,21 @@ def wrap(network: keras.Model, size_rule: SizeRule) -> keras.Model:
     return keras.Model(image, {OUTPUT_NAME: x}, name=network.name)
 
 
+def blended(model: keras.Model, strength: float) -> keras.Model:
+    """Returns a deployable model whose output is blended with its input.
+
+    Args:
+        model: From `wrap`.
+        strength: 0 (the input) to 1 (the model itself).
+    """
+    if strength == 1:
+        return model
+    image = _image_input(dimensions_of(model), name=INPUT_NAME)
+    denoised = image + strength * (model(image)[OUTPUT_NAME] - image)
+    denoised = keras.layers.Identity(name=OUTPUT_NAME, dtype="float32")(denoised)
+    return keras.Model(image, {OUTPUT_NAME: denoised}, name=model.name)
+
+
 def is_deployable(model: keras.Model) -> bool:
     """Whether a model was made by `wrap`."""
     inputs = getattr(model, "inputs", None) or []

@@ -87,7 +87,7 @@ def card_text(card: dict) -> str:
         f'denoised_hu = ct_keras.load("{card["name"]}")(low_dose_hu)\n```',
         f"or `ct-keras denoise STUDY OUT --model {card['name']}`. The .keras opens "
         f"with plain Keras, `{card['version']}/` is a SavedModel; both take and return "
-        f"{_values(card)}.",
+        f"{_values(card)}{_strengths(card)}.",
         *_results(card),
         f"## Intended use\n\n{card['intended_use']}",
         f"## Not intended for\n\n{card['contraindications']}",
@@ -102,6 +102,17 @@ def _values(card: dict) -> str:
     """What the network takes and returns."""
     named = card["network_data_format"]["format"]
     return "Hounsfield units" if named == "hounsfield" else named
+
+
+def _strengths(card: dict) -> str:
+    """At which strength the files work, if not at full strength."""
+    strength = card.get("default_strength", 1)
+    if strength == 1:
+        return ""
+    return (
+        f". The strength of the .keras is 1, that of the SavedModel {strength:g}, as "
+        "of the commands above (`ct-keras export --strength` writes others)"
+    )
 
 
 def _against_filters(card: dict) -> str:

@@ -6,6 +6,7 @@ import functools
 from pathlib import Path
 
 from ct_keras.denoising.method import Method
+from ct_keras.denoising.methods import as_method
 from ct_keras.errors import CtKerasError
 from ct_keras.filters import Filter
 from ct_keras.serving.runtimes import RUNTIMES, export_for_runtime
@@ -22,6 +23,7 @@ def export(
     out: str | Path,
     *,
     format: str = "savedmodel",
+    strength: float | None = None,
     overwrite: bool = False,
 ) -> float:
     """Writes a denoiser for serving, and checks it against the Keras model.
@@ -32,14 +34,16 @@ def export(
             self-ensemble only the network is exported, with a warning.
         out: The folder to write.
         format: "savedmodel", "onnx", "openvino" or "litert".
+        strength: 0 to 1, becomes part of the export; by default that of the denoiser,
+            so that the export returns what the denoiser does.
         overwrite: Replace a folder that an export wrote.
 
     Returns:
         The largest difference from the Keras model, in HU.
 
     Raises:
-        CtKerasError: CTK-E000 for an unknown format or a filter that is not linear;
-            otherwise as the exporter of the format.
+        CtKerasError: CTK-E000 for an unknown format, a strength out of range or a
+            filter that is not linear; otherwise as the exporter of the format.
     """
     if format not in _EXPORTERS:
         raise CtKerasError(
@@ -48,4 +52,7 @@ def export(
             received=format,
             expected=", ".join(_EXPORTERS),
         )
+    denoiser = as_method(denoiser).as_denoiser()
+    if strength is not None:
+        denoiser = denoiser.at_strength(strength)
     return _EXPORTERS[format](denoiser, out, overwrite=overwrite)

@@ -54,7 +54,7 @@ def check_parity(
     }
     outputs = _outputs(exported, loading, inputs)
     differences = [
-        np.abs(outputs[name][0, ..., 0] - denoiser(x[0, ..., 0], strength=1.0))
+        np.abs(outputs[name][0, ..., 0] - denoiser(x[0, ..., 0]))
         for name, x in inputs.items()
     ]
     largest = max(float(difference.max()) for difference in differences)

@@ -1,8 +1,9 @@
 """Turns a run into published weights: files, hashes, reference output, model card.
 
-The folder holds NAME.keras (HU in and out, plain Keras), VERSION/ (the SavedModel),
-metadata.json, README.md made from it, golden.npz (an input and its output, to verify a
-port of the model) and SHA256SUMS.
+The folder holds NAME.keras (the network at full strength, HU in and out, plain Keras),
+VERSION/ (the SavedModel, at the default strength), metadata.json, README.md made from
+it, golden.npz (an input and its output at the default strength, to verify a port of the
+model) and SHA256SUMS.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import numpy as np
 import ct_keras
 from ct_keras.denoising.denoiser import Denoiser
 from ct_keras.denoising.loading import load
+from ct_keras.errors import CtKerasError
 from ct_keras.files import MARKER, atomic_folder, read_document, sha256_of
 from ct_keras.models import count_macs, get_spec
 from ct_keras.notice import NOTICE
@@ -65,7 +67,7 @@ def publish(
     Raises:
         CtKerasError: CTK-E085 or E090 for the run, CTK-E094 if the export differs.
     """
-    denoiser = load(run)
+    denoiser = load(run).at_strength(notes.get("default_strength", 1.0))
     card = _card(denoiser, Path(run), notes, version)
     card |= results_of(denoiser.name, metrics, quality)
     with atomic_folder(out, inputs=[run], overwrite=True, kind="weights") as folder:
@@ -88,10 +90,20 @@ def quote_again(
         The folder.
 
     Raises:
-        CtKerasError: CTK-E091 if the card is damaged.
+        CtKerasError: CTK-E091 if the card is damaged, CTK-E000 for another default
+            strength, which the SavedModel would not have.
     """
     folder = Path(folder)
     card = read_document(folder / "metadata.json")
+    before, after = (each.get("default_strength", 1.0) for each in (card, card | notes))
+    if after != before:
+        raise CtKerasError(
+            "CTK-E000",
+            "the default strength is part of the published SavedModel",
+            received=after,
+            expected=before,
+            fix="publish the weights as a new version",
+        )
     card |= notes | results_of(card["name"], metrics, quality)
     with atomic_folder(folder, overwrite=True, kind="weights") as new:
         shutil.copytree(folder, new, dirs_exist_ok=True)
@@ -115,6 +127,7 @@ def rewrap(folder: str | Path) -> Path:
     """
     published = load(folder)
     denoiser = Denoiser(published.network, identity=published.identity)
+    denoiser = denoiser.at_strength(published.default_strength)
     card = json.loads((Path(folder) / "metadata.json").read_text())
     card["version"] = str(int(card["version"]) + 1)
     card["network_data_format"]["value_range"] = _VALUE_RANGE
@@ -169,7 +182,7 @@ def _golden(denoiser: Denoiser) -> tuple[np.ndarray, np.ndarray]:
     low_hu = np.rint(low_hu).astype(np.int16)
     if denoiser.dimensions == 2:
         low_hu = low_hu[0]
-    return low_hu, denoiser(low_hu, strength=1.0)
+    return low_hu, denoiser(low_hu)
 
 
 def _card(denoiser: Denoiser, run: Path, notes: dict, version: int) -> dict:

@@ -10,7 +10,7 @@ from pathlib import Path
 import keras
 
 from ct_keras.denoising.denoiser import Denoiser
-from ct_keras.denoising.deployable import INPUT_NAME, OUTPUT_NAME
+from ct_keras.denoising.deployable import INPUT_NAME, OUTPUT_NAME, blended
 from ct_keras.denoising.method import Method
 from ct_keras.denoising.methods import as_method
 from ct_keras.denoising.portable import (
@@ -120,7 +120,8 @@ def export_for_runtime(
     require_packages(runtime.name, *runtime.packages)
     denoiser = as_method(denoiser).as_denoiser()
     with atomic_folder(out, overwrite=overwrite, kind="export") as folder:
-        runtime.write(denoiser.model, folder / runtime.file)
+        model = blended(denoiser.model, denoiser.default_strength)
+        runtime.write(model, folder / runtime.file)
         difference = check_parity(
             denoiser,
             folder / runtime.file,
@@ -139,6 +140,7 @@ def _info(denoiser: Denoiser, runtime: Runtime) -> dict:
         "name": denoiser.identity.name,
         "version": denoiser.identity.version,
         "weights_sha256": denoiser.identity.weights_sha256,
+        "strength": denoiser.default_strength,
         "notice": NOTICE,
         "format": runtime.name,
         "file": runtime.file,

@@ -8,7 +8,7 @@ scale of HU, which ``info`` names):
   -> stored`` on the same scale, rounded half to even and saturated
 - ``denoise_bytes(pixels_bytes: string, rows, columns, slope, intercept)
   -> pixels_bytes``: one slice as little-endian int16, half the size of JSON numbers
-- ``info() -> name, version, weights_sha256, units, notice``
+- ``info() -> name, version, weights_sha256, strength, units, notice``
 
 For a 3-D network, slices come before rows, also in the bytes, and each volume is
 processed as a whole.
@@ -21,7 +21,7 @@ from pathlib import Path
 import keras
 
 from ct_keras.denoising.denoiser import Denoiser
-from ct_keras.denoising.deployable import INPUT_NAME, OUTPUT_NAME
+from ct_keras.denoising.deployable import INPUT_NAME, OUTPUT_NAME, blended
 from ct_keras.denoising.method import Method
 from ct_keras.denoising.methods import as_method
 from ct_keras.denoising.portable import require_tensorflow
@@ -86,7 +86,8 @@ def _endpoints(denoiser: Denoiser) -> dict:
     """Name -> (function, input signature)."""
     import tensorflow as tf
 
-    model, identity = denoiser.model, denoiser.identity
+    identity = denoiser.identity
+    model = blended(denoiser.model, denoiser.default_strength)
     leading = (1,) if denoiser.dimensions == 2 else (1, -1)
     any_size = (None,) * (1 + denoiser.dimensions)
 
@@ -117,6 +118,7 @@ def _endpoints(denoiser: Denoiser) -> dict:
             "name": tf.constant(identity.name),
             "version": tf.constant(identity.version or ""),
             "weights_sha256": tf.constant(identity.weights_sha256 or ""),
+            "strength": tf.constant(denoiser.default_strength, tf.float32),
             "units": tf.constant(units_of(denoiser)),
             "notice": tf.constant(NOTICE),
         }

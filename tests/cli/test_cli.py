@@ -335,9 +335,12 @@ def test_evaluate_of_normal_dose_scans(capsys, phantom_patients, tmp_path):
 
 def test_export_and_its_refusals(capsys, run, tmp_path):
     out = tmp_path / "SM"
-    status, text, _ = _run(capsys, "export", run, out, "--json")
+    status, text, _ = _run(capsys, "export", run, out, "--like-dose", "4", "--json")
     assert status == 0
     assert json.loads(text)["largest_difference_hu"] <= 1e-3
+    assert json.loads(text)["strength"] == 0.5
+    both = ("--strength", "1", "--like-dose", "4")
+    _refused(capsys, "CTK-E000", 3, "export", run, tmp_path / "o", *both)
     assert (out / "saved_model.pb").is_file()
     _refused(capsys, "CTK-E071", 6, "export", run, out)
     _refused(capsys, "CTK-E092", 3, "export", "no_such", tmp_path / "o2")

@@ -203,7 +203,7 @@ def test_keras_file_and_savedmodel_agree_in_a_process_without_ct_keras(
 @pytest.fixture(scope="module")
 def exported(denoiser, tmp_path_factory):
     folder = tmp_path_factory.mktemp("exported") / "sm"
-    ct_keras.export(denoiser, folder)
+    ct_keras.export(denoiser.at_strength(0.75), folder)
     return folder
 
 
@@ -223,7 +223,9 @@ def test_savedmodel_endpoints(denoiser, exported, served):
     stored = np.rint(_ct_like((25, 40))).astype("<i2")
     slope, intercept = 0.5, -24.0
     values = stored * np.float32(slope) + np.float32(intercept)
-    expected = np.rint((denoiser(values).astype(np.float64) - intercept) / slope)
+    denoised = denoiser(values, strength=0.75).astype(np.float64)
+    assert np.abs(denoised - denoiser(values)).max() > 1
+    expected = np.rint((denoised - intercept) / slope)
     as_int16 = served.denoise_int16(
         tf.constant(stored[None]), tf.constant(slope), tf.constant(intercept)
     )["stored"].numpy()[0]
@@ -243,6 +245,7 @@ def test_savedmodel_endpoints(denoiser, exported, served):
     assert weights < size < 1.5 * weights + 5000  # each once
     info = served.signatures["info"]()
     assert "Not for diagnostic use" in info["notice"].numpy().decode()
+    assert info["strength"].numpy() == 0.75
     assert info["weights_sha256"].numpy().decode() == denoiser.identity.weights_sha256
 
 

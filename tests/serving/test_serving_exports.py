@@ -79,14 +79,16 @@ def reloaded(name, folder, images, tmp_path):
 def test_an_export_runs_without_ct_keras_at_three_sizes(denoiser, tmp_path, name):
     needs_packages(name)
     out = tmp_path / "out"
+    denoiser = denoiser.at_strength(0.75)
     difference = ct_keras.export(denoiser, out, format=name)
     images = [ct_like(size, seed) for seed, size in enumerate(SIZES)]
     for image, found in zip(images, reloaded(name, out, images, tmp_path), strict=True):
-        expected = denoiser(image)
+        expected = denoiser(image, strength=0.75)
         assert np.abs(expected - image).max() > 10  # it is not the identity
         np.testing.assert_allclose(found, expected, rtol=0, atol=0.02)
         assert found[0, 0] == -2000 and found[-1, -1] == 8000
     info = json.loads((out / "info.json").read_text())
+    assert info["strength"] == 0.75
     assert info["largest_difference_hu"] == difference <= 0.02
     assert info["weights_sha256"] == denoiser.identity.weights_sha256
     assert info["inputs"] == {
