@@ -122,8 +122,9 @@ class Measured:
         """
         methods = {other: get_method(other) for other in self.others}
         filters = self._measured("filters", methods)
-        strength = card.get("default_strength", 1.0)
-        denoiser = ct_keras.load(weights).at_strength(strength)
+        denoiser = ct_keras.load(weights)
+        strength = card.get("default_strength", denoiser.default_strength)
+        denoiser = denoiser.at_strength(strength)
         # Published weights are those of a run in another file.
         best = denoiser.card.get("training", {}).get("best", {})
         digest = best.get("sha256", denoiser.identity.weights_sha256)
