@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import cv2
@@ -15,7 +16,7 @@ from ct_keras.errors import CtKerasError
 def read(path: Path) -> Content:
     """Reads all pages, which must be alike."""
     with tifffile.TiffFile(path) as file:
-        pages = [page.aspage() for page in file.pages]
+        pages = list(_pages(file))
         first = pages[0]
         kinds = {(page.shape, str(page.dtype)) for page in pages}
         shape = (len(pages), first.imagelength, first.imagewidth)
@@ -61,6 +62,16 @@ def write(path: Path, content: Content, stored: np.ndarray, derivation: str) -> 
                 software=derivation,
                 **resolution,
             )
+
+
+def _pages(file: tifffile.TiffFile) -> Iterator[tifffile.TiffPage]:
+    """Yields the pages; each names the place of the next, which may be a circle."""
+    places = set()
+    for page in file.pages:
+        if page.offset in places:
+            raise ValueError("a page follows itself")
+        places.add(page.offset)
+        yield page.aspage()
 
 
 def _resolution(page: tifffile.TiffPage) -> dict:

@@ -18,6 +18,7 @@ import keras
 from ct_keras.denoising.allowed_classes import CLASSES, VALUES
 from ct_keras.denoising.older_keras import readable_by_older, without_newer
 from ct_keras.errors import CtKerasError
+from ct_keras.files.failures import is_of_content
 
 _CONFIG, _WEIGHTS = "config.json", "model.weights.h5"
 MEMBERS = {"metadata.json", _CONFIG, _WEIGHTS}
@@ -57,6 +58,8 @@ def check_archive(path: Path) -> None:
             config = json.loads(archive.read(_CONFIG))
             weights_bytes = archive.getinfo(_WEIGHTS).file_size
     except OSError as error:
+        if is_of_content(error):
+            raise _refuse("damaged or not a .keras file") from error
         raise CtKerasError("CTK-E005", "cannot read the model file") from error
     except (zipfile.BadZipFile, ValueError, NotImplementedError, RuntimeError) as error:
         # the latter two: methods of compression or encryption, nesting without end

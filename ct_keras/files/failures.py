@@ -20,6 +20,15 @@ _FULL = {
 _FORBIDDEN = {errno.EACCES, errno.EPERM, errno.EROFS}
 
 
+def is_of_content(error: OSError) -> bool:
+    """Whether an error of reading is due to what a file holds, and not to the disk.
+
+    Libraries seek to places before the beginning if a damaged file says so, and raise
+    errors of their own, without a number.
+    """
+    return error.errno in (None, errno.EINVAL)
+
+
 def full_reason(error: BaseException | None) -> str | None:
     """Returns the reason if a full disk caused an error, otherwise None.
 

@@ -22,6 +22,7 @@ from pathlib import Path, PurePosixPath
 from typing import BinaryIO
 
 from ct_keras.errors import CtKerasError
+from ct_keras.files.failures import is_of_content
 from ct_keras.inputs.options import Limits
 
 MAGIC = b"PK\x03\x04"
@@ -161,9 +162,11 @@ def _errors() -> Iterator[None]:
     """Turns what zipfile raises into a refusal; errors of the disk stay."""
     try:
         yield
-    except (OSError, CtKerasError):
+    except CtKerasError:
         raise
     except Exception as error:  # zipfile, zlib, lzma and bz2 raise many types
+        if isinstance(error, OSError) and not is_of_content(error):
+            raise
         raise CtKerasError(
             "CTK-E003",
             "the zip archive is damaged",

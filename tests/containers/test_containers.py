@@ -1,6 +1,7 @@
 """Volumes of other formats: values, geometry and scale come back as they were."""
 
 import json
+import struct
 
 import cv2
 import numpy as np
@@ -248,6 +249,23 @@ def test_tags_that_no_writer_takes_are_dropped(hu, tmp_path, tag, value, kept):
         assert {name for name in both if name in found and found[name].value} >= kept
         if tag == "ImageDescription":
             assert found[tag].value == "Röntgen"
+
+
+@pytest.mark.parametrize("pages", [1, 3, 120])
+def test_pages_in_a_circle_are_refused(tmp_path, pages):
+    """Fuzzing found it: 423 bytes took all memory, without an end."""
+    path = tmp_path / "x.tif"
+    tifffile.imwrite(path, np.zeros((pages, 8, 8), np.int16), photometric="minisblack")
+    content = bytearray(path.read_bytes())
+    first = place = struct.unpack_from("<I", content, 4)[0]
+    while place:
+        (tags,) = struct.unpack_from("<H", content, place)
+        end = place + 2 + 12 * tags
+        (place,) = struct.unpack_from("<I", content, end)
+    struct.pack_into("<I", content, end, first)
+    path.write_bytes(content)
+    with pytest.raises(CtKerasError, match="CTK-E003"):
+        read_volume_file(path)
 
 
 def test_resolution_and_text_of_pictures_stay(hu, tmp_path):

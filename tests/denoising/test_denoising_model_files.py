@@ -233,6 +233,19 @@ class TestDocuments:
         assert "3.15.1" in caught.value.expected
 
 
+def test_a_damaged_directory_is_not_an_unreadable_file(network, tmp_path):
+    """Bytes are missing, so that the first member begins before the file."""
+    path = tmp_path / "n.keras"
+    network.save(path)
+    content = bytearray(path.read_bytes())
+    del content[60:70]
+    path.write_bytes(content)
+    with pytest.raises(CtKerasError, match="CTK-E091"):
+        load_keras(path)
+    with pytest.raises(CtKerasError, match="CTK-E005"):
+        load_keras(tmp_path)  # a folder
+
+
 @pytest.mark.parametrize("rank", [2, 3])
 def test_a_small_file_cannot_make_huge_layers(tmp_path, rank):
     """A thousand parameters, and an output that no machine holds."""

@@ -177,6 +177,12 @@ class TestHostile:
         archive.write_bytes(content)
         assert refusal(archive).code == "CTK-E003"
 
+    def test_a_member_before_the_beginning(self, archive):
+        content = bytearray(archive.read_bytes())
+        del content[60:70]  # so that the first member begins before the file
+        archive.write_bytes(content)
+        assert refusal(archive).code == "CTK-E003"
+
     def test_a_damaged_member(self, archive):
         content = bytearray(archive.read_bytes())
         content[2000:2010] = b"\xff" * 10
