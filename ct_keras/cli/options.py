@@ -164,7 +164,7 @@ def strength_options(callback: Callable) -> Callable:
         "--like-dose",
         metavar="K",
         type=float,
-        help="Instead of --strength: leave the noise of K times the dose, 1 to inf.",
+        help="Instead of a strength: leave the noise of K times the dose, 1 to inf.",
     )
     strength = click.option(
         "--strength",

@@ -28,8 +28,9 @@ def _serve(served, image):
 
 
 def _info(served):
-    info = served.signatures["info"]()
-    return {key: value.numpy().decode() for key, value in info.items()}
+    info = {key: value.numpy() for key, value in served.signatures["info"]().items()}
+    assert info.pop("strength") == 1
+    return {key: value.decode() for key, value in info.items()}
 
 
 def _exit_code(*arguments):

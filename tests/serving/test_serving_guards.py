@@ -395,20 +395,20 @@ UNKNOWN = {
 
 @pytest.mark.parametrize("patient", PATIENTS)
 def test_scans_that_the_card_names_pass_in_silence(shared_ct, patient):
-    card = read_card("red_net10")
+    card = read_card("wgan_vgg")
     assert patient.split("/")[1].removeprefix("SBU-") in card["data"]
     found = find_series(shared_ct / patient)
     assert found
     for series in found:
-        entrance = check_series(series, card["ranges"], model="red_net10")
+        entrance = check_series(series, card["ranges"], model="wgan_vgg")
         assert (entrance.findings, entrance.overridden) == ([], [])
 
 
 @pytest.mark.parametrize("patient", UNKNOWN)
 def test_other_scans_get_what_is_true_of_them(shared_ct, patient):
     (series,) = find_series(shared_ct / patient)
-    ranges = read_card("red_net10")["ranges"]
-    entrance = check_series(series, ranges, model="red_net10")
+    ranges = read_card("wgan_vgg")["ranges"]
+    entrance = check_series(series, ranges, model="wgan_vgg")
     found = [str(finding) for finding in entrance.findings]
     for text, beginning in zip(found, UNKNOWN[patient], strict=True):
         assert text.startswith(beginning)
