@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import functools
 import hashlib
 import logging
@@ -130,8 +131,10 @@ class Denoiser(Method):
         Raises:
             CtKerasError: CTK-E000, if it is out of range.
         """
-        card = self.card | {"default_strength": check_strength(strength)}
-        return self._variant(self.network, card=card)
+        other = copy.copy(self)
+        other.card = self.card | {"default_strength": check_strength(strength)}
+        other.__dict__.pop("_half", None)  # it has the former strength
+        return other
 
     @property
     def ranges(self) -> dict | None:
@@ -189,10 +192,8 @@ class Denoiser(Method):
         other.engine, other._run = engine, compiled_by(engine, self.model)
         return other
 
-    def _variant(
-        self, network: keras.Model, *, card: dict | None = None, **parameters
-    ) -> Denoiser:
-        """The same denoiser with another network or card, and further parameters."""
+    def _variant(self, network: keras.Model, **parameters) -> Denoiser:
+        """The same denoiser with another network, and these further parameters."""
         parameters = self.identity.parameters | parameters
         tiling = self.tiling
         return Denoiser(
@@ -202,7 +203,7 @@ class Denoiser(Method):
             block_voxels=tiling and tiling.voxels,
             self_ensemble=self.self_ensemble,
             identity=replace(self.identity, parameters=parameters),
-            card=card or self.card,
+            card=self.card,
         )
 
     def as_denoiser(self) -> Denoiser:

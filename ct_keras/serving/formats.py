@@ -52,7 +52,6 @@ def export(
             received=format,
             expected=", ".join(_EXPORTERS),
         )
-    denoiser = as_method(denoiser).as_denoiser()
     if strength is not None:
-        denoiser = denoiser.at_strength(strength)
+        denoiser = as_method(denoiser).as_denoiser().at_strength(strength)
     return _EXPORTERS[format](denoiser, out, overwrite=overwrite)

@@ -147,6 +147,8 @@ def test_the_card_gives_the_strength_if_none_is_given():
     other = denoiser.at_strength(0.5)
     np.testing.assert_array_equal(other(image), denoiser(image, strength=0.5))
     assert denoiser.default_strength == 0.75
+    assert other.in_bfloat16().default_strength == 0.5
+    assert denoiser.in_bfloat16().at_strength(0.5).default_strength == 0.5
     with pytest.raises(CtKerasError, match="CTK-E000"):
         denoiser.at_strength(1.5)
 

@@ -13,6 +13,7 @@ from ct_keras.denoising.loading import published_folder
 from ct_keras.errors import CtKerasError
 from ct_keras.files import sha256_of
 from ct_keras.serving import rewrap
+from ct_keras.serving.cards import card_text
 
 NAMES = list_published()
 
@@ -57,6 +58,8 @@ def test_card_tells_what_the_weights_are(published):
     assert by_model[name]["psnr"] > by_model["input"]["psnr"]
     for field in ("licence", "attribution", "data", "contraindications"):
         assert card[field]
+    text = (published_folder() / name / "README.md").read_text(encoding="utf-8")
+    assert text == card_text(card)
 
 
 def test_checksums_cover_every_file(published):
