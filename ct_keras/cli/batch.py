@@ -165,6 +165,12 @@ def simulate(
 )
 @click.option("--seed", default=0, show_default=True, help="Seed of noise and split.")
 @click.option("--resample", "resample_mm", type=float, help="Common pixel size in mm.")
+@click.option(
+    "--resample-slices",
+    "resample_slices_mm",
+    type=float,
+    help="Common slice spacing in mm, by means or interpolation of slices.",
+)
 @click.option("--hash-key-file", type=InputPath(), help="Key of the patient hashes.")
 @click.option("--allow-lossy", is_flag=True, help="Accept lossy-compressed images.")
 @simulation

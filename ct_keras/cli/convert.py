@@ -79,6 +79,12 @@ _PLACES = _Places("records", resumable=True)
 @click.option("--variant", "variants", multiple=True, help="For example 3mm (mayo).")
 @grey_values
 @click.option("--resample", "resample_mm", type=float, help="Common pixel size in mm.")
+@click.option(
+    "--resample-slices",
+    "resample_slices_mm",
+    type=float,
+    help="Common slice spacing in mm, by means or interpolation of slices.",
+)
 @click.option("--workers", type=click.IntRange(1), help="Number of processes.")
 @click.option("--hash-key-file", type=InputPath(), help="Key of the patient hashes.")
 @simulation

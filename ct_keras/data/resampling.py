@@ -47,13 +47,13 @@ def resample_volume(
             expected="(slices, rows, columns) and spacings above 0",
         )
     for axis, (old, new) in enumerate(zip(spacings, targets, strict=True)):
-        matrix = _weights(volume.shape[axis], new / old)
+        matrix = resampling_weights(volume.shape[axis], new / old)
         volume = np.moveaxis(np.tensordot(matrix, volume, (1, axis)), 0, axis)
     return np.ascontiguousarray(volume)
 
 
-def _weights(count: int, step: float) -> np.ndarray:
-    """How much each old voxel counts in each new one, along one axis.
+def resampling_weights(count: int, step: float) -> np.ndarray:
+    """Returns how much each old voxel counts in each new one, along one axis.
 
     Args:
         count: Number of old voxels.

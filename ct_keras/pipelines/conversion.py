@@ -23,6 +23,7 @@ from ct_keras.data.conversion.plan import (
     make_plan,
     split_of_patients,
 )
+from ct_keras.data.conversion.restacking import restacked
 from ct_keras.data.conversion.work import Done, Job, Recipe, freeze, run
 from ct_keras.data.conversion.writing import JobMaker, calibrated, write_planned
 from ct_keras.data.manifest import MANIFEST
@@ -58,6 +59,7 @@ def convert_archive(
     doses: Sequence[float] = (0.25,),
     seed: int = 0,
     resample_mm: float | None = None,
+    resample_slices_mm: float | None = None,
     simulation: dict | None = None,
     allow_lossy: bool = False,
     reading: ReadOptions = DEFAULT_OPTIONS,
@@ -74,6 +76,7 @@ def convert_archive(
         doses: As of `ct_keras.data.convert`, as all that follow.
         seed: The same.
         resample_mm: The same.
+        resample_slices_mm: The same.
         simulation: The same.
         allow_lossy: The same.
         reading: What the reader accepts.
@@ -90,9 +93,8 @@ def convert_archive(
     """
     require_beam()
     out, runner = os.fspath(out), runner or Runner()
-    recipe = Recipe(
-        tuple(map(check_dose, doses)), seed, resample_mm, freeze(simulation)
-    )
+    doses = tuple(map(check_dose, doses))
+    recipe = Recipe(doses, seed, resample_mm, freeze(simulation), resample_slices_mm)
     items = find_items(source)
     _check_local([*(item.path for item in items), out])
     check_places(items, out)
@@ -102,7 +104,9 @@ def convert_archive(
     settings |= {"key_id": hasher.key_id}
     with begun(out, settings):
         options = LayoutOptions(read_options=reading)
-        found, letters = _series_of(items, _root_of(items), options, allow_lossy)
+        found, letters = _series_of(
+            items, _root_of(items), options, recipe, allow_lossy
+        )
         conversion = _Conversion(Path(out), split, recipe, hasher, runner)
         refused = conversion.run([pair for _, pair in found])
         letters += [
@@ -245,7 +249,7 @@ def _write_one(work: _ShardWork, *, out: Path) -> None:
 
 
 def _series_of(
-    items: Sequence[Item], root: Path, options: LayoutOptions, allow_lossy: bool
+    items: Sequence[Item], root: Path, options, recipe: Recipe, allow_lossy: bool
 ) -> tuple[list[tuple[Item, SeriesPair]], list[dict]]:
     """The series of all items, and the dead letters of those that are refused."""
     found, letters = [], []
@@ -253,6 +257,7 @@ def _series_of(
         try:
             pairs = series_pairs_below(Path(item.path), root, options)
             check_sources(pairs, allow_lossy=allow_lossy)
+            pairs = restacked(pairs, recipe)
         except CtKerasError as error:
             letters.append({"item": item.name, **letter(error)})
             continue

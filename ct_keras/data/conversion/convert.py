@@ -22,6 +22,7 @@ from ct_keras.data.conversion.layouts import (
     find_series_pairs,
 )
 from ct_keras.data.conversion.plan import Plan, make_plan, split_of_patients
+from ct_keras.data.conversion.restacking import restacked
 from ct_keras.data.conversion.work import Recipe, freeze
 from ct_keras.data.conversion.writing import JobMaker, write_shards
 from ct_keras.data.manifest import (
@@ -54,6 +55,7 @@ def convert(
     seed: int = 0,
     workers: int | None = None,
     resample_mm: float | None = None,
+    resample_slices_mm: float | None = None,
     simulation: Mapping[str, object] | None = None,
     allow_lossy: bool = False,
     hash_key_file: str | os.PathLike | None = None,
@@ -75,6 +77,8 @@ def convert(
         seed: Seed of the simulated noise and of a split by ratio.
         workers: Number of processes; by default one per core.
         resample_mm: Common in-plane spacing in mm; by default that of each scan.
+        resample_slices_mm: Common slice spacing in mm; by default that of each scan.
+            A low dose is simulated before, so that its noise is that of the scan.
         simulation: Options of `ct_keras.simulation.calibrate`.
         allow_lossy: Whether lossy-compressed sources are accepted.
         hash_key_file: The key of the hashes; see `load_key`.
@@ -87,9 +91,10 @@ def convert(
         The manifest of the records.
 
     Raises:
-        CtKerasError: CTK-E000 to E051 for the source; CTK-E011, a lossy source;
-            CTK-E071 or E073 for `out`, also if another run writes to it; CTK-E083 or
-            E084 for the split.
+        CtKerasError: CTK-E000 to E051 for the source; CTK-E037 also for a common
+            spacing that is larger than a scan; CTK-E011, a lossy source; CTK-E071 or
+            E073 for `out`, also if another run writes to it; CTK-E083 or E084 for the
+            split.
 
     Example:
         >>> convert(
@@ -98,9 +103,8 @@ def convert(
     """
     src, out = Path(src), Path(out)
     chosen_split = splits.parse_split(split)
-    recipe = Recipe(
-        tuple(check_dose(dose) for dose in doses), seed, resample_mm, freeze(simulation)
-    )
+    doses = tuple(check_dose(dose) for dose in doses)
+    recipe = Recipe(doses, seed, resample_mm, freeze(simulation), resample_slices_mm)
     options = _layout_options(src, layout_options)
     inputs = [folder for folder in (src, options.low, options.full) if folder]
     check_output_folder(out, inputs=inputs, resumable=True)
@@ -112,6 +116,7 @@ def convert(
     patients, notes = split_of_patients(series_pairs, chosen_split, seed)
     used = [each for each in series_pairs if each.patient in patients]
     check_sources(used, allow_lossy=allow_lossy)
+    used = restacked(used, recipe)
     plan = make_plan(
         used, patients, recipe, dataset=layout, hasher=hasher, progress=progress
     )

@@ -6,7 +6,8 @@ TensorFlow is not imported here, so that worker processes start quickly.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -22,6 +23,7 @@ from ct_keras.data.conversion.layouts.series_pair import SourcePair
 from ct_keras.data.slice_facts import Record, SliceFacts, facts_of
 from ct_keras.dicom.plausibility import displaced, displacement_hu
 from ct_keras.errors import CtKerasError
+from ct_keras.hu import FLOOR_HU
 from ct_keras.simulation.calibration import Calibration
 from ct_keras.simulation.slice_physics import SlicePhysics
 
@@ -35,12 +37,32 @@ class Recipe:
         seed: Seed of the simulated noise.
         resample_mm: Common in-plane spacing; None keeps that of each scan.
         simulation: Options of `ct_keras.simulation.calibrate`.
+        resample_slices_mm: Common slice spacing; None keeps the slices of each scan.
+
+    Raises:
+        CtKerasError: CTK-E000 for a spacing that is not above 0.
     """
 
     doses: tuple[float, ...]
     seed: int = 0
     resample_mm: float | None = None
     simulation: tuple[tuple[str, object], ...] = ()
+    resample_slices_mm: float | None = None
+
+    def __post_init__(self):
+        for spacing_mm in (self.resample_mm, self.resample_slices_mm):
+            if spacing_mm is not None and not 0 < spacing_mm < math.inf:
+                raise CtKerasError(
+                    "CTK-E000",
+                    "not a valid common spacing",
+                    received=f"{spacing_mm} mm",
+                    expected="a number above 0",
+                )
+
+    @property
+    def resamples(self) -> bool:
+        """Whether images are not stored at the spacing of their scan."""
+        return (self.resample_mm, self.resample_slices_mm) != (None, None)
 
 
 @dataclass(frozen=True)
@@ -94,20 +116,20 @@ def run(job: Job) -> Done:
     """
     records: list[Record] = []
     all_exact, lowest, highest, wrong = True, np.inf, -np.inf, 0
+    slices = _Slices(job)
     for pair, uid_hash in job.pairs:
-        full = read_image(pair.full)
+        full, lows, physics = slices.blended(pair)
         if job.facts.scale is None:
             wrong += displaced(displacement_hu(full))
-        lows, physics = _low_images(job, pair, full)
         padding = full.padding
         full, lows, spacing_mm = _resampled(job, full, lows)
-        if job.recipe.resample_mm is not None:
+        if job.recipe.resamples:
             physics = None  # the noise has another texture on the new pixels
         lowest = min(lowest, float(full.hu.min()))
         highest = max(highest, float(full.hu.max()))
         for low in lows:
             stored_low, stored, slope, intercept, exact = quantize(full, low.hu)
-            all_exact &= exact and job.recipe.resample_mm is None
+            all_exact &= exact and not job.recipe.resamples
             own = {
                 "slice_index": pair.slice_index,
                 "spacing_mm": spacing_mm,
@@ -134,6 +156,63 @@ class _Low(NamedTuple):
     hu: np.ndarray
     dose: float | None
     noise_share: float | None
+
+
+class _Made(NamedTuple):
+    """A slice of a scan: both doses, and the physics if the low one was simulated."""
+
+    full: Image
+    lows: list[_Low]
+    physics: SlicePhysics | None
+
+
+class _Slices:
+    """Makes the slices of a job; each slice of the scan is read and simulated once.
+
+    Args:
+        job: The job.
+    """
+
+    def __init__(self, job: Job):
+        self.job = job
+        self.made: dict[int, _Made] = {}
+
+    def blended(self, pair) -> _Made:
+        """Returns the weighted mean of the parts of a slice pair."""
+        made = {part.slice_index: self._made(part) for part, _ in pair.parts}
+        self.made = made  # the next slice needs some of these, and no others
+        if len(made) == 1:
+            return next(iter(made.values()))
+        weights = [weight for _, weight in pair.parts]
+        nearest = made[max(pair.parts, key=lambda part: part[1])[0].slice_index]
+        hu = _mean([each.full.hu for each in made.values()], weights)
+        full = Image(hu, hu <= FLOOR_HU, nearest.full.slope, nearest.full.intercept)
+        lows = [
+            low._replace(
+                hu=_mean([each.hu for each in same_dose], weights),
+                noise_share=_known_mean([each.noise_share for each in same_dose]),
+            )
+            for low, *same_dose in zip(
+                nearest.lows, *(each.lows for each in made.values()), strict=True
+            )
+        ]
+        return _Made(full, lows, None)
+
+    def _made(self, pair) -> _Made:
+        if pair.slice_index in self.made:
+            return self.made[pair.slice_index]
+        full = read_image(pair.full)
+        return _Made(full, *_low_images(self.job, pair, full))
+
+
+def _mean(images: Sequence[np.ndarray], weights: Sequence[float]) -> np.ndarray:
+    """The weighted mean; where there is no measurement, -1024 HU count."""
+    floored = (np.maximum(image, np.float32(FLOOR_HU)) for image in images)
+    return sum(np.float32(w) * hu for w, hu in zip(weights, floored, strict=True))
+
+
+def _known_mean(shares: Sequence[float | None]) -> float | None:
+    return None if None in shares else float(np.mean(shares))
 
 
 def _low_images(job, pair, full) -> tuple[list[_Low], SlicePhysics | None]:
@@ -181,12 +260,6 @@ def _resampled(job: Job, full: Image, lows):
     target = job.recipe.resample_mm
     if target is None:
         return full, lows, job.facts.spacing_mm
-    if job.facts.spacing_mm is None:
-        raise CtKerasError(
-            "CTK-E037",
-            "the pixel spacing is unknown, so images cannot be resampled",
-            fix="omit the common spacing",
-        )
     factors = tuple(spacing / target for spacing in job.facts.spacing_mm)
     images = [
         low._replace(

@@ -71,7 +71,7 @@ class JobMaker:
         series_pair = items[0][0]
         return Job(
             pairs=tuple(
-                (pair, self.hasher("image", pair.full.image_key)) for _, pair in items
+                (pair, self.hasher("image", pair.image_key)) for _, pair in items
             ),
             facts=replace(
                 series_pair.facts,

@@ -106,6 +106,16 @@ class SourcePair:
         """The images that are read: one, or both."""
         return (self.full,) if self.low is None else (self.full, self.low)
 
+    @property
+    def image_key(self) -> str:
+        """Identifies the slice in hashes."""
+        return self.full.image_key
+
+    @property
+    def parts(self) -> tuple[tuple[SourcePair, float], ...]:
+        """Itself, with the whole weight."""
+        return ((self, 1.0),)
+
 
 @dataclass(frozen=True)
 class SeriesPair:
