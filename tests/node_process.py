@@ -80,7 +80,6 @@ def run(options: dict, listening: int) -> None:
     from ct_keras.node.worker import Work
 
     process.stop_on_signals()
-    process.start_logging()
     if options["moment"]:
         kill_at(options["moment"])
     settings = NodeSettings(
@@ -93,7 +92,8 @@ def run(options: dict, listening: int) -> None:
     )
     work = Work(get_method("filter:gaussian"))
     try:
-        with Node(settings, work, Spool(Path(options["spool"]))) as node:
+        spool = Spool(Path(options["spool"]))
+        with process.private_and_logged(), Node(settings, work, spool) as node:
             os.write(listening, b"x")
             node.watch()
     except process.Stopped:

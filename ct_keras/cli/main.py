@@ -6,7 +6,6 @@ Commands are imported when they are called, so that help and refusals are quick.
 from __future__ import annotations
 
 import importlib
-import os
 import sys
 
 import click
@@ -15,7 +14,6 @@ import ct_keras
 from ct_keras.cli import process
 from ct_keras.cli.output import note
 from ct_keras.errors import CtKerasError, ExitCode
-from ct_keras.files.labels import SHOW_PATHS_VARIABLE
 
 #: Command -> one line of help, so that listing them imports none.
 _COMMANDS = {
@@ -79,8 +77,6 @@ def main(arguments: list[str] | None = None) -> None:
     own_process = arguments is None
     arguments, debug = _without("--debug", sys.argv[1:] if own_process else arguments)
     arguments, shown = _without("--log-paths", arguments)
-    if shown:
-        os.environ[SHOW_PATHS_VARIABLE] = "1"
     try:
         if own_process:
             process.import_from_packages_only()
@@ -89,10 +85,13 @@ def main(arguments: list[str] | None = None) -> None:
             if not debug:
                 process.silence_libraries()
             process.choose_backend()
-        process.start_logging()
-        result = cli.main(
-            list(arguments), prog_name="ct-keras", standalone_mode=False, obj=arguments
-        )
+        with process.private_and_logged(paths=shown):
+            result = cli.main(
+                list(arguments),
+                prog_name="ct-keras",
+                standalone_mode=False,
+                obj=arguments,
+            )
         sys.exit(result if isinstance(result, int) else ExitCode.DONE)
     except CtKerasError as error:
         if debug:

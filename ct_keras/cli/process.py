@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import logging
 import os
 import signal
 import sys
 import tempfile
+from collections.abc import Iterator
 
 from ct_keras.cli.characters import PLAIN_ERRORS
 from ct_keras.cli.output import note
 from ct_keras.errors import CtKerasError
+from ct_keras.files.labels import SHOW_PATHS_VARIABLE
 
 
 class Stopped(BaseException):
@@ -117,13 +120,37 @@ def silence_libraries() -> None:
     os.close(nowhere)
 
 
-def start_logging() -> None:
-    """Private output files, and plain log lines on standard error."""
-    os.umask(0o077)
-    root = logging.getLogger()
-    if not any(isinstance(handler, _PlainLines) for handler in root.handlers):
-        root.addHandler(_PlainLines())
-    logging.getLogger("ct_keras").setLevel(logging.INFO)
+@contextlib.contextmanager
+def private_and_logged(*, paths: bool = False) -> Iterator[None]:
+    """Private output files, and plain log lines on standard error, for a command.
+
+    Afterwards the process is as it was: a program that calls `main` keeps its own
+    umask, environment and logging.
+
+    Args:
+        paths: Name files and folders by their paths.
+    """
+    with contextlib.ExitStack() as undo:
+        undo.callback(os.umask, os.umask(0o077))
+        logger, root = logging.getLogger("ct_keras"), logging.getLogger()
+        undo.callback(logger.setLevel, logger.level)
+        logger.setLevel(logging.INFO)
+        lines = _PlainLines()
+        root.addHandler(lines)
+        undo.callback(root.removeHandler, lines)
+        if paths:
+            undo.callback(
+                _set, SHOW_PATHS_VARIABLE, os.environ.get(SHOW_PATHS_VARIABLE)
+            )
+            os.environ[SHOW_PATHS_VARIABLE] = "1"
+        yield
+
+
+def _set(variable: str, value: str | None) -> None:
+    if value is None:
+        os.environ.pop(variable, None)
+    else:
+        os.environ[variable] = value
 
 
 class _PlainLines(logging.Handler):

@@ -7,6 +7,7 @@ place of two, or nothing. These functions return a valid Python value or None.
 from __future__ import annotations
 
 import contextlib
+import functools
 import logging
 import math
 import re
@@ -22,14 +23,19 @@ _DAYS = {"D": 1, "W": 7, "M": 365.25 / 12, "Y": 365.25}
 
 
 class _Silence:
-    """Catches the warnings of all threads that asked for it, each into its own list."""
+    """Catches the warnings of all threads that asked for it, each into its own list.
+
+    Python restores the display of warnings for all threads at once, whenever any of
+    them leaves a block of `warnings.catch_warnings`: TensorFlow's may end while another
+    thread reads headers. So what keeps warnings back stays installed after its first
+    use, and hands on those of threads that did not ask.
+    """
 
     def __init__(self):
         self._lock = threading.Lock()
         self._threads = 0
         self._mine = threading.local()
         self._undo = contextlib.ExitStack()
-        self._show = warnings.showwarning
 
     @contextlib.contextmanager
     def keep(self) -> Iterator[list[warnings.WarningMessage]]:
@@ -45,6 +51,7 @@ class _Silence:
 
     def _begin(self) -> None:
         with self._lock:
+            self._install()
             self._threads += 1
             if self._threads > 1:
                 return
@@ -52,9 +59,7 @@ class _Silence:
             self._undo.callback(setattr, logger, "disabled", logger.disabled)
             logger.disabled = True
             self._undo.enter_context(warnings.catch_warnings())
-            self._show = warnings.showwarning
             warnings.simplefilter("always")
-            warnings.showwarning = self._collect
 
     def _end(self) -> None:
         with self._lock:
@@ -62,10 +67,17 @@ class _Silence:
             if self._threads == 0:
                 self._undo.close()
 
-    def _collect(self, message, category, filename, lineno, *rest) -> None:
+    def _install(self) -> None:
+        show = warnings.showwarning
+        if getattr(show, "collects", None) is not self._mine:
+            collect = functools.partial(self._collect, show)
+            collect.collects = self._mine
+            warnings.showwarning = collect
+
+    def _collect(self, show, message, category, filename, lineno, *rest) -> None:
         lists = getattr(self._mine, "lists", None)
         if not lists:
-            self._show(message, category, filename, lineno, *rest)
+            show(message, category, filename, lineno, *rest)
             return
         caught = warnings.WarningMessage(message, category, filename, lineno, *rest)
         lists[-1].append(caught)

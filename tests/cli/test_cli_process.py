@@ -1,11 +1,13 @@
 """What the command line makes of its process: signals, streams, the user's settings."""
 
 import json
+import logging
 import os
 import signal
 import subprocess
 import sys
 import time
+import warnings
 
 import pytest
 
@@ -140,6 +142,36 @@ def test_debug_may_stand_anywhere(capsys, tmp_path, place):
     arguments.insert(place, "--debug")
     with pytest.raises(main.CtKerasError, match="CTK-E005"):
         main.main(arguments)
+
+
+def state() -> list:
+    """What a command could leave behind in the process that called it."""
+    mask = os.umask(0o077)
+    os.umask(mask)
+    loggers = [logging.getLogger(name) for name in ("", "ct_keras", "pydicom")]
+    logs = [(each.level, each.disabled, [*each.handlers]) for each in loggers]
+    numbers = ("SIGINT", "SIGTERM", "SIGHUP")
+    signals = [signal.getsignal(getattr(signal, name)) for name in numbers]
+    filters = [*warnings.filters]
+    streams = sys.stdout, sys.stderr, [*sys.path], os.getcwd()
+    return [mask, logs, signals, filters, streams, dict(os.environ)]
+
+
+@pytest.mark.parametrize("shown", [[], ["--log-paths"]])
+def test_a_program_that_calls_main_stays_as_it_was(phantom_patients, tmp_path, shown):
+    source = str(phantom_patients / "test")
+    options = ["--model", "filter:gaussian", *shown]
+    umask = os.umask(0o022)
+    try:
+        before = state()
+        for status in (0, 6):  # the second time OUT is there
+            with pytest.raises(SystemExit) as end:
+                main.main(["denoise", source, str(tmp_path / "out"), *options])
+            assert end.value.code == status
+            assert state() == before
+    finally:
+        os.umask(umask)
+    assert (tmp_path / "out").stat().st_mode & 0o077 == 0
 
 
 def test_after_two_dashes_debug_is_a_name():

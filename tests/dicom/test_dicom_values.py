@@ -20,6 +20,8 @@ def test_threads_that_overlap_stay_quiet_and_collect_only_their_own(capsys):
             found["logger"] = logging.getLogger("pydicom").disabled
             found["other"] = [str(each.message) for each in caught]
 
+    with quiet_pydicom():
+        pass  # what its first use installs stays
     before = warnings.showwarning, list(warnings.filters)
     thread = threading.Thread(target=other)
     with quiet_pydicom() as caught:
@@ -37,3 +39,23 @@ def test_threads_that_overlap_stay_quiet_and_collect_only_their_own(capsys):
     assert (warnings.showwarning, list(warnings.filters)) == before
     assert not logging.getLogger("pydicom").disabled
     assert "SECRETX" not in "".join(capsys.readouterr())
+
+
+def test_another_thread_that_restores_its_warnings_lets_none_through(monkeypatch):
+    """`catch_warnings` of any library restores the display of all threads."""
+    shown = []
+    show = lambda *details: shown.append(str(details[0]))  # noqa: E731
+    monkeypatch.setattr(warnings, "showwarning", show)
+    with quiet_pydicom():
+        pass
+    library = warnings.catch_warnings()
+    library.__enter__()
+    with quiet_pydicom() as caught:
+        library.__exit__(None, None, None)
+        warnings.warn("SECRETX", stacklevel=1)
+    assert [str(each.message) for each in caught] == ["SECRETX"]
+    assert shown == []
+    with warnings.catch_warnings():
+        warnings.simplefilter("always")
+        warnings.warn("of another library", stacklevel=1)
+    assert shown == ["of another library"]
