@@ -7,6 +7,7 @@ empty, holds zeros, or holds something else, such as a message of the server.
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Collection, Iterator
 from pathlib import PurePath
 
@@ -30,19 +31,23 @@ def lost_slices(
 ) -> Iterator[tuple[Entry, CtKerasError]]:
     """Yields the files that were slices, with the refusal of each.
 
-    Such a file has a name like those of the CT images in its folder, numbers apart. For
-    one without any content the same suffix is enough, unless it is hidden.
+    Such a file has a name like those of the CT images in its folder, numbers apart. The
+    same suffix is enough for one without any content, and where the names of the images
+    follow no pattern that a lost slice could have followed; not for a hidden file.
 
     Args:
         foreign: Number, place and `describe` of every file that is not DICOM.
         images: The places of the CT images.
     """
     suffixes = {(image.parent, image.suffix) for image in images}
-    shapes = {_shape(image) for image in images}
+    shapes = Counter(_shape(image) for image in images)
+    patterned = {folder for (folder, _), images in shapes.items() if images > 1}
     for number, entry, problem in foreign:
-        blank = problem in _BLANK and not entry.name.startswith(".")
-        alike = blank and (entry.parent, entry.suffix) in suffixes
-        if alike or _shape(entry) in shapes:
+        unnamed = entry.suffix and entry.parent not in patterned
+        enough = problem in _BLANK or unnamed
+        alike = enough and (entry.parent, entry.suffix) in suffixes
+        hidden = entry.name.startswith(".")
+        if (alike and not hidden) or _shape(entry) in shapes:
             yield entry, _refusal(number, problem)
 
 

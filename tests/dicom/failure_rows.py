@@ -90,9 +90,10 @@ def text_files(factory, folder: Path) -> None:
 
 
 def with_text_files(factory, folder: Path) -> None:
-    """A series, and a file that is not DICOM."""
+    """A series, and files that are not DICOM."""
     factory.folder(folder)
     text_files(factory, folder)
+    (folder / "report.dcm").write_text("the suffix of a slice, but not its name")
 
 
 def no_decoder(content: bytes) -> bytes:
@@ -209,7 +210,7 @@ floats = series(
 ROWS = (
     Row(
         1,
-        "a file that is not DICOM",
+        "a file that is not DICOM, with a name unlike those of the slices",
         "CTK-W001",
         0,
         "nothing: it is skipped and counted",
@@ -217,7 +218,7 @@ ROWS = (
     ),
     Row(
         1,
-        "the same, or an empty file, with the name of a slice",
+        "a file that is not DICOM, or is empty, with the name of a slice",
         "CTK-E003",
         4,
         "copy the series again, or write the rest with `--skip-bad-slices`",
@@ -688,7 +689,7 @@ ROWS = (
         series(),
     ),
 )
-_HEADINGS = ("", "what is wrong with the input", "code", "exit", "what to do")
+_HEADINGS = ("", "what is wrong with the input", "code", "exit", "what to do", "test")
 
 
 def markdown() -> str:
@@ -696,5 +697,6 @@ def markdown() -> str:
     lines = [_HEADINGS, ("---",) * len(_HEADINGS)]
     for row in ROWS:
         code = f"`{row.code}`" if row.code else "none"
-        lines.append((str(row.number), row.wrong, code, str(row.status), row.action))
+        told = (code, str(row.status), row.action, f"`{row.name}`")
+        lines.append((str(row.number), row.wrong, *told))
     return "".join("| " + " | ".join(cells) + " |\n" for cells in lines)

@@ -241,6 +241,26 @@ class TestOtherObjects:
         refused("CTK-E003", tmp_path)
 
     @pytest.mark.parametrize(
+        ("names", "other", "code"),
+        [
+            (("k7q", "apple", "xyz"), "zebra.dcm", "CTK-E003"),
+            (("k7q", "apple", "xyz"), ".zebra.dcm", "CTK-W001"),
+            (("k7q", "apple", "xyz"), "zebra.txt", "CTK-W001"),
+            (("IM1", "IM2", "xyz"), "zebra.dcm", "CTK-W001"),
+        ],
+    )
+    def test_where_names_follow_no_pattern_the_suffix_tells(
+        self, factory, tmp_path, names, other, code
+    ):
+        for index, name in enumerate(names):
+            factory.save(factory.dataset(index), tmp_path / f"{name}.dcm")
+        (tmp_path / other).write_bytes(b"overwritten by something else")
+        if code == "CTK-E003":
+            refused(code, tmp_path)
+        else:
+            assert codes(read_series(tmp_path)) == [code]
+
+    @pytest.mark.parametrize(
         "name", [".nobackup", ".DS_Store", "DICOMDIR", "notes.txt", "notes.bin"]
     )
     @pytest.mark.parametrize("content", [b"", bytes(200), b"some text"])
