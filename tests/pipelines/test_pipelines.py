@@ -123,6 +123,24 @@ def test_records_are_those_of_one_machine(archive, tmp_path):
 
 
 @needs_beam
+def test_resampled_records_are_those_of_one_machine(archive, tmp_path):
+    listed = tmp_path / "list.txt"
+    listed.write_text(f"{archive}/site-a/p0\n{archive}/site-a/p2\n")
+    for name in ("p0", "p2"):
+        shutil.copytree(archive / "site-a" / name, tmp_path / "some" / name)
+    options = {"doses": (0.1,), "resample_mm": 8.0, "resample_slices_mm": 4.0}
+    options |= {"layout": "single", "split": "1,0,0", "workers": 1}
+    one = convert(tmp_path / "some", tmp_path / "one", **options)
+    typed = ["--dose", "0.1", "--split", "1,0,0"]
+    typed += ["--resample", "8", "--resample-slices", "4"]
+    _run("convert", listed, tmp_path / "many", *typed)
+    assert read_manifest(tmp_path / "many").shards == one.shards
+    assert sum(shard.slices for shard in one.shards) == 8
+    with pytest.raises(CtKerasError, match="CTK-E001"):  # no series is left
+        _run("convert", listed, tmp_path / "far", *typed[:-1], "4000")
+
+
+@needs_beam
 def test_simulation_is_that_of_one_machine(archive, tmp_path):
     listed = tmp_path / "list.txt"
     listed.write_text(f"{archive}/site-a/p0\n\n{archive}/site-a/p4/\n")
