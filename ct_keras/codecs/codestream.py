@@ -11,7 +11,10 @@ from dataclasses import dataclass
 
 _SOI, _EOI = b"\xff\xd8", b"\xff\xd9"
 _START_OF_CODESTREAM = b"\xff\x4f"
-_SIZ = 0xFF51
+_SIZ, _COD = 0xFF51, 0xFF52
+#: From the marker of the coding style to its transformation.
+_TRANSFORMATION = 13
+_SCAN_MARKER = 0xDA
 _JP2_SIGNATURE = b"\0\0\0\x0cjP  "
 #: Start-of-frame markers: JPEG's without DHT, JPG and DAC, and that of JPEG-LS.
 _FRAME_MARKERS = frozenset({*range(0xC0, 0xD0), 0xF7} - {0xC4, 0xC8, 0xCC})
@@ -92,6 +95,39 @@ def read_jpeg_2000(data: bytes) -> Codestream | None:
     precision = (depth & 0x7F) + 1
     signed = bool(depth & 0x80)
     return Codestream(bottom - top, right - left, components, precision, signed)
+
+
+def is_irreversible(data: bytes) -> bool:
+    """Whether a JPEG 2000 codestream uses the transformation that rounds values.
+
+    Args:
+        data: At least its main header.
+    """
+    if data.startswith(_JP2_SIGNATURE):
+        data = _unwrap(data)
+    place = len(_START_OF_CODESTREAM)
+    while place + 4 <= len(data) and data[place] == 0xFF:
+        marker, length = struct.unpack_from(">HH", data, place)
+        if marker == _COD:
+            found = data[place + _TRANSFORMATION : place + _TRANSFORMATION + 1]
+            return found == b"\0"
+        place += 2 + length
+    return False
+
+
+def is_near_lossless(data: bytes) -> bool:
+    """Whether a JPEG-LS image allows for differences from its values.
+
+    Args:
+        data: At least its headers.
+    """
+    place = len(_SOI)
+    while place + 4 <= len(data) and data[place] == 0xFF:
+        marker, (length,) = data[place + 1], struct.unpack_from(">H", data, place + 2)
+        if marker == _SCAN_MARKER:  # of one component: NEAR follows its three bytes
+            return data[place + 7 : place + 8] not in (b"", b"\0")
+        place += 2 + length
+    return False
 
 
 def _unwrap(data: bytes) -> bytes:

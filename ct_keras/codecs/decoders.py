@@ -18,6 +18,8 @@ from pydicom.pixels import get_decoder
 from ct_keras.codecs.codestream import (
     Codestream,
     ends_frame,
+    is_irreversible,
+    is_near_lossless,
     read_jpeg,
     read_jpeg_2000,
 )
@@ -72,7 +74,30 @@ LOSSY_METHODS = {
     uid.JPEG2000: "ISO_15444_1",
     uid.HTJ2K: "ISO_15444_15",
 }
+#: Syntaxes of JPEG 2000 for lossless images -> that for the same with losses.
+_REVERSIBLE = {
+    uid.JPEG2000Lossless: uid.JPEG2000,
+    uid.HTJ2KLossless: uid.HTJ2K,
+    uid.HTJ2KLosslessRPCL: uid.HTJ2K,
+}
 _JPEG_2000 = frozenset(name for name, used in DECODERS.items() if used is _OPENJPEG)
+
+
+def lossy_method(syntax: str, start: bytes) -> str | None:
+    """Returns how an image was lossy-compressed: LossyImageCompressionMethod.
+
+    Args:
+        syntax: A transfer syntax.
+        start: The first bytes of a frame: some are lossy, and declared as lossless.
+
+    Returns:
+        None if pixels have the values that they had before they were compressed.
+    """
+    if syntax == uid.JPEGLSLossless and is_near_lossless(start):
+        syntax = uid.JPEGLSNearLossless
+    elif syntax in _REVERSIBLE and is_irreversible(start):
+        syntax = _REVERSIBLE[syntax]
+    return LOSSY_METHODS.get(syntax)
 
 
 def has_decoder(syntax: str) -> bool:

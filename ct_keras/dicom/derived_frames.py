@@ -30,6 +30,7 @@ from ct_keras.dicom.values import text, values
 
 _DERIVATION = "DerivationImageSequence"
 _RESCALE = "PixelValueTransformationSequence"
+_RESCALE_ELEMENTS = ("RescaleSlope", "RescaleIntercept", "RescaleType")
 _EVIDENCE = "SourceImageEvidenceSequence"
 #: Elements in groups of a converted image that would be wrong for the new pixels.
 _STALE = (
@@ -103,6 +104,9 @@ def derive_frames(
         setattr(group, _DERIVATION, DicomSequence(items))
     for group in (*shared, *groups):
         _update(group)
+    if any(values(group, _RESCALE) for group in (*shared, *groups)):
+        for name in _RESCALE_ELEMENTS:  # of no frame, and other programs believe them
+            header.pop(name, None)
     if any(image.source.rescaled for image in images):
         for group in shared:
             group.pop(_RESCALE, None)

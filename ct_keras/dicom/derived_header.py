@@ -12,7 +12,6 @@ from pydicom.tag import BaseTag
 from pydicom.uid import ExplicitVRLittleEndian
 
 from ct_keras import __version__
-from ct_keras.codecs import LOSSY_METHODS
 from ct_keras.dicom.checks import CT_IMAGE
 from ct_keras.dicom.derived_frames import (
     FileIdentity,
@@ -203,7 +202,7 @@ def _describe(header: Dataset, derivation: Derivation, identity: FileIdentity) -
 def _describe_compression(header: Dataset, source: SourceSlice) -> None:
     """LossyImageCompression: what was lost once stays lost."""
     header.LossyImageCompression = "01" if source.lossy else "00"
-    method = LOSSY_METHODS.get(source.file.syntax)
+    method = source.file.lossy_method
     if method is None or text(header, "LossyImageCompressionRatio"):
         return
     header.LossyImageCompressionRatio = f"{source.lossy_ratio:g}"

@@ -9,10 +9,11 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePath
 
 from ct_keras.dicom.checks import ENHANCED_CT
+from ct_keras.dicom.concatenation import missing_parts
 from ct_keras.dicom.geometry import stack_geometry
 from ct_keras.dicom.grouping import Stack, split_series
 from ct_keras.dicom.headers import Kind, ScannedFile, scan_file
-from ct_keras.dicom.lost import lost_slices
+from ct_keras.dicom.lost import LINK, lost_slices
 from ct_keras.dicom.pixels import read_stored
 from ct_keras.dicom.plausibility import check_hu, unlike_hu
 from ct_keras.dicom.series import Series
@@ -270,7 +271,7 @@ def scan_folder(
         modality = modality or scanned.modality
         if scanned.what or scanned.kind in (Kind.LOCALIZER, Kind.OTHER):
             others[scanned.what or scanned.kind.value] += 1
-        if scanned.kind is Kind.FOREIGN:
+        if scanned.kind in (Kind.FOREIGN, Kind.LINK):
             foreign.append((number, path, scanned.problem))
         elif scanned.kind is Kind.CT:
             images.append(path)
@@ -278,9 +279,9 @@ def scan_folder(
             members[scanned.series_uid].append(scanned)
         elif scanned.error is not None:
             scan.refusals.append(_stray(scanned.error, path))
-    lost = [_stray(error, path) for path, error in lost_slices(foreign, images)]
-    counts[Kind.FOREIGN] -= len(lost)
-    scan.refusals += lost
+    for path, problem, error in lost_slices(foreign, images):
+        counts[Kind.LINK if problem == LINK else Kind.FOREIGN] -= 1
+        scan.refusals.append(_stray(error, path))
     for files in members.values():
         counts[Kind.LOCALIZER] += _add_series(scan, files, options)
     scan.findings += count_findings(scan.files, counts)
@@ -336,6 +337,7 @@ def _undamaged(
             kept.append(file)
         else:
             errors.append(error)
+    errors += missing_parts(file.part for file in kept)
     if not errors:
         return kept, []
     if not kept:

@@ -7,6 +7,7 @@ or that never belong in one series, are refused.
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import replace
@@ -19,8 +20,9 @@ from ct_keras.dicom.sources import SourceSlice
 from ct_keras.errors import CtKerasError, Finding
 
 ORIENTATION_TOLERANCE = 1e-3
-#: A smaller group with a different orientation is taken as a localizer.
+#: A smaller group that lies across the others is taken as a localizer.
 SMALLEST_STACK = 4
+_ACROSS_COS = math.cos(math.radians(45))
 
 Stack = list[SourceSlice]
 
@@ -134,11 +136,21 @@ def _split_by_orientation(sources: Stack) -> tuple[list[Stack], int]:
                 break
         else:
             groups.append([source])
-    largest = max(len(group) for group in groups)
-    if len(groups) == 1 or largest < SMALLEST_STACK:
+    largest = max(groups, key=len)
+    if len(groups) == 1 or len(largest) < SMALLEST_STACK:
         return groups, 0
-    kept = [group for group in groups if len(group) >= SMALLEST_STACK]
+    kept = [
+        group
+        for group in groups
+        if len(group) >= SMALLEST_STACK or not _lies_across(group[0], largest[0])
+    ]
     return kept, len(sources) - sum(len(group) for group in kept)
+
+
+def _lies_across(first: SourceSlice, second: SourceSlice) -> bool:
+    """Whether the planes of two images cut each other at more than 45 degrees."""
+    normals = slice_normal(first.orientation), slice_normal(second.orientation)
+    return abs(float(np.dot(*normals))) < _ACROSS_COS
 
 
 def _same_orientation(first: SourceSlice, second: SourceSlice) -> bool:

@@ -25,11 +25,12 @@ from pydicom.uid import (
     MediaStorageDirectoryStorage,
 )
 
-from ct_keras.codecs import DECODERS
+from ct_keras.codecs import DECODERS, lossy_method
 from ct_keras.dicom import checks
+from ct_keras.dicom.concatenation import Part, part_of
 from ct_keras.dicom.encoding import complete, digest, inflate, read_elements
 from ct_keras.dicom.frames import FRAME_GROUPS, SHARED_GROUPS, frame_headers
-from ct_keras.dicom.lost import describe
+from ct_keras.dicom.lost import LINK, describe
 from ct_keras.dicom.outline import Outline, look_over
 from ct_keras.dicom.places import (
     PixelElement,
@@ -97,6 +98,9 @@ SCAN_TAGS = [
     SHARED_GROUPS,
     FRAME_GROUPS,
     "ExtendedOffsetTable",
+    "ConcatenationUID",
+    "InConcatenationNumber",
+    "InConcatenationTotalNumber",
 ]
 _MAGIC = b"DICM"
 #: Bytes of a stream without preamble in which the SOP class is looked for.
@@ -126,10 +130,11 @@ class ScannedFile:
         error: The reason for refusing a CT image or a broken file.
         modality: Its modality, for other DICOM objects.
         what: What it is instead of a CT image, for a message; None if unknown.
-        problem: `lost.describe` of a file that is not DICOM.
+        problem: `lost.describe` of a file that is not DICOM, or `lost.LINK`.
         localizers: Number of frames that were left out as localizers.
         odd_values: Number of header values that violate the DICOM standard.
         extra_bytes: Pixel bytes beyond the image.
+        part: Which part it is of an image that was split over several files.
     """
 
     kind: Kind
@@ -142,6 +147,7 @@ class ScannedFile:
     localizers: int = 0
     odd_values: int = 0
     extra_bytes: int = 0
+    part: Part | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,7 +180,7 @@ def scan_file(entry: Entry, file_number: int, options: ReadOptions) -> ScannedFi
         if isinstance(entry, Path):
             mode = os.lstat(entry).st_mode
             if stat.S_ISLNK(mode):
-                return ScannedFile(Kind.LINK)
+                return ScannedFile(Kind.LINK, problem=LINK)
             if not stat.S_ISREG(mode):
                 return ScannedFile(Kind.BROKEN, error=unreadable)
         with open_entry(entry) as (file, version):
@@ -381,10 +387,14 @@ def _read_image(
     for header in headers:
         checks.check_header(header, number, options, element.float_bytes)
     misdeclared = element.implicit != (syntax == ImplicitVRLittleEndian)
-    image_bytes = int(dataset.Rows) * int(dataset.Columns) * pixel_bytes * frames
+    frame_bytes = int(dataset.Rows) * int(dataset.Columns) * pixel_bytes
+    image_bytes = frame_bytes * frames
     if syntax in DECODERS and element.length == image_bytes:
         syntax, misdeclared = ExplicitVRLittleEndian, True  # decompressed before
-    places = _places(dataset, element, opened, frames, native=syntax not in DECODERS)
+    native = syntax not in DECODERS
+    places = _places(dataset, element, opened, frames, native=native)
+    if native and element.length - image_bytes >= frame_bytes:
+        _check_rest(opened, element.start + image_bytes, frame_bytes, frames)
     file = SourceFile(
         entry=opened.entry,
         number=number,
@@ -392,6 +402,7 @@ def _read_image(
         sop_class_uid=sop_class,
         frames=frames,
         syntax=syntax,
+        lossy_method=_lossy_method(opened.file, syntax, places[0][0]),
         implicit=element.implicit,
         misdeclared=misdeclared,
         bare=opened.bare,
@@ -411,7 +422,27 @@ def _read_image(
         series_uid=sources[0].series_uid,
         localizers=frames - len(sources),
         extra_bytes=(element.length or image_bytes) - image_bytes,
+        part=part_of(dataset),
     )
+
+
+def _check_rest(opened: _Opened, end: int, frame_bytes: int, frames: int) -> None:
+    """Refuses images of which the header does not tell, behind those that it counts."""
+    opened.file.seek(end)
+    rest = opened.file.read(frame_bytes)
+    if len(rest) == frame_bytes and rest.strip(b"\0"):
+        raise CtKerasError(
+            "CTK-E048",
+            f"file #{opened.number}: more images follow those of its header",
+            received=f"pixels of more than {frames}, NumberOfFrames {frames} or none",
+            fix="copy the series again from its source",
+        )
+
+
+def _lossy_method(file: BinaryIO, syntax: str, place: Place) -> str | None:
+    """How an image was lossy-compressed: some say so in the compressed pixels only."""
+    file.seek(place[0])
+    return lossy_method(syntax, file.read(min(place[1], _FIRST_BYTES)))
 
 
 def _places(

@@ -17,6 +17,8 @@ from ct_keras.inputs.archive import Entry
 #: What differs between the names of the slices of a series: numbers, UIDs, hashes.
 _VARIES = re.compile(r"(?:[0-9A-Fa-f]{8}[0-9A-Fa-f-]*|[\d.-]+)+")
 _BLANK = ("empty", "filled with zeros")
+#: `describe` of a link, which is not followed.
+LINK = "a link, which is not followed"
 
 
 def describe(start: bytes) -> str:
@@ -28,31 +30,40 @@ def describe(start: bytes) -> str:
 
 def lost_slices(
     foreign: Collection[tuple[int, Entry, str]], images: Collection[Entry]
-) -> Iterator[tuple[Entry, CtKerasError]]:
-    """Yields the files that were slices, with the refusal of each.
+) -> Iterator[tuple[Entry, str, CtKerasError]]:
+    """Yields the files that were slices: place, `describe`, and refusal.
 
-    Such a file has a name like those of the CT images in its folder, numbers apart. The
-    same suffix is enough for one without any content, and where the names of the images
+    Such a file has a name like those of the CT images in its folder, numbers apart, or
+    such a name and one more suffix, unless it lies beside the file of that name. The
+    suffix of the images is enough for a file without any content, and where their names
     follow no pattern that a lost slice could have followed; not for a hidden file.
 
     Args:
-        foreign: Number, place and `describe` of every file that is not DICOM.
+        foreign: Number, place and `describe` of every file that is not DICOM, or `LINK`
+            of one that is not looked into.
         images: The places of the CT images.
     """
     suffixes = {(image.parent, image.suffix) for image in images}
-    shapes = Counter(_shape(image) for image in images)
+    shapes = Counter(_shape(image.parent, image.name) for image in images)
     patterned = {folder for (folder, _), images in shapes.items() if images > 1}
+    names = {(entry.parent, entry.name) for entry in images}
+    names |= {(entry.parent, entry.name) for _, entry, _ in foreign}
     for number, entry, problem in foreign:
-        unnamed = entry.suffix and entry.parent not in patterned
+        unnamed = entry.suffix and entry.parent not in patterned and problem != LINK
         enough = problem in _BLANK or unnamed
         alike = enough and (entry.parent, entry.suffix) in suffixes
-        hidden = entry.name.startswith(".")
-        if (alike and not hidden) or _shape(entry) in shapes:
-            yield entry, _refusal(number, problem)
+        bare = entry.name.removesuffix(entry.suffix)
+        packed = PurePath(bare).suffix and (entry.parent, bare) not in names
+        if (
+            (alike and not entry.name.startswith("."))
+            or _shape(entry.parent, entry.name) in shapes
+            or (packed and _shape(entry.parent, bare) in shapes)
+        ):
+            yield entry, problem, _refusal(number, problem)
 
 
-def _shape(entry: Entry) -> tuple[PurePath, str]:
-    return entry.parent, _VARIES.sub("#", entry.name)
+def _shape(folder: PurePath, name: str) -> tuple[PurePath, str]:
+    return folder, _VARIES.sub("#", name)
 
 
 def _refusal(number: int, problem: str) -> CtKerasError:

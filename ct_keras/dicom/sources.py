@@ -10,7 +10,7 @@ import numpy as np
 from pydicom.dataset import Dataset
 from pydicom.uid import DeflatedExplicitVRLittleEndian, ExplicitVRBigEndian
 
-from ct_keras.codecs import LOSSY_METHODS, decoder_name
+from ct_keras.codecs import decoder_name
 from ct_keras.dicom.checks import CT_IMAGE, UNSPECIFIED, rescale_of
 from ct_keras.dicom.places import Place
 from ct_keras.dicom.values import (
@@ -57,6 +57,8 @@ class SourceFile:
         sop_class_uid: Its SOP class.
         frames: Number of images.
         syntax: UID of the transfer syntax.
+        lossy_method: LossyImageCompressionMethod of its pixels, None if they lost
+            nothing.
         implicit: Whether the VR of the elements is implicit.
         misdeclared: Whether the file meta says something else.
         bare: Whether it begins without preamble; positions count as if it had one.
@@ -71,6 +73,7 @@ class SourceFile:
     sop_class_uid: str
     frames: int
     syntax: str
+    lossy_method: str | None
     implicit: bool
     misdeclared: bool
     bare: bool
@@ -326,7 +329,7 @@ def _values(dataset: Dataset, float_bytes: int) -> dict:
 def _compression(dataset: Dataset, file: SourceFile, places: tuple[Place, ...]) -> dict:
     """Whether the image was lossy-compressed, and how much."""
     ratio = number(dataset, "LossyImageCompressionRatio")
-    lossy_now = file.syntax in LOSSY_METHODS
+    lossy_now = file.lossy_method is not None
     if lossy_now and ratio is None:
         pixels = int(dataset.Rows) * int(dataset.Columns) * 2
         ratio = round(pixels / max(1, sum(length for _, length in places)), 1)

@@ -120,6 +120,8 @@ def numbers(dataset: Dataset, keyword: str, count: int) -> tuple[float, ...] | N
         result = tuple(float(value) for value in found)
     except (TypeError, ValueError):
         return None
+    if any("_" in str(getattr(value, "original_string", "")) for value in found):
+        return None  # Python reads 1_0 as 10
     return result if all(math.isfinite(value) for value in result) else None
 
 

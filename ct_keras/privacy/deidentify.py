@@ -12,7 +12,6 @@ from pathlib import Path
 import numpy as np
 from pydicom.dataset import Dataset
 
-from ct_keras.codecs import LOSSY_METHODS
 from ct_keras.dicom.derived_header import file_meta
 from ct_keras.dicom.pixels import read_stored
 from ct_keras.dicom.series import Series, read_header
@@ -138,7 +137,7 @@ def _describe_pixels(header: Dataset, source: SourceSlice) -> None:
     """What changes because the pixels are no longer compressed."""
     header.BitsAllocated = 16
     header.LossyImageCompression = "01" if source.lossy else "00"
-    method = LOSSY_METHODS.get(source.file.syntax)
+    method = source.file.lossy_method
     if method is not None and "LossyImageCompressionRatio" not in header:
         header.LossyImageCompressionRatio = f"{source.lossy_ratio:g}"
         header.LossyImageCompressionMethod = method

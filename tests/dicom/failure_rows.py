@@ -428,7 +428,7 @@ ROWS = (
         "several orientations in one series",
         "CTK-W034",
         0,
-        "nothing: each becomes a stack; fewer than 4 slices are taken for a localizer",
+        "nothing: each becomes a stack; fewer than 4 across the others are a localizer",
         two_orientations,
         slices=10,
     ),
@@ -625,6 +625,19 @@ ROWS = (
         4,
         "copy the series again",
         multi_frame(NumberOfFrames=6),
+        slices=None,
+    ),
+    Row(
+        28,
+        "a multi-frame image in several files, one of which is missing",
+        "CTK-E003",
+        4,
+        "copy the series again, or write the rest with `--skip-bad-slices`",
+        multi_frame(
+            ConcatenationUID="1.2.9",
+            InConcatenationNumber=1,
+            InConcatenationTotalNumber=2,
+        ),
         slices=None,
     ),
     Row(

@@ -12,6 +12,7 @@ from compressed import encode
 from pydicom.encaps import encapsulate
 from pydicom.uid import (
     HTJ2K,
+    JPEG2000,
     ExplicitVRBigEndian,
     HTJ2KLossless,
     HTJ2KLosslessRPCL,
@@ -103,11 +104,12 @@ def test_bytes_behind_the_end_of_a_frame(factory, tmp_path):
     assert np.array_equal(read_series(path).read(0).stored, factory.image())
 
 
-def test_near_lossless_source_stays_marked(factory, tmp_path):
-    """Even if the header of the source forgets to say so."""
+@pytest.mark.parametrize("syntax", [JPEGLSNearLossless, JPEGLSLossless])
+def test_near_lossless_source_stays_marked(factory, tmp_path, syntax):
+    """Even if the header of the source forgets to say so, or says lossless."""
     image = factory.image()
     frame = encode(image, JPEGLSNearLossless, 16, jls_error=2)
-    path = save(factory, tmp_path / "in" / "a.dcm", frame, JPEGLSNearLossless)
+    path = save(factory, tmp_path / "in" / "a.dcm", frame, syntax)
     series = read_series(path)
     assert 0 < np.abs(series.read(0).stored - image).max() <= 2
     assert series.lossy and series.findings[0].code == "CTK-W011"
@@ -117,6 +119,17 @@ def test_near_lossless_source_stays_marked(factory, tmp_path):
     assert written.LossyImageCompressionMethod == "ISO_14495_1"
     ratio = 2 * image.size / (len(frame) + len(frame) % 2)
     assert float(written.LossyImageCompressionRatio) == pytest.approx(ratio, abs=0.06)
+
+
+def test_jpeg_2000_with_losses_is_told_whatever_it_is_declared_as(factory, tmp_path):
+    frame = encode(factory.image(), JPEG2000, 16, j2k_cr=[8])
+    path = save(factory, tmp_path / "a.dcm", frame, JPEG2000Lossless)
+    series = read_series(path)
+    assert np.abs(series.read(0).stored - factory.image()).max() > 2
+    assert series.lossy and [each.code for each in series.findings] == ["CTK-W011"]
+    exact = encode(factory.image(), JPEG2000Lossless, 16)
+    path = save(factory, tmp_path / "b.dcm", exact, JPEG2000Lossless)
+    assert not read_series(path).lossy
 
 
 def test_records_name_the_decoder(factory, tmp_path):

@@ -211,6 +211,19 @@ class TestSeries:
         assert len(read_series(tmp_path)) == 5
         assert codes(tmp_path) == ["CTK-W022"]
 
+    @pytest.mark.parametrize(
+        "orientation", [[-1, 0, 0, 0, -1, 0], [1, 0, 0, 0, 0.9962, 0.0872]]
+    )
+    def test_a_slice_along_the_others_is_no_localizer(
+        self, factory, tmp_path, orientation
+    ):
+        """A localizer lies across the slices; turned or tilted ones are not lost."""
+        factory.folder(tmp_path)
+        factory.folder(tmp_path, 1, start=2, ImageOrientationPatient=orientation)
+        found = find_series(tmp_path)
+        assert [len(series) for series in found] == [4, 1]
+        assert "CTK-W034" in [finding.code for finding in found[0].findings]
+
     def test_two_orientations_become_stacks(self, factory, tmp_path):
         factory.folder(tmp_path)
         factory.folder(

@@ -241,6 +241,37 @@ class TestOtherObjects:
         refused("CTK-E003", tmp_path)
 
     @pytest.mark.parametrize(
+        ("name", "beside", "lost"),
+        [
+            ("004.dcm.gz", False, True),
+            ("004.dcm.gz", True, False),
+            ("004.dcm.md5", True, False),
+            ("004.txt", False, False),
+        ],
+    )
+    def test_a_slice_with_one_more_suffix(self, factory, tmp_path, name, beside, lost):
+        """Packed, or received in part; a checksum beside its slice is nothing."""
+        factory.folder(tmp_path)
+        if not beside:
+            (tmp_path / "004.dcm").unlink()
+        (tmp_path / name).write_bytes(b"any other content")
+        if lost:
+            refused("CTK-E003", tmp_path)
+        else:
+            assert codes(read_series(tmp_path)) == ["CTK-W001"]
+
+    def test_a_link_in_place_of_a_slice(self, factory, tmp_path):
+        factory.folder(tmp_path / "in")
+        (tmp_path / "in" / "002.dcm").rename(tmp_path / "elsewhere.dcm")
+        (tmp_path / "in" / "002.dcm").symlink_to(tmp_path / "elsewhere.dcm")
+        error = refused("CTK-E003", tmp_path / "in")
+        assert "is a link, which is not followed, and its name is that of" in str(error)
+        options = ReadOptions(skip_bad_slices=True)
+        series = read_series(tmp_path / "in", options=options)
+        assert len(series) == 4
+        assert codes(series) == ["CTK-W009", "CTK-W032", "CTK-W009"]
+
+    @pytest.mark.parametrize(
         ("names", "other", "code"),
         [
             (("k7q", "apple", "xyz"), "zebra.dcm", "CTK-E003"),

@@ -216,6 +216,7 @@ class TestRefusals:
             ({"PerFrameFunctionalGroupsSequence": None}, "CTK-E048"),
             ({"BitsAllocated": 8, "BitsStored": 8, "HighBit": 7}, "CTK-E047"),
             ({"PixelData": bytes(1000)}, "CTK-E003"),
+            ({"PixelData": bytes(range(1, 129)) * 64 * (FRAMES + 1)}, "CTK-E048"),
             ({"sop_class": "1.2.840.10008.5.1.4.1.1.2"}, "CTK-E048"),
         ],
     )
@@ -245,6 +246,41 @@ class TestRefusals:
     def test_too_many_bytes(self, save):
         limits = Limits(max_file_bytes=4 * 64 * 64 * 2)
         assert refusal(save(), options=ReadOptions(limits=limits)).code == "CTK-E041"
+
+
+class TestConcatenation:
+    """One image in several files."""
+
+    @pytest.fixture
+    def parts(self, factory, slices, tmp_path):
+        def save(total):
+            for number in (1, 2, 3):
+                image = enhanced(
+                    slices[2 * number - 2 : 2 * number],
+                    SOPInstanceUID=f"1.2.3.90{number}",
+                    ConcatenationUID="1.2.9",
+                    InConcatenationNumber=number,
+                    InConcatenationTotalNumber=total,
+                )
+                factory.save(image, tmp_path / f"{number}.dcm")
+            return tmp_path
+
+        return save
+
+    def test_all_parts(self, parts):
+        series = read_series(parts(3))
+        assert len(series) == FRAMES
+        assert "CTK-W009" not in [each.code for each in series.findings]
+
+    @pytest.mark.parametrize(("lost", "total"), [(3, 3), (1, 3), (2, None)])
+    def test_a_missing_part_is_a_loss(self, parts, lost, total):
+        folder = parts(total)
+        (folder / f"{lost}.dcm").unlink()
+        error = refusal(folder)
+        assert error.code == "CTK-E003"
+        assert "1 of 3 parts of a multi-frame image are missing" in str(error)
+        series = read_series(folder, options=ReadOptions(skip_bad_slices=True))
+        assert "CTK-W009" in [each.code for each in series.findings]
 
 
 class TestWriting:
@@ -285,6 +321,14 @@ class TestWriting:
         again = read_series(tmp_path / "out")
         assert np.array_equal(again.hu, series.hu)
         assert again.denoised and again.spacing_mm == series.spacing_mm
+
+    def test_a_rescale_that_no_frame_has_is_not_kept(self, save, tmp_path):
+        """Other programs believe it before they look into the groups."""
+        series = read_series(save(RescaleSlope=1, RescaleIntercept=0))
+        write_series(series, tmp_path / "out")
+        written = pydicom.dcmread(tmp_path / "out" / "IM00001.dcm")
+        assert "RescaleSlope" not in written and "RescaleIntercept" not in written
+        assert np.array_equal(read_series(tmp_path / "out").hu, series.hu)
 
     def test_uids_follow_from_the_content(self, save, tmp_path):
         series = read_series(save())

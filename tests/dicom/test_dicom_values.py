@@ -4,7 +4,14 @@ import logging
 import threading
 import warnings
 
-from ct_keras.dicom.values import quiet_pydicom
+import pytest
+from pydicom.dataelem import RawDataElement
+from pydicom.dataset import Dataset
+from pydicom.tag import Tag
+
+from ct_keras.dicom.values import number, quiet_pydicom
+
+SLOPE = Tag("RescaleSlope")
 
 
 def test_threads_that_overlap_stay_quiet_and_collect_only_their_own(capsys):
@@ -59,3 +66,13 @@ def test_another_thread_that_restores_its_warnings_lets_none_through(monkeypatch
         warnings.simplefilter("always")
         warnings.warn("of another library", stacklevel=1)
     assert shown == ["of another library"]
+
+
+@pytest.mark.parametrize(
+    ("written", "value"), [("10", 10), (" 1.0E1 ", 10), ("1_0", None), ("1,0", None)]
+)
+def test_numbers_are_those_of_the_standard(written, value):
+    """Python would read more than that."""
+    raw = RawDataElement(SLOPE, "DS", len(written), written.encode(), 0, False, True)
+    with quiet_pydicom():
+        assert number(Dataset({SLOPE: raw}), "RescaleSlope") == value
