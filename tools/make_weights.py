@@ -24,6 +24,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from widen import widen
+
 import ct_keras
 from ct_keras.data import SlicePair, convert
 from ct_keras.denoising.classical import INPUT
@@ -71,8 +73,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
             metrics, quality = measured.beside_filters(name, saved / name, card)
             quote_again(saved / name, metrics, card, quality)
             continue
-        options = known[name]["training"]
-        result = train(name, records, out=work / "runs" / name, resume=True, **options)
+        entry = known[name]
+        options = entry["training"] | start_of(
+            entry, saved, work / "starts" / f"{name}.keras"
+        )
+        network, run = entry.get("network", name), work / "runs" / name
+        result = train(network, records, out=run, resume=True, **options)
         if not result.finished:
             sys.exit("stopped by a signal; run the same command to continue")
         if not is_published(result.run, card, saved / name):
@@ -169,6 +175,18 @@ def middle_of_series(source: Source, slices: int) -> Source:
         pairs=lambda: filter(kept, source.pairs()),
         total=sum(1 for _ in filter(kept, source.pairs())),
     )
+
+
+def start_of(entry: dict, saved: Path, path: Path) -> dict:
+    """The weights that a network of weights.json starts from, as an option of train.
+
+    Those of a narrower network ("widen"), published before it, are widened once.
+    """
+    if "widen" not in entry:
+        return {}
+    if not path.is_file():
+        widen(saved / entry["widen"], path, entry["training"]["options"]["width"])
+    return {"start_from": path}
 
 
 def next_version(folder: Path) -> int:

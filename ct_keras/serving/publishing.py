@@ -195,7 +195,7 @@ def _card(denoiser: Denoiser, run: Path, notes: dict, version: int) -> dict:
         "name": denoiser.name,
         "version": str(version),
         "notice": NOTICE,
-        "paper": get_spec(denoiser.name).paper,
+        "paper": get_spec(config["model"]).paper,
         "parameters": denoiser.network.count_params(),
         "gmac_per_slice": count_macs(denoiser.network) / 1e9,
         "network_data_format": {
