@@ -3,13 +3,15 @@
     python tools/make_weights.py CT WORK [--cards] [NAME...]
 
 CT is a folder of normal-dose CT series with the sub-folders train/, val/ and test/ (one
-folder per patient); WORK holds the intermediate results; NAME is a network of
-weights.json, by default all. weights.json also lists the phantoms added to the training
-data, the patients left out, the doses of validation and test, and the methods that the
-networks are compared with. Completed steps are not repeated and training resumes, so
-the same command continues after an interruption. A network is published as soon as it
-is trained and measured; the filters are measured once. --cards trains nothing: it
-measures the published weights and writes the results in their cards anew.
+folder per patient); WORK holds the intermediate results; NAME is an entry of
+weights.json, by default all: a network, or a variant of the "network" that it names,
+which may start from narrower weights published before it ("widen"). weights.json also
+lists the phantoms added to the training data, the patients left out, the doses of
+validation and test, and the methods that the networks are compared with. Completed
+steps are not repeated and training resumes, so the same command continues after an
+interruption. A network is published as soon as it is trained and measured; the filters
+are measured once. --cards trains nothing: it measures the published weights and writes
+the results in their cards anew.
 """
 
 from __future__ import annotations
@@ -73,18 +75,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
             metrics, quality = measured.beside_filters(name, saved / name, card)
             quote_again(saved / name, metrics, card, quality)
             continue
-        entry = known[name]
-        options = entry["training"] | start_of(
-            entry, saved, work / "starts" / f"{name}.keras"
-        )
-        network, run = entry.get("network", name), work / "runs" / name
-        result = train(network, records, out=run, resume=True, **options)
-        if not result.finished:
-            sys.exit("stopped by a signal; run the same command to continue")
-        if not is_published(result.run, card, saved / name):
-            metrics, quality = measured.beside_filters(name, result.run, card)
+        run = trained(name, known[name], records, work, saved)
+        if not is_published(run, card, saved / name):
+            metrics, quality = measured.beside_filters(name, run, card)
             publish(
-                result.run,
+                run,
                 metrics,
                 card,
                 saved / name,
@@ -100,6 +95,21 @@ def prepare(ct: Path, work: Path, notes: dict) -> Path:
     doses = tuple(notes["doses"])
     convert(work / "collection", records, layout="single", split="folders", doses=doses)
     return records
+
+
+def trained(name: str, entry: dict, records: Path, work: Path, saved: Path) -> Path:
+    """Trains a network of weights.json, or goes on; returns the run."""
+    network, run = entry.get("network", name), work / "runs" / name
+    options = entry["training"]
+    if "widen" in entry:
+        start = work / "starts" / f"{name}.keras"
+        if not start.is_file():
+            widen(saved / entry["widen"], start, options["options"]["width"])
+        options = options | {"start_from": start}
+    result = train(network, records, out=run, resume=True, **options)
+    if not result.finished:
+        sys.exit("stopped by a signal; run the same command to continue")
+    return run
 
 
 class Measured:
@@ -175,18 +185,6 @@ def middle_of_series(source: Source, slices: int) -> Source:
         pairs=lambda: filter(kept, source.pairs()),
         total=sum(1 for _ in filter(kept, source.pairs())),
     )
-
-
-def start_of(entry: dict, saved: Path, path: Path) -> dict:
-    """The weights that a network of weights.json starts from, as an option of train.
-
-    Those of a narrower network ("widen"), published before it, are widened once.
-    """
-    if "widen" not in entry:
-        return {}
-    if not path.is_file():
-        widen(saved / entry["widen"], path, entry["training"]["options"]["width"])
-    return {"start_from": path}
 
 
 def next_version(folder: Path) -> int:
