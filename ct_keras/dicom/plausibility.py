@@ -233,20 +233,41 @@ class Displacements:
 
     def __init__(self):
         self._found: dict[int, float | None] = {}
-        self._told = 0
+        self._blank: set[int] = set()
+        self._told = self._told_blank = 0
 
     def look(self, slice_index: int, pixels: SlicePixels) -> None:
         """Measures a slice, unless it was measured before."""
         if slice_index not in self._found:
             self._found[slice_index] = displacement_hu(pixels)
+            if is_blank(pixels):
+                self._blank.add(slice_index)
 
     def findings(self) -> list[Finding]:
-        """Returns CTK-W044 if slices seen since the last call are displaced in HU."""
+        """Returns CTK-W044 for displaced and for blank slices, if more were seen."""
+        found = []
         wrong = sum(map(displaced, self._found.values()))
-        if wrong <= self._told:
-            return []
-        self._told = wrong
-        return displacement_findings(self._found)
+        if wrong > self._told:
+            found += displacement_findings(self._found)
+        if len(self._blank) > self._told_blank:
+            found.append(self._blank_finding())
+        self._told, self._told_blank = wrong, len(self._blank)
+        return found
+
+    def _blank_finding(self) -> Finding:
+        count = len(self._blank)
+        where = f"slice {min(self._blank) + 1}" if count == 1 else f"{count} slices"
+        return Finding(
+            "CTK-W044",
+            f"all pixels of {where} of {len(self._found)} looked at have one value: "
+            "they may be lost",
+        )
+
+
+def is_blank(pixels: SlicePixels) -> bool:
+    """Whether all pixels have one value that is not padding: the image is missing."""
+    first = pixels.stored.flat[0]
+    return not pixels.padding.flat[0] and bool((pixels.stored == first).all())
 
 
 def displacement_findings(found: Mapping[int, float | None]) -> list[Finding]:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import re
-
 from ct_keras.dicom.series import Series
 from ct_keras.image_quality.noise import noise_frequency_per_cm, noise_level_hu
+from ct_keras.privacy.strata import safe_kernel
 
-#: Characters that are not shown of a kernel name, which is free text.
-_SAFE = re.compile(r"[^\w+./\\ -]")
+#: Stands for the name of a kernel that may be something else.
+_OTHER_KERNEL = "other"
 
 
 def describe_series(series: Series) -> dict:
@@ -31,7 +30,7 @@ def describe_series(series: Series) -> dict:
         "spacing_mm": [_rounded(step) for step in (slice_mm, row_mm, column_mm)],
         "slice_thickness_mm": _rounded(series.slice_thickness_mm),
         "tilt_degrees": _rounded(series.tilt_degrees),
-        "kernel": _SAFE.sub("?", series.kernel)[:16] if series.kernel else None,
+        "kernel": series.kernel and (safe_kernel(series.kernel) or _OTHER_KERNEL),
         "kvp": series.kvp,
         "tube_current_ma": _rounded(series.tube_current_ma),
         "exposure_mas": _rounded(series.exposure_mas),

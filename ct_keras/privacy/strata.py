@@ -76,7 +76,39 @@ _OTHER = "other"
 #: ContrastBolusAgent of scans without one.
 _NO_AGENT = {"NO", "NONE", "NON", "N", "WITHOUT", "NATIVE", "UNENHANCED"}
 #: Valid kernel names.
-_KERNEL = re.compile(r"[A-Za-z0-9 ._+\-/\\^]{1,32}")
+_KERNEL = re.compile(r"[A-Za-z0-9 ,._+\-/\\^]{1,32}")
+#: Words in names of kernels; others of more letters than this may be a person's name.
+_KERNEL_WORDS = frozenset(
+    {
+        *("ABDOMEN", "ADMIRE", "AIDR", "ASIR", "AXIAL", "BODY", "BODYSHARP", "BONE"),
+        *(
+            "BONEPLUS",
+            "BRAIN",
+            "CARDIAC",
+            "CHEST",
+            "CHST",
+            "DETAIL",
+            "EDGE",
+            "ENHANCED",
+        ),
+        *(
+            "ENHANCED",
+            "FINE",
+            "HEAD",
+            "HEART",
+            "HIGH",
+            "IDOSE",
+            "INNER",
+            "LIVER",
+            "LUNG",
+            "MEDIUM",
+        ),
+        *("NECK", "NORMAL", "PEDIATRIC", "PLUS", "RAMP", "ROUTINE", "SAFIRE", "SHARP"),
+        *("SINUS", "SMOOTH", "SOFT", "SOFTPLUS", "SPINE", "STANDARD", "STND", "TISSUE"),
+        *("ULTRA", "VESSEL", "XRES"),
+    }
+)
+_MOST_KERNEL_LETTERS = 3
 BODY_PARTS = tuple(_BODY_PARTS)
 #: Body part in records for several parts at once.
 _SEVERAL = {"neck": {"head", "neck"}, "trunk": {"chest", "abdomen", "pelvis", "trunk"}}
@@ -140,6 +172,15 @@ def contrast(agent: str | None) -> str | None:
 
 
 def safe_kernel(name: str | None) -> str | None:
-    """Returns a kernel name, None if it is not a valid one."""
+    r"""Returns a kernel name, None if it is not a valid one: the element is free text.
+
+    Example:
+        >>> safe_kernel("Br40d\\3"), safe_kernel("BONEPLUS"), safe_kernel("Dr. Smith")
+        ('Br40d\\3', 'BONEPLUS', None)
+    """
     name = (name or "").strip()
-    return name if _KERNEL.fullmatch(name) else None
+    words = (word.upper() for word in re.findall("[A-Za-z]+", name))
+    known = all(
+        len(word) <= _MOST_KERNEL_LETTERS or word in _KERNEL_WORDS for word in words
+    )
+    return name if known and _KERNEL.fullmatch(name) else None

@@ -133,7 +133,16 @@ def test_records_hold_bands_and_nothing_else(
 def test_kernel_holds_no_other_text():
     assert safe_kernel("B30f") == "B30f"
     assert safe_kernel("I40f\\3") == "I40f\\3"
-    assert safe_kernel("Müller, Hans") is None
+    assert safe_kernel("59 .10.AB50") == "59 .10.AB50"
+    assert safe_kernel("Body^Routine") == "Body^Routine"
+    for text in (
+        "Müller, Hans",
+        "SECRETX",
+        "SECRETX00181210",
+        "Smith^John",
+        "Dr Smith",
+    ):
+        assert safe_kernel(text) is None
     assert safe_kernel(None) is None
 
 

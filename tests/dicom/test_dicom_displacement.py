@@ -105,6 +105,28 @@ class TestSeries:
         (text,) = [each.text for each in done.findings if each.code == "CTK-W044"]
         assert "slice 3 of 9 looked at" in text
 
+    @pytest.mark.parametrize("value", [0, 0xFF])
+    def test_a_slice_whose_pixels_never_came_is_told(self, factory, tmp_path, value):
+        def pixels(index):
+            stored = self.stored(index).tobytes()
+            return bytes([value]) * len(stored) if index == 2 else stored
+
+        series = read_series(self.folder(factory, tmp_path, PixelData=pixels))
+        assert findings(series) == []
+        assert series.hu.shape == (9, 64, 64)
+        told = "all pixels of slice 3 of 9 looked at have one value: they may be lost"
+        assert findings(series) == [told]
+        assert series.value_findings() == []
+
+    def test_a_slice_of_padding_is_not_lost(self, factory, tmp_path):
+        def pixels(index):
+            stored = self.stored(index)
+            return (stored if index else np.full_like(stored, -2000)).tobytes()
+
+        series = read_series(self.folder(factory, tmp_path, PixelData=pixels))
+        assert series.hu.shape == (9, 64, 64)
+        assert findings(series) == []
+
     def test_conversion_tells_it(self, factory, tmp_path):
         def pixels(index):
             return (self.stored(index) + 100 * (index == 2)).tobytes()

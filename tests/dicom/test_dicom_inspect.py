@@ -29,6 +29,14 @@ def test_table_and_findings(factory, tmp_path):
     assert str(tmp_path) not in result.output
 
 
+@pytest.mark.parametrize("options", [(), ("--json",)])
+def test_a_kernel_that_may_be_a_name_is_not_shown(factory, tmp_path, options):
+    factory.folder(tmp_path, 2, ConvolutionKernel="SECRETX 30")
+    result = run(tmp_path, *options)
+    assert result.return_value == 0
+    assert "SECRETX" not in result.output and "other" in result.stdout
+
+
 def test_json_is_one_document(factory, tmp_path):
     factory.folder(tmp_path / "a", PixelSpacing=None)
     factory.folder(tmp_path / "b", SeriesInstanceUID="1.9", RescaleType="OD")

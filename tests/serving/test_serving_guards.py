@@ -276,8 +276,9 @@ def test_another_kernel_is_told_where_both_are_known():
     assert str(finding) == (
         "CTK-W060 kernel B70s is not among the training kernels of m"
     )
-    (hostile,) = told("\x1b[31mB\u202e" + 40 * "x", ["B30f"])
-    assert hostile.text.split()[1] == "?[31mB?xxxxxxxxx"
+    for text in ("\x1b[31mB\u202e" + 40 * "x", "SECRETX 30"):
+        (free,) = told(text, ["B30f"])
+        assert free.text == "the kernel is not among the training kernels of m"
     for kernel, kernels in (
         ("B30f", ["B30f"]),
         ("standard", ["B30f", "STANDARD"]),

@@ -6,13 +6,12 @@ from collections.abc import Sequence
 
 from ct_keras.dicom import Series
 from ct_keras.errors import Finding
-from ct_keras.privacy.strata import body_part, contrast, manufacturer
+from ct_keras.privacy.strata import body_part, contrast, manufacturer, safe_kernel
 
 #: Lengths and estimates this far outside a range still count as inside.
 TOLERANCE = 0.25
 #: Tube voltages are nominal.
 _VOLTAGE_TOLERANCE = 0.05
-_KERNEL_LETTERS = 16
 #: A header that names several parts at once -> the parts.
 _SEVERAL = {"trunk": {"chest", "abdomen", "pelvis"}, "neck": {"head"}}
 
@@ -78,11 +77,9 @@ def _voltage(kvp: float | None, known: Sequence[float] | None, model: str) -> li
 def _kernel(kernel: str | None, known: Sequence[str] | None, model: str) -> list[str]:
     if not kernel or not known or kernel.casefold() in map(str.casefold, known):
         return []
-    # Free text from a file must not control a terminal.
-    shown = "".join(letter if letter.isprintable() else "?" for letter in kernel)
-    return [
-        f"kernel {shown[:_KERNEL_LETTERS]} is not among the training kernels of {model}"
-    ]
+    shown = safe_kernel(kernel)
+    named = f"kernel {shown}" if shown else "the kernel"
+    return [f"{named} is not among the training kernels of {model}"]
 
 
 def _single(parts: set[str]) -> set[str]:
