@@ -81,31 +81,11 @@ _KERNEL = re.compile(r"[A-Za-z0-9 ,._+\-/\\^]{1,32}")
 _KERNEL_WORDS = frozenset(
     {
         *("ABDOMEN", "ADMIRE", "AIDR", "ASIR", "AXIAL", "BODY", "BODYSHARP", "BONE"),
-        *(
-            "BONEPLUS",
-            "BRAIN",
-            "CARDIAC",
-            "CHEST",
-            "CHST",
-            "DETAIL",
-            "EDGE",
-            "ENHANCED",
-        ),
-        *(
-            "ENHANCED",
-            "FINE",
-            "HEAD",
-            "HEART",
-            "HIGH",
-            "IDOSE",
-            "INNER",
-            "LIVER",
-            "LUNG",
-            "MEDIUM",
-        ),
-        *("NECK", "NORMAL", "PEDIATRIC", "PLUS", "RAMP", "ROUTINE", "SAFIRE", "SHARP"),
-        *("SINUS", "SMOOTH", "SOFT", "SOFTPLUS", "SPINE", "STANDARD", "STND", "TISSUE"),
-        *("ULTRA", "VESSEL", "XRES"),
+        *("BONEPLUS", "BRAIN", "CARDIAC", "CHEST", "CHST", "DETAIL", "EDGE"),
+        *("ENHANCED", "FINE", "HEAD", "HEART", "HIGH", "IDOSE", "INNER", "LIVER"),
+        *("LUNG", "MEDIUM", "NECK", "NORMAL", "PEDIATRIC", "PLUS", "RAMP", "ROUTINE"),
+        *("SAFIRE", "SHARP", "SINUS", "SMOOTH", "SOFT", "SOFTPLUS", "SPINE"),
+        *("STANDARD", "STND", "TISSUE", "ULTRA", "VESSEL", "XRES"),
     }
 )
 _MOST_KERNEL_LETTERS = 3
