@@ -1,6 +1,7 @@
-"""Writes the table of odd inputs into its page: ``python tools/input_table.py``.
+"""Writes the tables of odd inputs into their page: ``python tools/input_table.py``.
 
-The rows are those that `tests/dicom/test_failure_table.py` runs.
+The rows are those that `tests/dicom/test_failure_table.py` runs, and the real files of
+`tests/dicom/test_hard_files.py`.
 """
 
 from __future__ import annotations
@@ -15,12 +16,19 @@ _TABLE = re.compile(r"^\|.*\|\n(?:\|.*\|\n)+", re.MULTILINE)
 
 
 def main() -> None:
-    """Replaces the first table of the page."""
+    """Replaces the tables of the page that come from the tests."""
     sys.path[:0] = [str(ROOT / "tests"), str(ROOT / "tests" / "dicom")]
-    from failure_rows import markdown
+    import failure_rows
+    import test_hard_files
 
-    table = markdown()
-    PAGE.write_text(_TABLE.sub(lambda _: table, PAGE.read_text(), count=1))
+    made = {
+        table.splitlines()[0]: table
+        for table in (failure_rows.markdown(), test_hard_files.markdown())
+    }
+    page = _TABLE.sub(
+        lambda found: made.get(found[0].splitlines()[0], found[0]), PAGE.read_text()
+    )
+    PAGE.write_text(page)
 
 
 if __name__ == "__main__":

@@ -45,11 +45,14 @@ def lost_slices(
     """
     suffixes = {(image.parent, image.suffix) for image in images}
     shapes = Counter(_shape(image.parent, image.name) for image in images)
-    patterned = {folder for (folder, _), images in shapes.items() if images > 1}
+    patterned = {folder for (folder, _), alike in shapes.items() if alike > 1}
+    folders = Counter(image.parent for image in images)
+    several = {folder for folder, count in folders.items() if count > 1}
     names = {(entry.parent, entry.name) for entry in images}
     names |= {(entry.parent, entry.name) for _, entry, _ in foreign}
     for number, entry, problem in foreign:
-        unnamed = entry.suffix and entry.parent not in patterned and problem != LINK
+        unnamed = entry.suffix and entry.parent in several - patterned
+        unnamed = unnamed and problem != LINK
         enough = problem in _BLANK or unnamed
         alike = enough and (entry.parent, entry.suffix) in suffixes
         bare = entry.name.removesuffix(entry.suffix)

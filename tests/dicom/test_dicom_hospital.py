@@ -278,6 +278,7 @@ class TestOtherObjects:
             (("k7q", "apple", "xyz"), ".zebra.dcm", "CTK-W001"),
             (("k7q", "apple", "xyz"), "zebra.txt", "CTK-W001"),
             (("IM1", "IM2", "xyz"), "zebra.dcm", "CTK-W001"),
+            (("k7q",), "zebra.dcm", "CTK-W001"),
         ],
     )
     def test_where_names_follow_no_pattern_the_suffix_tells(

@@ -2,6 +2,7 @@
 
 import hashlib
 from fnmatch import fnmatch
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -48,6 +49,22 @@ _BY_DCMTK = {
     "ct_jpeg_p6_8_retired.dcm",
     "ct_jpeg_p10_12_retired.dcm",
 }
+
+
+PAGE = Path(__file__).parents[2] / "docs" / "reference" / "input.md"
+
+
+def markdown() -> str:
+    """The table of the page, one line for each pattern of names."""
+    lines = [("file", "outcome", "why that is right"), ("---",) * 3]
+    for name, (code, why) in EXPECTED.items():
+        outcome = f"`{code}`" if code else "decoded, HU compared"
+        lines.append((f"`{name}`", outcome, why))
+    return "".join("| " + " | ".join(cells) + " |\n" for cells in lines)
+
+
+def test_the_page_holds_every_expectation():
+    assert markdown() in PAGE.read_text()
 
 
 def expected(name: str) -> tuple[str | None, str]:
