@@ -21,7 +21,8 @@ class Runner:
     """How a pipeline is run.
 
     Attributes:
-        name: A runner of Beam: DirectRunner, FlinkRunner, SparkRunner, DataflowRunner.
+        name: A runner of Beam: DirectRunner, FlinkRunner, SparkRunner, DataflowRunner;
+            or the full name of a class of a runner.
         workers: Processes of the DirectRunner; other runners have options of their own.
         options: Further options of Beam, such as ``--flink_master=localhost:8081``.
     """
@@ -56,8 +57,8 @@ def run_on_each(function: Callable, elements: Sequence, runner: Runner) -> None:
         runner: The runner.
 
     Raises:
-        CtKerasError: CTK-E093, if Beam is not installed; CTK-E121, if the pipeline
-            failed.
+        CtKerasError: CTK-E093, if Beam is not installed; CTK-E000, if it does not have
+            the runner; CTK-E121, if the pipeline failed.
     """
     beam = require_beam()
     from apache_beam.options.pipeline_options import PipelineOptions
@@ -66,7 +67,16 @@ def run_on_each(function: Callable, elements: Sequence, runner: Runner) -> None:
         return
     work = functools.partial(_call, function=function, owner=runner.owner)
     options = PipelineOptions(list(runner.options), **runner.settings)
-    pipeline = beam.Pipeline(options=options)
+    try:
+        pipeline = beam.Pipeline(options=options)
+    except (ValueError, ImportError, AttributeError) as error:
+        raise CtKerasError(
+            "CTK-E000",
+            "Beam does not have this runner here, or refuses its options",
+            received=f"{runner.name} ({type(error).__name__})",
+            expected="DirectRunner, FlinkRunner, SparkRunner, DataflowRunner or the "
+            "full name of an installed class",
+        ) from error
     _ = (
         pipeline
         | "Elements" >> beam.Create(list(elements))

@@ -17,7 +17,7 @@ from ct_keras.data import convert, iterate_pairs, read_manifest
 from ct_keras.errors import CtKerasError
 from ct_keras.phantoms import make_phantom, write_phantom
 from ct_keras.pipelines.items import Item, find_items, is_local
-from ct_keras.pipelines.runner import Runner
+from ct_keras.pipelines.runner import Runner, run_on_each
 from ct_keras.pipelines.storage import note_of
 
 try:
@@ -192,6 +192,13 @@ def test_options_of_a_runner_are_passed_on():
     passed = PipelineOptions(list(flink.options), **flink.settings)
     assert passed.get_all_options()["flink_master"] == "h:8081"
     assert passed.get_all_options()["runner"] == "FlinkRunner"
+
+
+@needs_beam
+@pytest.mark.parametrize("name", ["NoSuchRunner", "no.such.Runner", "os.NoSuchRunner"])
+def test_a_runner_that_is_not_there_is_named(name):
+    with pytest.raises(CtKerasError, match=f"CTK-E000 .*{name}"):
+        run_on_each(print, [1], Runner(name))
 
 
 def test_a_worker_ends_when_its_owner_was_killed():
