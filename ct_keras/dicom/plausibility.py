@@ -119,7 +119,7 @@ def _impossible(read: Callable[[int], SlicePixels], count: int) -> CtKerasError 
 def _implausible(low: float, high: float, reason: str) -> CtKerasError:
     return CtKerasError(
         "CTK-E044",
-        f"voxel values are not Hounsfield units (min {low:.0f}, max {high:.0f}, "
+        f"voxel values are not Hounsfield units (min {round(low)}, max {round(high)}, "
         f"{reason})",
         fix="check slope and intercept",
     )
