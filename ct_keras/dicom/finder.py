@@ -27,7 +27,8 @@ from ct_keras.progress import track
 
 #: Errors of a file without which the others of its series may be used.
 _DAMAGED = frozenset(
-    f"CTK-E{number}" for number in ("003", "005", "007", "012", "013", "043", "049")
+    f"CTK-E{number}"
+    for number in ("003", "005", "007", "012", "013", "020", "043", "049")
 )
 #: Series of a scan whose checked slices stay in memory until they are read again.
 _SERIES_READ_AHEAD = 16
@@ -261,6 +262,7 @@ def scan_folder(
     foreign: list[tuple[int, Entry, str]] = []
     images: list[Entry] = []
     members: dict[str, list[ScannedFile]] = defaultdict(list)
+    of_other_modality: list[tuple[int, ScannedFile]] = []
     modality = None
     for number, path in enumerate(track(paths, "Reading", enabled=progress), start=1):
         scanned = scan_file(path, number, options)
@@ -275,6 +277,8 @@ def scan_folder(
             foreign.append((number, path, scanned.problem))
         elif scanned.kind is Kind.CT:
             images.append(path)
+        elif scanned.kind is Kind.OTHER and scanned.series_uid:
+            of_other_modality.append((number, scanned))
         if scanned.kind is Kind.CT and scanned.series_uid:
             members[scanned.series_uid].append(scanned)
         elif scanned.error is not None:
@@ -282,6 +286,10 @@ def scan_folder(
     for path, problem, error in lost_slices(foreign, images):
         counts[Kind.LINK if problem == LINK else Kind.FOREIGN] -= 1
         scan.refusals.append(_stray(error, path))
+    for number, scanned in of_other_modality:
+        if scanned.series_uid in members:
+            counts[Kind.OTHER] -= 1
+            members[scanned.series_uid].append(_contradicting(scanned, number))
     for files in members.values():
         counts[Kind.LOCALIZER] += _add_series(scan, files, options)
     scan.findings += count_findings(scan.files, counts)
@@ -292,6 +300,17 @@ def scan_folder(
         error = nothing_found(scan.files, modality, others, counts[Kind.LINK])
         scan.refusals.append(Refusal(error, scan.files))
     return scan
+
+
+def _contradicting(file: ScannedFile, number: int) -> ScannedFile:
+    """A CT image of a CT series whose Modality says otherwise: a slice to refuse."""
+    error = CtKerasError(
+        "CTK-E020",
+        f"file #{number} is an image of a CT series, but its Modality is "
+        f"{file.modality}, not CT",
+        fix="copy the series again from its source",
+    )
+    return replace(file, kind=Kind.CT, error=error)
 
 
 def _entries(folder: Path, limits: Limits) -> list[Entry]:

@@ -126,7 +126,7 @@ class ScannedFile:
     Attributes:
         kind: What it is.
         sources: The slices, for a CT image that can be read.
-        series_uid: Its SeriesInstanceUID, if known.
+        series_uid: Its SeriesInstanceUID, if known; not of objects of other classes.
         error: The reason for refusing a CT image or a broken file.
         modality: Its modality, for other DICOM objects.
         what: What it is instead of a CT image, for a message; None if unknown.
@@ -349,16 +349,18 @@ def _classify(
         if "Rows" in dataset or not len(dataset):
             raise CtKerasError("CTK-E003", f"file #{opened.number} is truncated")
         return ScannedFile(Kind.OTHER)
+    series_uid = text(dataset, "SeriesInstanceUID")
     modality = term(dataset, "Modality") or "CT"
     if sop_class not in checks.CT_CLASSES or modality != "CT":
-        modality = checks.modality_name(term(dataset, "Modality"))
-        what = name_sop_class(sop_class)
-        return ScannedFile(Kind.OTHER, modality=modality, what=what)
+        named = checks.modality_name(term(dataset, "Modality"))
+        what, of_ct = name_sop_class(sop_class), sop_class in checks.CT_CLASSES
+        return ScannedFile(
+            Kind.OTHER, (), series_uid if of_ct else None, modality=named, what=what
+        )
     if sop_class == checks.CT_IMAGE and checks.is_localizer(dataset):
         return ScannedFile(Kind.LOCALIZER)
     if checks.is_projection(dataset):
         return ScannedFile(Kind.OTHER, modality="CT", what="CT projections")
-    series_uid = text(dataset, "SeriesInstanceUID")
     try:
         return _read_image(dataset, head, opened, sop_class, options)
     except CtKerasError as error:

@@ -310,6 +310,15 @@ ROWS = (
         slices=None,
     ),
     Row(
+        6,
+        "a CT image of another modality among the slices of a CT series, left out",
+        "CTK-W009",
+        8,
+        "nothing: the result says that it is incomplete; CTK-E020 without the option",
+        beside(Modality="OT"),
+        ("--skip-bad-slices",),
+    ),
+    Row(
         7,
         "a secondary capture, dose report or RGB page beside the slices",
         "CTK-W021",

@@ -271,6 +271,19 @@ class TestOtherObjects:
         assert len(series) == 4
         assert codes(series) == ["CTK-W009", "CTK-W032", "CTK-W009"]
 
+    def test_a_slice_of_another_modality(self, factory, tmp_path):
+        """Its class is that of a CT image, and so is its series."""
+        folder = factory.folder(tmp_path / "in")
+        factory.save(factory.dataset(2, Modality="OT"), folder / "002.dcm")
+        error = refused("CTK-E020", folder)
+        assert "of a CT series, but its Modality is OT, not CT" in str(error)
+        series = read_series(folder, options=ReadOptions(skip_bad_slices=True))
+        assert len(series) == 4
+        assert codes(series) == ["CTK-W009", "CTK-W032"]
+        alone = factory.dataset(2, Modality="OT", SeriesInstanceUID="1.2.3")
+        factory.save(alone, folder / "002.dcm")
+        assert set(codes(read_series(folder))) == {"CTK-W021", "CTK-W032"}
+
     @pytest.mark.parametrize(
         ("names", "other", "code"),
         [
