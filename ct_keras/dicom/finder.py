@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePath
 
@@ -13,10 +13,10 @@ from ct_keras.dicom.concatenation import missing_parts
 from ct_keras.dicom.geometry import stack_geometry
 from ct_keras.dicom.grouping import Stack, split_series
 from ct_keras.dicom.headers import Kind, ScannedFile, scan_file
-from ct_keras.dicom.lost import LINK, lost_slices
 from ct_keras.dicom.pixels import read_stored
 from ct_keras.dicom.plausibility import check_hu, unlike_hu
 from ct_keras.dicom.series import Series
+from ct_keras.dicom.sorting import SortedFiles
 from ct_keras.dicom.sources import SourceSlice, source_findings
 from ct_keras.errors import LEFT_OUT, REFUSED_NEIGHBOUR, CtKerasError, Finding
 from ct_keras.inputs.archive import Entry, is_archive, list_members
@@ -256,61 +256,25 @@ def scan_folder(
         CtKerasError: CTK-E005, if the folder cannot be read; CTK-E006, too many files.
     """
     paths = _entries(Path(folder), options.limits)
-    scan = Scan(files=len(paths))
-    counts: Counter = Counter()
-    others: Counter = Counter()
-    foreign: list[tuple[int, Entry, str]] = []
-    images: list[Entry] = []
-    members: dict[str, list[ScannedFile]] = defaultdict(list)
-    of_other_modality: list[tuple[int, ScannedFile]] = []
-    modality = None
+    found = SortedFiles()
     for number, path in enumerate(track(paths, "Reading", enabled=progress), start=1):
-        scanned = scan_file(path, number, options)
-        counts[scanned.kind] += 1
-        counts["odd values"] += bool(scanned.odd_values)
-        counts["extra bytes"] += scanned.extra_bytes > 0
-        counts[Kind.LOCALIZER] += scanned.localizers
-        modality = modality or scanned.modality
-        if scanned.what or scanned.kind in (Kind.LOCALIZER, Kind.OTHER):
-            others[scanned.what or scanned.kind.value] += 1
-        if scanned.kind in (Kind.FOREIGN, Kind.LINK):
-            foreign.append((number, path, scanned.problem))
-        elif scanned.kind is Kind.CT:
-            images.append(path)
-        elif scanned.kind is Kind.OTHER and scanned.series_uid:
-            of_other_modality.append((number, scanned))
-        if scanned.kind is Kind.CT and scanned.series_uid:
-            members[scanned.series_uid].append(scanned)
-        elif scanned.error is not None:
-            scan.refusals.append(_stray(scanned.error, path))
-    for path, problem, error in lost_slices(foreign, images):
-        counts[Kind.LINK if problem == LINK else Kind.FOREIGN] -= 1
-        scan.refusals.append(_stray(error, path))
-    for number, scanned in of_other_modality:
-        if scanned.series_uid in members:
-            counts[Kind.OTHER] -= 1
-            members[scanned.series_uid].append(_contradicting(scanned, number))
-    for files in members.values():
-        counts[Kind.LOCALIZER] += _add_series(scan, files, options)
-    scan.findings += count_findings(scan.files, counts)
+        found.add(number, path, scan_file(path, number, options))
+    found.find_lost()
+    scan = Scan(files=len(paths))
+    for error, path in found.strays:
+        stray = Refusal(error, 1, whole_series=False, folder=path.parent)
+        scan.refusals.append(stray)
+    for files in found.members.values():
+        found.counts[Kind.LOCALIZER] += _add_series(scan, files, options)
+    scan.findings += found.findings(scan.files)
     if len(scan.series) > 1:
         text = f"found {len(scan.series)} CT series; each is processed separately"
         scan.findings.append(Finding("CTK-I030", text))
     if not scan.series and not scan.refusals:
-        error = nothing_found(scan.files, modality, others, counts[Kind.LINK])
+        links = found.counts[Kind.LINK]
+        error = nothing_found(scan.files, found.modality, found.others, links)
         scan.refusals.append(Refusal(error, scan.files))
     return scan
-
-
-def _contradicting(file: ScannedFile, number: int) -> ScannedFile:
-    """A CT image of a CT series whose Modality says otherwise: a slice to refuse."""
-    error = CtKerasError(
-        "CTK-E020",
-        f"file #{number} is an image of a CT series, but its Modality is "
-        f"{file.modality}, not CT",
-        fix="copy the series again from its source",
-    )
-    return replace(file, kind=Kind.CT, error=error)
 
 
 def _entries(folder: Path, limits: Limits) -> list[Entry]:
@@ -448,32 +412,3 @@ def _rescaled_otherwise(series: Series) -> list[int]:
     usual = Counter(rescales).most_common(1)[0][0]
     others = [index for index, each in enumerate(rescales) if each != usual]
     return others[:_RESCALED_SLICES]
-
-
-def count_findings(files: int, counts: Counter) -> Iterator[Finding]:
-    """Findings about skipped and unusual files of a folder.
-
-    Args:
-        files: Number of files scanned.
-        counts: Number of files of each kind and of files with anomalies.
-    """
-    texts = (
-        (Kind.FOREIGN, "CTK-W001", f"skipped {{}} of {files} files: not DICOM"),
-        (Kind.LINK, "CTK-W005", f"skipped {{}} of {files} files: links"),
-        ("odd values", "CTK-W007", "{} files hold values that violate the standard"),
-        ("extra bytes", "CTK-W003", "{} files have pixel bytes beyond the image"),
-        (
-            Kind.OTHER,
-            "CTK-W021",
-            "skipped {} objects that are not CT images (dose report, secondary "
-            "capture)",
-        ),
-        (Kind.LOCALIZER, "CTK-W022", "skipped localizer series ({} images)"),
-    )
-    for kind, code, text in texts:
-        if counts[kind]:
-            yield Finding(code, text.format(counts[kind]))
-
-
-def _stray(error: CtKerasError, path: Entry) -> Refusal:
-    return Refusal(error, 1, whole_series=False, folder=path.parent)
