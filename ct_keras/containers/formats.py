@@ -86,13 +86,17 @@ def read(path: Path) -> Content:
     """Reads a file.
 
     Raises:
-        CtKerasError: CTK-E005, if it cannot be read; CTK-E041, more than 8 GiB;
+        CtKerasError: CTK-E003, if it is damaged, also if voxels have no place that is a
+            number; CTK-E005, if it cannot be read; CTK-E041, more than 8 GiB;
             CTK-E047, voxels that are not single numbers; CTK-E093, if a package for the
             format is not installed.
     """
     module = _module(path)
     try:
-        return module.read(path)
+        content = module.read(path)
+        if not np.isfinite(content.placement).all():
+            raise ValueError("the place of the voxels is not a number")
+        return content
     except CtKerasError:
         raise
     except Exception as error:  # the libraries raise many types for damaged files

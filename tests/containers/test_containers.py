@@ -4,6 +4,7 @@ import json
 import struct
 
 import cv2
+import nibabel
 import numpy as np
 import pytest
 import tifffile
@@ -43,7 +44,6 @@ def nifti(
     path, hu, *, order=(2, 1, 0), slope=1.0, intercept=0.0, affine=None, kind=None
 ):
     """Writes (slices, rows, columns) with the axes of the file in this order."""
-    nibabel = pytest.importorskip("nibabel")
     if affine is None:
         affine = np.eye(4)
         affine[:3, :3] = TURN @ np.diag(SPACING_MM[::-1])
@@ -299,7 +299,6 @@ def test_resolution_and_text_of_pictures_stay(hu, tmp_path):
     ids=["turned", "from head to feet", "oblique", "coronal"],
 )
 def test_any_affine_comes_back(hu, tmp_path, affine):
-    nibabel = pytest.importorskip("nibabel")
     affine = np.vstack([affine[:3], [0, 0, 0, 1]]).astype(float)
     image = nibabel.Nifti1Image(hu.transpose(2, 1, 0), affine)
     image.set_qform(affine, 1, strip_shears=True)
@@ -413,6 +412,19 @@ def test_damaged_files_are_refused_in_one_line(tmp_path, capsys, suffix, data):
     assert denoise(source, tmp_path / f"out{suffix}") == 4
     error = capsys.readouterr().err.strip().splitlines()
     assert len(error) == 1 and error[0].startswith("CTK-E003")
+
+
+@pytest.mark.parametrize("number", [np.nan, np.inf])
+def test_voxels_without_a_place_are_refused(hu, tmp_path, capsys, number):
+    source = tmp_path / "v.nii"
+    nibabel.Nifti1Image(hu.astype(np.int16), np.diag([1, 1, 5, 1])).to_filename(source)
+    header = nibabel.load(source).header.copy()
+    header["srow_x"], header["sform_code"] = (1, 0, number, 0), 2
+    content = source.read_bytes()
+    source.write_bytes(header.binaryblock + content[len(header.binaryblock) :])
+    assert denoise(source, tmp_path / "out.nii") == 4
+    assert "CTK-E003" in capsys.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] == ["v.nii"]
 
 
 def lines_of(path, header: bytes) -> bytes:
