@@ -73,11 +73,18 @@ def _peak_bytes() -> int:
     """The largest memory of this process and of those it started so far."""
     peaks = [resource.getrusage(resource.RUSAGE_SELF).ru_maxrss]
     for children in Path("/proc/self/task").glob("*/children"):
-        for child in children.read_text().split():
-            with contextlib.suppress(OSError):  # it may have ended
-                status = Path(f"/proc/{child}/status").read_text()
-                peaks += [int(text) for text in _PEAK.findall(status)]
+        with contextlib.suppress(OSError):  # the thread may have ended
+            started = children.read_text().split()
+            peaks += [peak for child in started for peak in _peaks_kib(child)]
     return max(peaks) * 1024
+
+
+def _peaks_kib(process: str) -> list[int]:
+    """The largest memory of a process, nothing if it has ended."""
+    with contextlib.suppress(OSError):
+        status = Path(f"/proc/{process}/status").read_text()
+        return [int(text) for text in _PEAK.findall(status)]
+    return []
 
 
 def work(kind: str, seed: int, numbers, out: Path) -> None:

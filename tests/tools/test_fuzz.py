@@ -169,3 +169,10 @@ def test_a_process_that_does_not_begin_is_an_error(tools, tmp_path, monkeypatch)
     monkeypatch.setattr(tools[0], "__file__", str(worker))
     with pytest.raises(RuntimeError, match="does not start"):
         list(tools[0].run("series", 7, 0, tmp_path / "out"))
+
+
+def test_a_thread_that_ends_while_memory_is_looked_at_ends_nothing(tools, monkeypatch):
+    fuzz = tools[0]
+    gone = Path("/proc/self/task/0/children")
+    monkeypatch.setattr(fuzz.Path, "glob", lambda *_: [gone])
+    assert fuzz._peak_bytes() > 2**20
