@@ -25,16 +25,16 @@ from pathlib import Path
 import keras
 import numpy as np
 import tensorflow as tf
-from doses import PHANTOMS, RANGE_HU
+from doses import PHANTOMS
 from keras import ops
+from references import fit, psnr_of
+from references import loss as noise_free_loss
 
 import ct_keras
 from ct_keras import hu
 from ct_keras.data.simulated import phantom_pairs, simulated_pairs
 from ct_keras.dicom import find_series
-from ct_keras.evaluation.strengths import STRENGTHS, errors_by_strength
-from ct_keras.losses.noise_free import noise_free_residual
-from ct_keras.metrics.pixelwise import psnr_of_mse
+from ct_keras.evaluation.strengths import errors_by_strength
 from ct_keras.metrics.tissues import body_mask
 from ct_keras.models.quiet_net import QuietNet
 from ct_keras.progress import track
@@ -144,16 +144,9 @@ def loss(choice: str):
     """Mean square of the noise-free residual, relative to the inserted noise."""
 
     def of(target, denoised):
-        scale = target[..., 3:4]
-        residual = noise_free_residual(
-            denoised=denoised,
-            low_dose=target[..., 1:2],
-            reference=target[..., :1],
-            dose_fraction=target[:, 0, 0, 2],
-        )
-        found = tf.reduce_mean(tf.square(residual / scale))
+        found = noise_free_loss(target[..., :4], denoised)
         if choice == "distilled":
-            taught = (denoised - target[..., 4:]) / scale
+            taught = (denoised - target[..., 4:]) / target[..., 3:4]
             found += tf.reduce_mean(tf.square(taught))
         return found
 
@@ -164,14 +157,7 @@ def train(stacks: list[dict], choice: str, steps: int, width: int) -> keras.Mode
     """Trains a network from the same start on the same patches."""
     keras.utils.set_random_seed(0)
     model = network(choice, width)
-    rate = keras.optimizers.schedules.CosineDecay(1e-3, steps, alpha=0.02)
-    model.compile(keras.optimizers.Adam(rate, clipnorm=1.0), loss(choice))
-    spec = tuple(tf.TensorSpec((PATCH, PATCH, n), tf.float32) for n in (3, 5))
-    data = tf.data.Dataset.from_generator(
-        lambda: patches(stacks), output_signature=spec
-    )
-    data = data.batch(BATCH).prefetch(4)
-    model.fit(data, steps_per_epoch=steps, shuffle=False, verbose=0)
+    fit(model, loss(choice), lambda: patches(stacks), (3, 5), steps)
     return model
 
 
@@ -209,21 +195,7 @@ def measure(model: keras.Model, tests: list) -> Iterator[dict]:
         }
         errors[name, dose].append(errors_by_strength(**images, reference_hu=full))
     for (name, dose), found in errors.items():
-        mean = np.mean(found, axis=0)
-        best = int(np.argmin(mean))
-        start, whole, least = (
-            round(psnr_of_mse(mean[place], data_range=RANGE_HU), 2)
-            for place in (0, -1, best)
-        )
-        yield {
-            "set": name,
-            "dose": dose,
-            "slices": len(found),
-            "input": start,
-            "strength 1": whole,
-            "best": least,
-            "best strength": STRENGTHS[best],
-        }
+        yield {"set": name, "dose": dose, **psnr_of(found)}
 
 
 def main() -> None:

@@ -109,15 +109,18 @@ def train(slices: list[dict], way: str, steps: int, width: int) -> Denoiser:
     """Trains a network from the same start on the same patches."""
     keras.utils.set_random_seed(0)
     network = QuietNet(width)
+    fit(network, loss, lambda: patches(slices, way), (1, 4), steps)
+    return Denoiser(network)
+
+
+def fit(network: keras.Model, loss, patches, channels, steps: int) -> None:
+    """Trains on pairs of patches with so many channels each, Adam with a cosine."""
     rate = keras.optimizers.schedules.CosineDecay(1e-3, steps, alpha=0.02)
     network.compile(keras.optimizers.Adam(rate, clipnorm=1.0), loss)
-    spec = tuple(tf.TensorSpec((PATCH, PATCH, n), tf.float32) for n in (1, 4))
-    data = tf.data.Dataset.from_generator(
-        lambda: patches(slices, way), output_signature=spec
-    )
+    spec = tuple(tf.TensorSpec((PATCH, PATCH, n), tf.float32) for n in channels)
+    data = tf.data.Dataset.from_generator(patches, output_signature=spec)
     data = data.batch(BATCH).prefetch(4)
     network.fit(data, steps_per_epoch=steps, shuffle=False, verbose=0)
-    return Denoiser(network)
 
 
 def sharpness(image: np.ndarray, reference: np.ndarray) -> float:
@@ -139,21 +142,25 @@ def measure(denoiser: Denoiser, pairs: list) -> Iterator[dict]:
                 images = {"low_hu": pair.low_hu, "denoised_hu": denoised}
                 errors.append(errors_by_strength(**images, reference_hu=pair.full_hu))
                 edges.append(sharpness(denoised, pair.full_hu))
-        mean = np.mean(errors, axis=0)
-        best = int(np.argmin(mean))
-        start, whole, least = (
-            round(psnr_of_mse(mean[place], data_range=RANGE_HU), 2)
-            for place in (0, -1, best)
-        )
-        yield {
-            "dose": dose,
-            "slices": len(errors),
-            "input": start,
-            "strength 1": whole,
-            "best": least,
-            "best strength": STRENGTHS[best],
-            "edges": round(float(np.mean(edges)), 3),
-        }
+        mean_edges = round(float(np.mean(edges)), 3)
+        yield {"dose": dose, **psnr_of(errors), "edges": mean_edges}
+
+
+def psnr_of(errors: list[np.ndarray]) -> dict:
+    """PSNR in dB of slices as they are, at strength 1, and at the best strength."""
+    mean = np.mean(errors, axis=0)
+    best = int(np.argmin(mean))
+    start, whole, least = (
+        round(psnr_of_mse(mean[place], data_range=RANGE_HU), 2)
+        for place in (0, -1, best)
+    )
+    return {
+        "slices": len(errors),
+        "input": start,
+        "strength 1": whole,
+        "best": least,
+        "best strength": STRENGTHS[best],
+    }
 
 
 def main() -> None:

@@ -443,6 +443,8 @@ def _check_rest(opened: _Opened, end: int, frame_bytes: int, frames: int) -> Non
 
 def _lossy_method(file: BinaryIO, syntax: str, place: Place) -> str | None:
     """How an image was lossy-compressed: some say so in the compressed pixels only."""
+    if syntax not in DECODERS:
+        return None
     file.seek(place[0])
     return lossy_method(syntax, file.read(min(place[1], _FIRST_BYTES)))
 

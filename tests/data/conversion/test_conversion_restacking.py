@@ -20,6 +20,10 @@ def ramp(slices: int, step_hu: float) -> np.ndarray:
     return np.stack([body(value=step_hu * index) for index in range(slices)])
 
 
+def write_scan(hu, folder, spacing_mm=(3.0, 0.7, 0.7)):
+    create_series(hu, spacing_mm, folder, patient_id="P", series_description="s")
+
+
 @pytest.fixture
 def records_of(key_file, tmp_path):
     """Writes low and full as DICOM, converts them, and returns the slice pairs."""
@@ -29,13 +33,7 @@ def records_of(key_file, tmp_path):
         images = {"full": full} if low is None else {"full": full, "low": low}
         for dose, hu in images.items():
             if not (src / dose / "P").exists():
-                create_series(
-                    hu,
-                    spacing_mm,
-                    src / dose / "P",
-                    patient_id="P",
-                    series_description="s",
-                )
+                write_scan(hu, src / dose / "P", spacing_mm)
         place = {"layout": "single", "simulation": FAST}
         if low is not None:
             place = {"layout": "pairs", "low": "low", "full": "full"}
@@ -104,13 +102,7 @@ def test_the_dose_is_simulated_before_slices_are_blended(records_of):
 
 def test_nothing_is_blended_across_a_gap(records_of, tmp_path):
     full = ramp(7, 30.0)
-    create_series(
-        full,
-        (3.0, 0.7, 0.7),
-        tmp_path / "a" / "full" / "P",
-        patient_id="P",
-        series_description="s",
-    )
+    write_scan(full, tmp_path / "a" / "full" / "P")
     next(
         path
         for path in (tmp_path / "a").rglob("*.dcm")
@@ -155,13 +147,7 @@ def test_larger_than_the_scan(records_of, tmp_path, name):
 
 def test_stacks_that_are_no_volumes_are_refused(records_of, tmp_path):
     full = ramp(3, 30.0)
-    create_series(
-        full,
-        (3.0, 0.7, 0.7),
-        tmp_path / "a" / "full" / "P",
-        patient_id="P",
-        series_description="s",
-    )
+    write_scan(full, tmp_path / "a" / "full" / "P")
     for path in (tmp_path / "a").rglob("*.dcm"):
         dataset = pydicom.dcmread(path)
         x, y, z = dataset.ImagePositionPatient
