@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 DEMO ?= demo
 
-.PHONY: demo test test-lowest test-colab test-beam lint format docs package bench fuzz notebooks clean
+.PHONY: demo test test-lowest test-colab test-beam lint format docs package bench kills fuzz notebooks clean
 
 demo: .venv/installed
 	$(BIN)/ct-keras demo --out $(DEMO) --overwrite
@@ -81,6 +81,12 @@ bench: .venv/installed .venv-torch .venv-ldct
 .venv-torch .venv-ldct:
 	$(PYTHON) -m venv $@
 	-$@/bin/python -m pip install --quiet --disable-pip-version-check $(PEER)
+
+# Commands killed at random moments and started again: a quarter of an hour for 50 each.
+KILLS ?= 50
+kills: .venv/installed
+	$(BIN)/python -m pytest tests/test_random_kills.py tests/node/test_node_kills.py \
+	  -k random_moments --kills $(KILLS)
 
 # Broken inputs of each kind, an hour or so; what they find is kept in fuzz-findings/.
 INPUTS ?= 100000

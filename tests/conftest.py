@@ -24,6 +24,17 @@ def pytest_xdist_auto_num_workers(config) -> int:
     return 1 + (len(os.sched_getaffinity(0)) if known else os.cpu_count() or 1)
 
 
+def pytest_addoption(parser) -> None:
+    """How often a command is killed in the tests of random moments."""
+    parser.addoption("--kills", type=int, default=3)
+
+
+@pytest.fixture
+def kills(request) -> int:
+    """How often to kill a command at a random moment."""
+    return request.config.getoption("--kills")
+
+
 SHARED_CT = Path(__file__).resolve().parents[2] / "shared" / "ct"
 
 

@@ -13,7 +13,6 @@ import pydicom
 import pytest
 from real_ct import PATIENTS
 
-import ct_keras
 from ct_keras.cli import main
 from ct_keras.errors import CtKerasError
 from ct_keras.reconstruction.registry import ProjectionFilter
@@ -464,48 +463,6 @@ def test_json_holds_nothing_but_json(one_patient, tmp_path):
         check=True,
     )
     assert json.loads(done.stdout)
-
-
-def _looks_complete(out, command):
-    return (out / "manifest.json").exists() if command == "convert" else out.exists()
-
-
-def _check_complete(out, command, source):
-    if command == "convert":
-        ct_keras.data.verify(out)
-        return
-    before, after = (
-        sorted(len(series) for series in ct_keras.find_series(folder))
-        for folder in (source / "test", out)
-    )
-    assert before == after
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("command", ["convert", "denoise"])
-def test_a_kill_leaves_nothing_that_looks_complete(
-    phantom_patients, run, tmp_path, command
-):
-    import signal
-    import time
-
-    out = tmp_path / "OUT"
-    if command == "convert":
-        arguments = [phantom_patients, out, "--layout", "single", "--split", "folders"]
-    else:
-        arguments = [phantom_patients / "test", out, "--model", run]
-    line = [sys.executable, "-m", "ct_keras", command, *map(str, arguments)]
-    for delay in (1, 3):
-        process = subprocess.Popen(line, stderr=subprocess.DEVNULL)
-        time.sleep(delay)
-        process.send_signal(signal.SIGKILL)
-        process.wait()
-        # A fast machine may be done, and then with all of it.
-        if _looks_complete(out, command):
-            break
-    else:
-        subprocess.run(line, check=True, stderr=subprocess.DEVNULL)
-    _check_complete(out, command, phantom_patients)
 
 
 def test_a_demo_that_is_stopped_in_its_training_leaves_nothing(

@@ -6,6 +6,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from run_arrays import arrays_of, same_run
 
 import ct_keras
 from ct_keras import models
@@ -352,12 +353,6 @@ def _train(records, out, **options):
     )
 
 
-def _arrays(run):
-    newest = sorted((run / "checkpoints").glob("ckpt-*"))[-1]
-    with np.load(newest / "arrays.npz") as arrays:
-        return {name: arrays[name] for name in arrays.files}
-
-
 def test_killed_in_the_middle_and_resumed_ends_alike(
     phantom_records, tmp_path, monkeypatch
 ):
@@ -391,8 +386,7 @@ def test_killed_in_the_middle_and_resumed_ends_alike(
     assert newest.name == "ckpt-00001"
     keras.utils.set_random_seed(99)
     _train(phantom_records, tmp_path / "killed", resume=True)
-    first, second = _arrays(tmp_path / "undisturbed"), _arrays(tmp_path / "killed")
-    assert first.keys() == second.keys()
-    assert [k for k in first if not np.array_equal(first[k], second[k])] == []
-    counters = {k.split("/")[0]: int(v) for k, v in first.items() if "iterat" in k}
+    assert same_run(tmp_path / "undisturbed", tmp_path / "killed")
+    arrays = arrays_of(tmp_path / "killed")
+    counters = {k.split("/")[0]: int(v) for k, v in arrays.items() if "iterat" in k}
     assert counters == {"opponent_optimizer": 12, "optimizer": 6}

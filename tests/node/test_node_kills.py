@@ -80,8 +80,8 @@ def test_an_answer_that_was_lost_is_asked_for(nodes, peer, times, series, tmp_pa
     assert {len(found) for found in peer.contents.values()} == {1}
 
 
-def test_kills_at_random_moments(nodes, peer, series, tmp_path):
-    kills, chance = 10, random.Random(11)
+def test_kills_at_random_moments(nodes, peer, series, tmp_path, kills):
+    chance = random.Random(11)
     folders = [series(seed) for seed in range(2)]
     for number in range(kills):
         node = nodes.start(quiet_seconds=30)

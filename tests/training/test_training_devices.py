@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from patience import errors_of
+from run_arrays import arrays_of
 
 from ct_keras.data import training_patches
 from ct_keras.errors import CtKerasError
@@ -71,11 +72,6 @@ def _rows(run: Path) -> list[dict]:
     return list(csv.DictReader((run / "history.csv").open()))
 
 
-def _arrays(run: Path, epoch: int) -> dict[str, np.ndarray]:
-    with np.load(run / "checkpoints" / f"ckpt-{epoch:05d}" / "arrays.npz") as arrays:
-        return {name: arrays[name] for name in arrays.files}
-
-
 @pytest.fixture(scope="module")
 def runs(phantom_records, tmp_path_factory) -> Path:
     """NAME-None and NAME-mirrored, on one and on two devices."""
@@ -89,13 +85,13 @@ def runs(phantom_records, tmp_path_factory) -> Path:
 def test_two_devices_train_red_cnn_as_one(runs):
     for step in (1, 2):
         one, two = (
-            _arrays(runs / f"red_cnn-{strategy}", step)
+            arrays_of(runs / f"red_cnn-{strategy}", step)
             for strategy in (None, "mirrored")
         )
         assert one.keys() == two.keys()
         for name, array in one.items():
             np.testing.assert_allclose(two[name], array, rtol=0, atol=1e-5)
-    moved = _arrays(runs / "red_cnn-mirrored", 1)
+    moved = arrays_of(runs / "red_cnn-mirrored", 1)
     assert any(np.abs(one[name] - moved[name]).max() > 1e-4 for name in one)
 
 
@@ -106,7 +102,7 @@ def test_two_devices_train_a_gan_as_one(runs, name):
     for one, two in zip(*histories, strict=True):
         for key in one.keys() - {"seconds"}:
             assert float(two[key]) == pytest.approx(float(one[key]), rel=1e-3, abs=1e-5)
-    one, two = (_arrays(runs / f"{name}-{each}", 1) for each in (None, "mirrored"))
+    one, two = (arrays_of(runs / f"{name}-{each}", 1) for each in (None, "mirrored"))
     for key, array in one.items():
         # Adam turns rounding errors of gradients near zero into whole steps; what a
         # batch normalisation saw shows whether it saw the whole batch.
@@ -145,7 +141,7 @@ def test_a_gan_goes_on_after_one_of_two_workers_was_killed(phantom_records, tmp_
     assert both[0].returncode == 75, messages[0]
     assert "CTK-E110" in messages[0]
     (first,) = _rows(run)
-    before = _arrays(run, 1)
+    before = arrays_of(run, 1)
     ports = _free_ports()
     both = [_start(i, phantom_records, run, ports) for i in range(2)]
     messages = errors_of(both)
@@ -154,7 +150,7 @@ def test_a_gan_goes_on_after_one_of_two_workers_was_killed(phantom_records, tmp_
     rows = _rows(run)
     assert rows[0] == first
     assert [row["epoch"] for row in rows] == ["1", "2"]
-    after = _arrays(run, 2)
+    after = arrays_of(run, 2)
     counters = [name for name in after if name.endswith("iteration")]
     steps = {name: int(after[name] - before[name]) for name in counters}
     assert sorted(steps.values()) == [2, 4]  # of the generator and of the critic

@@ -3,12 +3,10 @@
 import csv
 import json
 import os
-import random
 import shutil
 import signal
 import subprocess
 import sys
-import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,6 +14,7 @@ import keras
 import numpy as np
 import pytest
 from patience import wait_for
+from run_arrays import arrays_of, same_run
 
 import ct_keras
 from ct_keras import models
@@ -47,17 +46,6 @@ SMALL = {"recipe": "quick", "options": {"width": 4}, "validation_slices": 2}
 def _train(records, out, **options):
     settings = SMALL | {"epochs": 3, "steps": 4, "seed": 5} | options
     return train("red_cnn", records, out=out, **settings)
-
-
-def _arrays(run: Path) -> dict[str, np.ndarray]:
-    newest = sorted((run / "checkpoints").glob("ckpt-*"))[-1]
-    with np.load(newest / "arrays.npz") as arrays:
-        return {name: arrays[name] for name in arrays.files}
-
-
-def _same(first: Path, second: Path) -> bool:
-    a, b = _arrays(first), _arrays(second)
-    return a.keys() == b.keys() and all(np.array_equal(a[k], b[k]) for k in a)
 
 
 def test_config_names_files_by_content(tmp_path):
@@ -186,8 +174,8 @@ def test_same_seed_same_weights_other_seed_others(
 ):
     _train(phantom_records, tmp_path / "same")
     _train(phantom_records, tmp_path / "other", seed=6)
-    assert _same(undisturbed.run, tmp_path / "same")
-    assert not _same(undisturbed.run, tmp_path / "other")
+    assert same_run(undisturbed.run, tmp_path / "same")
+    assert not same_run(undisturbed.run, tmp_path / "other")
 
 
 def test_a_run_at_drawn_doses_for_the_noise_free_image(phantom_records, tmp_path):
@@ -201,9 +189,9 @@ def test_a_run_at_drawn_doses_for_the_noise_free_image(phantom_records, tmp_path
         validate(ct_keras.load(result.run), pairs).psnr, abs=1e-6
     )
     _train(phantom_records, tmp_path / "again", **choices)
-    assert _same(result.run, tmp_path / "again")
+    assert same_run(result.run, tmp_path / "again")
     plain = _train(phantom_records, tmp_path / "mse", **choices | {"loss": "mse"})
-    assert not _same(result.run, plain.run)
+    assert not same_run(result.run, plain.run)
 
 
 def test_noise_free_references_have_the_truth_as_their_mean_given_the_low_dose():
@@ -294,7 +282,7 @@ def test_what_is_trained_in_bfloat16_is_saved_in_float32(
     )
     network = ct_keras.load(result.run).network
     assert {layer.compute_dtype for layer in network.layers} == {"float32"}
-    arrays = _arrays(result.run)
+    arrays = arrays_of(result.run)
     trained = [value for key, value in arrays.items() if key.startswith("model/")]
     for weight in network.get_weights():
         assert any(np.array_equal(weight, value) for value in trained)
@@ -314,39 +302,9 @@ def test_resume_from_an_earlier_checkpoint_ends_alike(
         shutil.rmtree(checkpoint)
     result = _train(phantom_records, run, resume=True)
     assert result.finished
-    assert _same(undisturbed.run, run)
+    assert same_run(undisturbed.run, run)
     epochs = [row["epoch"] for row in csv.DictReader((run / "history.csv").open())]
     assert epochs == ["1", "2", "3"]
-
-
-_TRAIN = """
-import sys, ct_keras
-from ct_keras.training import train, trainer
-train("red_cnn", sys.argv[1], out=sys.argv[2], recipe="quick",
-      options={"width": 4}, validation_slices=2,
-      epochs=3, steps=4, seed=5, resume=True)
-"""
-
-
-@pytest.mark.slow
-def test_killed_at_random_moments_and_resumed_ends_alike(
-    undisturbed, phantom_records, tmp_path
-):
-    run, generator = tmp_path / "run", random.Random(1)
-    command = [sys.executable, "-c", _TRAIN, str(phantom_records), str(run)]
-    kills = 0
-    for _ in range(3):
-        process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
-        wait_for((run / "config.json").exists, [process])
-        time.sleep(generator.uniform(0, 3))
-        if process.poll() is None:
-            process.send_signal(signal.SIGKILL)
-            kills += 1
-        process.wait()
-    subprocess.run(command, check=True, stderr=subprocess.DEVNULL)
-    assert kills
-    assert _same(undisturbed.run, run)
-    assert not [path for path in run.rglob("*") if path.name == "best.keras.tmp"]
 
 
 def test_damaged_checkpoint_falls_back_to_the_one_before(
@@ -365,7 +323,7 @@ def test_damaged_checkpoint_falls_back_to_the_one_before(
     assert checkpoint.name == "ckpt-00002"
     assert [finding.code for finding in findings] == ["CTK-W082"]
     _train(phantom_records, run, resume=True)
-    assert _same(undisturbed.run, run)
+    assert same_run(undisturbed.run, run)
 
 
 def test_resume_with_other_settings_is_refused(undisturbed, phantom_records):
