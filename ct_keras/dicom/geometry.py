@@ -119,6 +119,10 @@ def _position_findings(
         instead = "SliceLocation" if located else "InstanceNumber"
         text = f"{missing} slices have no position; sorted by {instead}"
         findings.append(Finding("CTK-W036", text))
+    frames = {source.frame_of_reference_uid for source in sources} - {None}
+    if len(frames) > 1:
+        text = f"the positions are given in {len(frames)} frames of reference"
+        findings.append(Finding("CTK-W036", text))
     if any(source.pixel_spacing_mm is None for source in sources):
         text = "PixelSpacing is missing or impossible"
         findings.append(Finding("CTK-W037", text))

@@ -53,6 +53,7 @@ SCAN_TAGS = [
     "SOPInstanceUID",
     "SeriesInstanceUID",
     "StudyInstanceUID",
+    "FrameOfReferenceUID",
     "PatientID",
     "PatientAge",
     "BodyPartExamined",

@@ -164,6 +164,7 @@ class SourceSlice:
     sop_instance_uid: str
     series_uid: str
     study_uid: str
+    frame_of_reference_uid: str | None
     patient_id: str
     patient_age_years: float | None
     body_part: str | None
@@ -269,6 +270,7 @@ def source_slice(
         sop_instance_uid=str(dataset.SOPInstanceUID),
         series_uid=str(dataset.SeriesInstanceUID),
         study_uid=str(dataset.StudyInstanceUID),
+        frame_of_reference_uid=text(dataset, "FrameOfReferenceUID"),
         patient_id=text(dataset, "PatientID") or "",
         patient_age_years=age_years(dataset),
         body_part=text(dataset, "BodyPartExamined"),

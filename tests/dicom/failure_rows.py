@@ -460,7 +460,7 @@ ROWS = (
     ),
     Row(
         17,
-        "no position or orientation",
+        "no position or orientation; told the same way: several frames of reference",
         "CTK-W036",
         0,
         "nothing: sorted by SliceLocation or InstanceNumber",

@@ -273,6 +273,7 @@ class TestVolume:
                 "CTK-E033",
             ),
             ({"ImagePositionPatient": None}, "CTK-W036", "CTK-E036"),
+            ({"FrameOfReferenceUID": lambda i: f"1.2.{i % 2}"}, "CTK-W036", "CTK-E036"),
             ({"PixelSpacing": None}, "CTK-W037", "CTK-E037"),
             ({"PixelSpacing": [0, 0]}, "CTK-W037", "CTK-E037"),
         ],
@@ -283,6 +284,12 @@ class TestVolume:
         with pytest.raises(CtKerasError) as caught:
             require_volume(series.sources)
         assert caught.value.code == error
+
+    def test_an_unknown_frame_of_reference_is_no_other_one(self, factory, tmp_path):
+        frames = {"FrameOfReferenceUID": lambda i: None if i == 2 else "1.2.3"}
+        series = read_series(factory.folder(tmp_path, **frames))
+        assert not series.findings
+        assert require_volume(series.sources) == []
 
     def test_the_gap_is_described(self, factory, tmp_path):
         factory.folder(
