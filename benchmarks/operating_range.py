@@ -1,23 +1,23 @@
 """Where a network falls behind a tuned filter: noise level and texture together.
 
-    python benchmarks/operating_range.py CT OUT.jsonl [--model quiet_net]
-    python benchmarks/operating_range.py --table OUT.jsonl [--card METADATA.json]
+    python benchmarks/operating_range.py CT OUT.jsonl [--models quiet_net ...]
+    python benchmarks/operating_range.py --table OUT.jsonl [--cards saved_models]
 
 Slices of phantoms, whose truth is known, and of val/ in CT (a folder per patient) are
 simulated with kernels from very soft to very sharp and at doses from 2 to 400 %. The
-middle of each is denoised by the network at its default strength and by non-local
+middle of each is denoised by each network at its default strength and by non-local
 means with the best of its strengths for that slice. Each line of OUT.jsonl holds what
 the guards measure in the slice (noise index, mean frequency of the noise) and the
-squared errors; what the file already contains is not measured again. --card writes the
-table of losses into a model card, where the guards look the scan up, and the checksum
-of the card into the SHA256SUMS beside it.
+squared errors; what the file already contains is not measured again. --cards writes the
+table of losses into the model card of each network, where the guards look the
+scan up, and the checksum of the card into the SHA256SUMS beside it.
 """
 
 import argparse
 import itertools
 import json
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -123,54 +123,68 @@ def real_slices(ct: Path, wanted: Callable[[str, float], bool]) -> Iterator[tupl
                 yield folder.name, share, dose, low, pixels.hu, sides, noise_hu
 
 
-def measure(
-    low: np.ndarray,
-    truth: np.ndarray,
-    spacing_mm: tuple,
-    reference_noise_hu: float,
-    method: Method,
+def measured(
+    low: np.ndarray, truth: np.ndarray, spacing_mm: tuple, reference_noise_hu: float
 ) -> dict:
-    """What the guards measure in a slice, and squared errors of its middle, HU^2."""
-    start = [(side - PART) // 2 for side in low.shape]
-    part = tuple(slice(first, first + PART) for first in start)
-    images = {"low_hu": low[part], "reference_hu": truth[part]}
-    denoised = method(low[part], strength=1.0)
+    """What the guards measure in a slice, and the filter's least squared error."""
     nlm = get_filter("nlm")
     tried = [
-        errors_by_strength(denoised_hu=nlm.with_parameters(h=h)(low[part]), **images)
+        errors_of(nlm.with_parameters(h=h)(low[middle(low)]), low, truth)[-1]
         for h in nlm.grid["h"]
     ]
     return {
         "noise_index_hu": noise_index_hu([low], spacing_mm),
         "noise_frequency_per_cm": noise_frequency_per_cm([low], spacing_mm),
         "reference_noise_hu": reference_noise_hu,
-        "default": method.default_strength,
-        "errors": [
-            round(float(error), 4)
-            for error in errors_by_strength(denoised_hu=denoised, **images)
-        ],
-        "nlm": round(float(min(errors[-1] for errors in tried)), 4),
+        "nlm": min(tried),
     }
 
 
-def measure_all(ct: Path, out: Path, model: str) -> None:
+def measured_of(method: Method, low: np.ndarray, truth: np.ndarray) -> dict:
+    """A network's default strength, and its squared error at each strength, HU^2."""
+    denoised = method(low[middle(low)], strength=1.0)
+    errors = errors_of(denoised, low, truth)
+    return {"default": method.default_strength, "errors": errors}
+
+
+def middle(image: np.ndarray) -> tuple[slice, ...]:
+    """The part of a slice that is denoised."""
+    start = [(side - PART) // 2 for side in image.shape]
+    return tuple(slice(first, first + PART) for first in start)
+
+
+def errors_of(denoised: np.ndarray, low: np.ndarray, truth: np.ndarray) -> list[float]:
+    """The squared error of a denoised middle at each strength, HU^2."""
+    part = middle(low)
+    images = {"low_hu": low[part], "reference_hu": truth[part]}
+    errors = errors_by_strength(denoised_hu=denoised, **images)
+    return [round(float(error), 4) for error in errors]
+
+
+def measure_all(ct: Path, out: Path, models: Sequence[str]) -> None:
     """Measures what a file does not contain yet."""
     text = out.read_text() if out.is_file() else ""
     known = {row_key(json.loads(line)) for line in text.splitlines()}
-    method = get_method(model)
+    methods = {model: get_method(model) for model in models}
+
+    def missing(*place: str | float) -> list[str]:
+        return [model for model in models if (model, *place) not in known]
 
     def wanted(image: str, share: float) -> bool:
         doses = DOSES if image.startswith("phantom") else DOSES[2:]
-        return not {(model, image, share, dose) for dose in doses} <= known
+        return any(missing(image, share, dose) for dose in doses)
 
     for slices in (phantom_slices(wanted), real_slices(ct, wanted)):
         for name, share, dose, low, truth, spacing_mm, noise_hu in slices:
-            row = {"model": model, "image": name, "share": share, "dose": dose}
-            if row_key(row) in known:
+            if not (left := missing(name, share, dose)):
                 continue
-            row |= measure(low, truth, spacing_mm, noise_hu, method)
-            with out.open("a") as file:
-                file.write(json.dumps(row) + "\n")
+            place = {"image": name, "share": share, "dose": dose}
+            place |= measured(low, truth, spacing_mm, noise_hu)
+            for model in left:
+                row = {"model": model} | place
+                row |= measured_of(methods[model], low, truth)
+                with out.open("a") as file:
+                    file.write(json.dumps(row) + "\n")
 
 
 def row_key(row: dict) -> tuple:
@@ -258,20 +272,22 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("ct", type=Path, nargs="?")
     parser.add_argument("out", type=Path, nargs="?")
-    parser.add_argument("--model", default="quiet_net")
+    parser.add_argument("--models", nargs="+", default=["quiet_net"])
     parser.add_argument("--table", type=Path)
-    parser.add_argument("--card", type=Path)
+    parser.add_argument("--cards", type=Path)
     arguments = parser.parse_args()
     if arguments.table is None:
         if arguments.out is None:
             parser.error("CT and OUT.jsonl, or --table OUT.jsonl")
-        measure_all(arguments.ct, arguments.out, arguments.model)
-    lines = (arguments.table or arguments.out).read_text().splitlines()
-    rows = [json.loads(line) for line in lines]
-    rows = [row for row in rows if row["model"] == arguments.model]
-    print("\n".join(table(rows)))
-    if arguments.card is not None:
-        write_card(arguments.card, losses(rows))
+        measure_all(arguments.ct, arguments.out, arguments.models)
+    by_model = defaultdict(list)
+    for line in (arguments.table or arguments.out).read_text().splitlines():
+        row = json.loads(line)
+        by_model[row["model"]].append(row)
+    for model, rows in by_model.items():
+        print("\n".join(["", model, "", *table(rows)]))
+        if arguments.cards is not None:
+            write_card(arguments.cards / model / "metadata.json", losses(rows))
 
 
 def write_card(path: Path, found: dict) -> None:
