@@ -40,6 +40,7 @@ class Source:
         rays: Whether the pairs include their sinograms.
         series: The DICOM series or files of the pairs, if any.
         pictures: Whether the pairs are grey values of pictures, and not HU.
+        doubts: What was noticed when the pairs were found.
     """
 
     label: str
@@ -49,10 +50,12 @@ class Source:
     rays: bool = False
     series: Sequence[Series] = ()
     pictures: bool = False
+    doubts: Sequence[Finding] = ()
 
     def findings(self) -> list[Finding]:
-        """Returns what the reader noticed of the series, each finding once."""
+        """Returns what was noticed of the series and their pairs, each finding once."""
         found = [each for own in self.series for each in own.findings]
+        found += self.doubts
         return list(dict.fromkeys([*found, *([_PICTURES] * self.pictures)]))
 
     def value_findings(self) -> list[Finding]:
@@ -115,7 +118,8 @@ def series_source(
         reading: What the reader accepts.
 
     Raises:
-        CtKerasError: CTK-E000, if one of them is not given.
+        CtKerasError: CTK-E000, if one of them is not given; CTK-E036 or E039, if they
+            do not fit together.
     """
     if low is None or full is None:
         raise CtKerasError(
@@ -125,7 +129,7 @@ def series_source(
             "--low and --full of evaluate and reader-study make)",
         )
     from ct_keras.containers import GreyValues, read_scan
-    from ct_keras.data import pair_series
+    from ct_keras.data.conversion.pairing import pair_findings, pair_series
 
     known = {"values": values or GreyValues(), "options": reading}
     series = read_scan(low, **known), read_scan(full, **known)
@@ -134,6 +138,7 @@ def series_source(
         lambda: pair_series(*series),
         series=series,
         pictures=any(scan.scale for scan in series),
+        doubts=pair_findings(*series),
     )
 
 

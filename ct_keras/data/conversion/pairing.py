@@ -17,7 +17,7 @@ from ct_keras.data.reading import SlicePair
 from ct_keras.data.slice_facts import facts_of, series_facts
 from ct_keras.dicom import Series, SourceSlice
 from ct_keras.dicom.geometry import has_positions, heights, slice_normal
-from ct_keras.errors import CtKerasError
+from ct_keras.errors import CtKerasError, Finding
 
 #: Slices farther apart than this share of the slice distance are not partners.
 _TOLERANCE = 0.25
@@ -40,6 +40,14 @@ class Matches:
     pairs: tuple[tuple[int, int], ...]
     unmatched_low: int
     unmatched_full: int
+
+
+def lonely_findings(count: int) -> list[Finding]:
+    """Tells of slices that have no partner (CTK-W039), if there are any."""
+    if not count:
+        return []
+    text = f"{count} slices have no partner and were left out"
+    return [Finding("CTK-W039", text)]
 
 
 def match_slices(low: Sequence[SourceSlice], full: Sequence[SourceSlice]) -> Matches:
@@ -146,6 +154,50 @@ def _check_same_place(low: SourceSlice, full: SourceSlice) -> None:
             received=f"{pixels:.1f} pixels",
             expected=f"at most {_SHIFT_PIXELS} pixels",
         )
+
+
+def pair_findings(low: Series | VolumeFile, full: Series | VolumeFile) -> list[Finding]:
+    """Tells what is doubtful about two scans as low dose and reference.
+
+    Args:
+        low: The low-dose series.
+        full: The normal-dose series.
+
+    Returns:
+        CTK-W039 for slices that have no partner, and as `kinship_findings`; nothing for
+        volumes of files, which must be alike.
+
+    Raises:
+        CtKerasError: As `match_slices`.
+    """
+    if isinstance(low, VolumeFile) or isinstance(full, VolumeFile):
+        return []
+    matches = match_slices(low.sources, full.sources)
+    lonely = matches.unmatched_low + matches.unmatched_full
+    return [*lonely_findings(lonely), *kinship_findings(low, full)]
+
+
+def kinship_findings(low: Series, full: Series) -> list[Finding]:
+    """Tells if two series may not show the same body, although their positions match.
+
+    Returns:
+        CTK-W051 for different patients, CTK-W036 for different frames of reference.
+    """
+    found = []
+    patients = {scan.patient_key.strip() for scan in (low, full)} - {""}
+    if len(patients) > 1:
+        text = "low dose and reference are of different patients, by PatientID"
+        found.append(Finding("CTK-W051", text))
+    frames = [_frames_of_reference(scan) for scan in (low, full)]
+    if all(frames) and frames[0].isdisjoint(frames[1]):
+        text = "low dose and reference give their positions in different frames of "
+        text += "reference"
+        found.append(Finding("CTK-W036", text))
+    return found
+
+
+def _frames_of_reference(series: Series) -> set[str]:
+    return {source.frame_of_reference_uid for source in series.sources} - {None}
 
 
 def _different(reason: str, **details) -> CtKerasError:

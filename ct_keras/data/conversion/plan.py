@@ -14,6 +14,7 @@ from pathlib import Path
 import ct_keras
 from ct_keras.data.conversion import splits
 from ct_keras.data.conversion.layouts import SeriesPair, SourcePair
+from ct_keras.data.conversion.pairing import lonely_findings
 from ct_keras.data.conversion.work import Recipe
 from ct_keras.data.manifest import SCHEMA_VERSION, SPLITS
 from ct_keras.data.shards import Shard
@@ -228,7 +229,4 @@ def _findings(series_pairs: Sequence[SeriesPair]) -> tuple[Finding, ...]:
         for finding, count in sorted(counts.items(), key=lambda item: str(item[0]))
     ]
     unmatched = sum(each.unmatched for each in series_pairs)
-    if unmatched:
-        text = f"{unmatched} slices have no partner and were left out"
-        found.insert(0, Finding("CTK-W039", text))
-    return tuple(found)
+    return (*lonely_findings(unmatched), *found)

@@ -4,9 +4,11 @@ import numpy as np
 import pytest
 
 from ct_keras.data import pair_series
-from ct_keras.data.conversion.pairing import match_slices
+from ct_keras.data.conversion.layouts.series_pair import make_series_pair
+from ct_keras.data.conversion.pairing import match_slices, pair_findings
 from ct_keras.dicom import read_series
 from ct_keras.errors import CtKerasError
+from ct_keras.evaluation.sources import series_source
 
 
 def plane(slice_index: int) -> float:
@@ -58,6 +60,43 @@ def test_missing_slices_are_counted(write_ct, tmp_path):
     matches = match_slices(read_series(low).sources, read_series(full).sources)
     assert matches.pairs == ((1, 0), (2, 2), (3, 3), (4, 4))
     assert (matches.unmatched_low, matches.unmatched_full) == (1, 1)
+
+
+def test_slices_without_a_partner_are_told_when_two_series_are_compared(
+    write_ct, tmp_path
+):
+    full = write_ct(tmp_path / "full", slices=6)
+    low = write_ct(tmp_path / "low", slices=6, seed=1)
+    assert "CTK-W039" not in {each.code for each in series_source(low, full).findings()}
+    sorted(low.glob("*.dcm"))[0].unlink()
+    source = series_source(low, full)
+    assert len(list(source.pairs())) == 5
+    text = "slices have no partner and were left out"
+    assert f"CTK-W039 1 {text}" in map(str, source.findings())
+    sorted(full.glob("*.dcm"))[-1].unlink()
+    assert f"CTK-W039 2 {text}" in map(str, series_source(low, full).findings())
+
+
+def test_series_that_may_not_show_the_same_body_are_told(series):
+    def of(patient, frame):
+        def edit(dataset, index):
+            dataset.PatientID, dataset.FrameOfReferenceUID = patient, frame
+
+        return edit
+
+    full = series("full", edit=of("A", "1.2.3"))
+    cases = {
+        ("A", "1.2.3"): [],
+        ("B", "1.2.3"): ["CTK-W051"],
+        ("A", "1.2.4"): ["CTK-W036"],
+        ("", ""): [],
+    }
+    for number, ((patient, frame), codes) in enumerate(cases.items()):
+        low = series(f"low{number}", seed=1, edit=of(patient, frame))
+        found = pair_findings(low, full)
+        assert [each.code for each in found] == codes
+        pair = make_series_pair(full, low, patient="A")
+        assert [each.code for each in pair.findings if each in found] == codes
 
 
 def test_small_offsets_are_bridged_and_large_ones_not(series):

@@ -18,6 +18,7 @@ from ct_keras.data.conversion.pairing import (
     Matches,
     check_volumes,
     dose_between,
+    kinship_findings,
     match_slices,
 )
 from ct_keras.data.slice_facts import SliceFacts, series_facts
@@ -174,6 +175,7 @@ def make_series_pair(
     Raises:
         CtKerasError: CTK-E039 or E036, if the two do not fit together.
     """
+    findings = [*full.findings]
     if low is None:
         pairs = tuple(SourcePair(full.sources[i], None, i) for i in range(len(full)))
         unmatched = 0
@@ -184,6 +186,7 @@ def make_series_pair(
             SourcePair(full.sources[i], low.sources[j], i) for j, i in matches.pairs
         )
         dose = dose or dose_between(low, full)
+        findings += [*low.findings, *kinship_findings(low, full)]
     return SeriesPair(
         patient=patient,
         names=frozenset({full.patient_key, patient, *names} - {""}),
@@ -193,7 +196,7 @@ def make_series_pair(
         facts=series_facts(full, dose_fraction=dose),
         series=full,
         unmatched=unmatched,
-        findings=tuple([*full.findings, *(low.findings if low else ())]),
+        findings=tuple(findings),
     )
 
 
