@@ -8,7 +8,8 @@ test/ is simulated at 5, 10, 25 and 50 % of its dose; phantoms, whose noise-free
 is known, at 100 % too. Parameters of filters and the strength of every method are
 chosen together for each dose, on val/ and on other phantoms, by the mean squared error
 in the window of the report. OUT.jsonl gets a line for each slice, dose, method and
-setting; what it already contains is not measured again.
+setting; what it already contains is not measured again. It prints tables by folder, of
+all slices together, and of the HU bias of each tissue.
 """
 
 import argparse
@@ -250,6 +251,51 @@ def _lead(found: dict, classical: Sequence[str]) -> str:
     return f"{np.mean(differences):+.2f} [{low:+.2f}, {high:+.2f}] ({best})"
 
 
+def overview(results: Results) -> Iterator[str]:
+    """All real slices and all phantoms by method and dose, as Markdown.
+
+    PSNR at the best strength (at the default), then the gain over the input at the best
+    strength with its 95 % interval over slices.
+    """
+    measured = [row for row in results.rows if not row["group"].startswith(FIT)]
+    names = list(dict.fromkeys(row["method"] for row in measured))
+    groups = list(dict.fromkeys(row["group"] for row in measured))
+    sets = {"real": [group for group in groups if group != "phantoms"]}
+    sets["phantoms"] = [group for group in groups if group == "phantoms"]
+    columns = [
+        (which, dose)
+        for which, inside in sets.items()
+        for dose in sorted({r["dose"] for r in measured if r["group"] in inside})
+    ]
+    heads = [f"{which} {100 * dose:g} %" for which, dose in columns]
+    for cell in (_psnr_cell, _gain_cell):
+        yield "| method | " + " | ".join(heads) + " |"
+        yield "|" + "---|" * (1 + len(heads))
+        for name in names:
+            found = [
+                [
+                    psnr
+                    for group in sets[which]
+                    for psnr in psnr_by_slice(results, group, dose, name).values()
+                ]
+                for which, dose in columns
+            ]
+            cells = [cell(np.array(each)) if each else "" for each in found]
+            yield f"| {name} | " + " | ".join(cells) + " |"
+        yield ""
+
+
+def _psnr_cell(psnr: np.ndarray) -> str:
+    _, best, default = psnr.mean(axis=0)
+    return f"{best:.2f} ({default:.2f})"
+
+
+def _gain_cell(psnr: np.ndarray) -> str:
+    gains = psnr[:, 1] - psnr[:, 0]
+    low, high = bootstrap_interval(gains) or (np.nan, np.nan)
+    return f"{gains.mean():+.2f} [{low:+.2f}, {high:+.2f}]"
+
+
 def bias_table(results: Results) -> Iterator[str]:
     """Mean HU bias of each tissue at the default strength, by dose, as Markdown."""
     measured = [row for row in results.rows if not row["group"].startswith(FIT)]
@@ -284,7 +330,8 @@ def main() -> None:
         measure_all(results, arguments.ct, arguments.every, arguments.methods)
     else:
         results = Results(arguments.table)
-    print("\n".join([*table(results), "", *bias_table(results)]))
+    tables = [*table(results), "", *overview(results), *bias_table(results)]
+    print("\n".join(tables))
 
 
 if __name__ == "__main__":

@@ -61,7 +61,7 @@ FEWEST_SLICES = 3
 #: Noise of a slice over that of its reference; below, the noise of the reference, which
 #: a good method removes, would count as its error.
 LEAST_NOISE_RATIO = 2.5
-#: Loss against the filter from which the guards warn, dB.
+#: Loss against the filter, beyond the network's usual one, from which guards warn, dB.
 MARGIN_DB = 0.5
 
 
@@ -238,11 +238,14 @@ def losses(rows: list[dict]) -> dict:
         ]
         for i in range(len(NOISE_EDGES_HU) - 1)
     ]
+    known = [loss for row in table for loss in row if loss is not None]
+    usual_db = round(max(0.0, float(np.median(known))), 2)
     return {
         "noise_index_hu": list(NOISE_EDGES_HU),
         "noise_frequency_per_cm": list(FREQUENCY_EDGES_PER_CM),
         "loss_db": table,
-        "margin_db": MARGIN_DB,
+        "usual_db": usual_db,
+        "margin_db": round(usual_db + MARGIN_DB, 2),
         "strength": rows[0]["default"],
         "against": "filter:nlm with the best of its strengths for each slice",
     }

@@ -37,6 +37,7 @@ _RANGES = {
         "noise_index_hu": [float],
         "noise_frequency_per_cm": [float],
         "loss_db": [[frozenset({float, None})]],
+        "usual_db": float,
         "margin_db": float,
         "strength": float,
     },

@@ -60,6 +60,7 @@ LOSSES = {
     "noise_index_hu": [1, 2],
     "noise_frequency_per_cm": [1, 2, 3],
     "loss_db": [[0.1, None]],
+    "usual_db": 0.0,
     "margin_db": 0.5,
     "strength": 1.0,
 }

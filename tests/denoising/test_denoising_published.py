@@ -56,6 +56,10 @@ def test_card_tells_what_the_weights_are(published):
     assert card["weights"]["sha256"] == denoiser.identity.weights_sha256
     by_model = {row["model"]: row for row in card["metrics"]["rows"]}
     assert by_model[name]["psnr"] > by_model["input"]["psnr"]
+    if len(denoiser.network.input_shape) == 4:  # one slice at a time
+        losses = card["ranges"]["losses"]
+        assert losses["strength"] == denoiser.default_strength
+        assert losses["margin_db"] == pytest.approx(losses["usual_db"] + 0.5)
     for field in ("licence", "attribution", "data", "contraindications"):
         assert card[field]
     text = (published_folder() / name / "README.md").read_text(encoding="utf-8")

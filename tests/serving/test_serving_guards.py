@@ -177,6 +177,7 @@ LOSSES = {
         [-1.0, -0.2, None, None],
         [0.4, 1.8, None, None],
     ],
+    "usual_db": 0.0,
     "margin_db": 0.5,
     "strength": 0.75,
 }
@@ -205,6 +206,13 @@ def test_noise_and_texture_are_judged_together(noise, frequency, expected):
     found = [str(each) for each in noise_findings(noise, frequency, LOSSES, "a_model")]
     assert len(found) == (expected is not None)
     assert all(text.startswith(expected) for text in found)
+
+
+def test_more_than_the_usual_loss_is_told():
+    losses = LOSSES | {"usual_db": 1.2, "margin_db": 1.7}
+    (worse,) = noise_findings(100.0, 6.0, losses, "a_model")
+    assert worse.text.endswith(" (usually 1.2 dB)")
+    assert noise_findings(100.0, 3.0, losses, "a_model") == []
 
 
 def test_measured_losses_replace_the_ranges():

@@ -95,3 +95,32 @@ def test_the_table_tells_ratios_failures_and_what_was_skipped():
     )
     assert lines[3] == "| a | 2.5 | 400 |  | 112 | 700 | 80 | skipped | skipped |"
     assert lines[4] == "| failed: out of memory |"
+
+
+def test_losses_are_those_of_cells_with_enough_slices():
+    import operating_range
+
+    def row(noise: float, frequency: float, loss_db: float, reference=0.0) -> dict:
+        return {
+            "noise_index_hu": noise,
+            "noise_frequency_per_cm": frequency,
+            "reference_noise_hu": reference,
+            "default": 1.0,
+            "errors": [100 * 10 ** (loss_db / 10)] * len(operating_range.STRENGTHS),
+            "nlm": 100.0,
+        }
+
+    rows = [row(30.0, 2.2, loss) for loss in (1.0, 2.0, 3.0)]
+    rows += [row(100.0, 4.5, 5.0)] * 3
+    rows += [row(7.0, 1.2, -1.0)] * 4
+    rows += [row(7.0, 1.7, 9.0)] * 2  # too few
+    rows += [row(7.0, 1.7, 9.0, reference=6.0)] * 3  # noise that the reference has too
+    entry = operating_range.losses(rows)
+    table = np.array(entry["loss_db"], float)
+    assert table[3, 3] == 2.0
+    assert table[5, 7] == 5.0
+    assert table[1, 1] == -1.0
+    assert np.isfinite(table).sum() == 3
+    assert (entry["usual_db"], entry["margin_db"]) == (2.0, 2.5)
+    best = operating_range.losses([row(7.0, 1.2, -1.0)] * 3)
+    assert (best["usual_db"], best["margin_db"]) == (0.0, 0.5)

@@ -23,8 +23,9 @@ def noise_findings(
         noise_hu: Noise index of the scan.
         frequency_per_cm: Mean frequency of its noise.
         losses: The entry `losses` of the card's ranges: edges of the cells, loss in
-            each in dB (null where there was no measurement), the margin, and the
-            strength at which it was measured.
+            each in dB (null where there was no measurement), the usual loss (0 if the
+            model usually gains), the loss from which to warn, and the strength at which
+            it was measured.
         model: Name of the model.
     """
     if noise_hu is None or frequency_per_cm is None:
@@ -41,6 +42,8 @@ def noise_findings(
     if loss > losses["margin_db"]:
         text = f"{model} at strength {losses['strength']:g} was {loss:.1f} dB worse "
         text += f"than a tuned filter with such noise: {place}"
+        if losses["usual_db"]:
+            text += f" (usually {losses['usual_db']:.1f} dB)"
         return [Finding("CTK-W062", text)]
     return []
 
