@@ -1,7 +1,7 @@
 """Networks beside tuned filters at every dose: real CT by folder, and phantoms.
 
     python benchmarks/doses.py CT OUT.jsonl [--every 4] [--methods NAME...]
-    python benchmarks/doses.py --table OUT.jsonl
+    python benchmarks/doses.py --table OUT.jsonl [--cards saved_models]
 
 CT has the folders val/ and test/, each with one folder per patient. Every N-th slice of
 test/ is simulated at 5, 10, 25 and 50 % of its dose; phantoms, whose noise-free truth
@@ -9,7 +9,8 @@ is known, at 100 % too. Parameters of filters and the strength of every method a
 chosen together for each dose, on val/ and on other phantoms, by the mean squared error
 in the window of the report. OUT.jsonl gets a line for each slice, dose, method and
 setting; what it already contains is not measured again. It prints tables by folder, of
-all slices together, and of the HU bias of each tissue.
+all slices together, and of the HU bias of each tissue. --cards writes what was measured
+of a network into its model card, beside the classical methods.
 """
 
 import argparse
@@ -33,6 +34,7 @@ from ct_keras.metrics.pixelwise import psnr_of_mse
 from ct_keras.metrics.statistics import bootstrap_interval
 from ct_keras.metrics.tissues import tissue_masks
 from ct_keras.progress import track
+from ct_keras.serving import complete_card
 
 DOSES = (0.05, 0.1, 0.25, 0.5)
 CLASSICAL = ("filter:nlm", "filter:ksvd", "filter:bm3d", "recon:tv")
@@ -251,6 +253,23 @@ def _lead(found: dict, classical: Sequence[str]) -> str:
     return f"{np.mean(differences):+.2f} [{low:+.2f}, {high:+.2f}] ({best})"
 
 
+def by_set(results: Results, network: str) -> list[dict]:
+    """The entry of a model card: each set and dose, beside all classical methods."""
+    names = [*CLASSICAL, network]
+    measured = [row for row in results.rows if not row["group"].startswith(FIT)]
+    rows = []
+    for group, dose in sorted({(row["group"], row["dose"]) for row in measured}):
+        found = [psnr_by_slice(results, group, dose, name) for name in names]
+        means = [np.mean(list(each.values()), axis=0) for each in found]
+        psnr = {"input": means[-1][0]}
+        psnr |= {name: mean[1] for name, mean in zip(names, means, strict=True)}
+        row = {"set": group, "slices": len(found[-1]), "dose_fraction": dose}
+        row["psnr"] = {name: round(float(value), 2) for name, value in psnr.items()}
+        row["psnr_as_it_comes"] = round(float(means[-1][2]), 2)
+        rows.append(row)
+    return rows
+
+
 def overview(results: Results) -> Iterator[str]:
     """All real slices and all phantoms by method and dose, as Markdown.
 
@@ -320,6 +339,7 @@ def main() -> None:
     parser.add_argument("ct", type=Path, nargs="?")
     parser.add_argument("out", type=Path, nargs="?")
     parser.add_argument("--table", type=Path)
+    parser.add_argument("--cards", type=Path)
     parser.add_argument("--every", type=int, default=4)
     parser.add_argument("--methods", nargs="+", default=[*NETWORKS, *CLASSICAL])
     arguments = parser.parse_args()
@@ -332,6 +352,10 @@ def main() -> None:
         results = Results(arguments.table)
     tables = [*table(results), "", *overview(results), *bias_table(results)]
     print("\n".join(tables))
+    if arguments.cards is not None:
+        for network in {row["method"] for row in results.rows} & {*NETWORKS}:
+            card = by_set(results, network)
+            complete_card(arguments.cards / network, by_set=card)
 
 
 if __name__ == "__main__":

@@ -9,8 +9,7 @@ middle of each is denoised by each network at its default strength and by non-lo
 means with the best of its strengths for that slice. Each line of OUT.jsonl holds what
 the guards measure in the slice (noise index, mean frequency of the noise) and the
 squared errors; what the file already contains is not measured again. --cards writes the
-table of losses into the model card of each network, where the guards look the
-scan up, and the checksum of the card into the SHA256SUMS beside it.
+table of losses into the model card of each network, where the guards look a scan up.
 """
 
 import argparse
@@ -26,12 +25,12 @@ from ct_keras.denoising.method import Method
 from ct_keras.denoising.methods import get_method
 from ct_keras.dicom import find_series
 from ct_keras.evaluation.strengths import STRENGTHS, errors_by_strength
-from ct_keras.files import atomic_file, sha256_of
 from ct_keras.filters import get as get_filter
 from ct_keras.image_quality import noise_frequency_per_cm, noise_index_hu
 from ct_keras.metrics.pixelwise import psnr_of_mse
 from ct_keras.phantoms import make_phantom, phantom_scanner
 from ct_keras.progress import track
+from ct_keras.serving import complete_card
 from ct_keras.simulation import calibrate
 from ct_keras.simulation.kernels import KERNELS, Kernel, between
 from ct_keras.simulation.scan import SeriesSimulator
@@ -290,19 +289,7 @@ def main() -> None:
     for model, rows in by_model.items():
         print("\n".join(["", model, "", *table(rows)]))
         if arguments.cards is not None:
-            write_card(arguments.cards / model / "metadata.json", losses(rows))
-
-
-def write_card(path: Path, found: dict) -> None:
-    """Writes the table into a card, and the card's checksum into the list beside it."""
-    card = json.loads(path.read_text())
-    card["ranges"]["losses"] = found
-    sums = path.with_name("SHA256SUMS")
-    before = sha256_of(path)
-    with atomic_file(path) as file:
-        file.write_text(json.dumps(card, indent=1) + "\n")
-    with atomic_file(sums) as file:
-        file.write_text(sums.read_text().replace(before, sha256_of(path)))
+            complete_card(arguments.cards / model, losses=losses(rows))
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ from __future__ import annotations
 from ct_keras.lazy import lazy_names
 
 _NAMES = {
+    "complete_card": "ct_keras.serving.publishing",
     "export": "ct_keras.serving.formats",
     "export_savedmodel": "ct_keras.serving.savedmodel",
     "publish": "ct_keras.serving.publishing",

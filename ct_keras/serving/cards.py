@@ -173,6 +173,12 @@ def _results(card: dict) -> list[str]:
             "denser:",
             _table(by_dose, ["dose_fraction", "model"], heads),
         ]
+    if "by_set" in card:
+        lines += [
+            "By set of test slices, PSNR (dB) at the best strength; filters with their "
+            "best parameters, too, which were chosen on other scans:",
+            _sets(card["by_set"]),
+        ]
     if "by_patient" in metrics:
         lines += [
             "By test patient, all doses:",
@@ -186,6 +192,20 @@ def _results(card: dict) -> list[str]:
             _markdown(quality["columns"], quality["rows"]),
         ]
     return lines
+
+
+def _sets(rows: list[dict]) -> str:
+    """The methods beside each other; how the network comes in the last column."""
+    heads = ["set", "slices", "dose_fraction", *rows[0]["psnr"], "as it comes"]
+    cells = [
+        [
+            *(str(row[key]) for key in ("set", "slices", "dose_fraction")),
+            *(f"{psnr:.2f}" for psnr in row["psnr"].values()),
+            f"{row['psnr_as_it_comes']:.2f}",
+        ]
+        for row in rows
+    ]
+    return _markdown(heads, cells)
 
 
 def _table(rows: list[dict], keys: list[str], heads: dict[str, str]) -> str:

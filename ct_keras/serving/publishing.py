@@ -111,6 +111,37 @@ def quote_again(
     return folder
 
 
+def complete_card(
+    folder: str | Path, *, losses: dict | None = None, by_set: list[dict] | None = None
+) -> Path:
+    """Adds what a benchmark measured to the card of published weights.
+
+    Args:
+        folder: A folder that `publish` wrote.
+        losses: PSNR of a tuned filter less that of the network by noise level and
+            texture, for the guards (`benchmarks/operating_range.py`).
+        by_set: For each set of test slices and dose: ``set``, ``slices``,
+            ``dose_fraction``, ``psnr`` (of each method at its best strength) and
+            ``psnr_as_it_comes`` of the network (`benchmarks/doses.py`).
+
+    Returns:
+        The folder.
+
+    Raises:
+        CtKerasError: CTK-E091 if the card is damaged.
+    """
+    folder = Path(folder)
+    card = read_document(folder / "metadata.json")
+    if losses is not None:
+        card["ranges"]["losses"] = losses
+    if by_set is not None:
+        card["by_set"] = by_set
+    with atomic_folder(folder, overwrite=True, kind="weights") as new:
+        shutil.copytree(folder, new, dirs_exist_ok=True)
+        _write_card(card, new)
+    return folder
+
+
 def rewrap(folder: str | Path) -> Path:
     """Writes published weights again with the deployable graph of this version.
 

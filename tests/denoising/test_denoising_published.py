@@ -12,7 +12,7 @@ from ct_keras.denoising import list_published, read_card
 from ct_keras.denoising.loading import published_folder
 from ct_keras.errors import CtKerasError
 from ct_keras.files import sha256_of
-from ct_keras.serving import rewrap
+from ct_keras.serving import complete_card, rewrap
 from ct_keras.serving.cards import card_text
 
 NAMES = list_published()
@@ -89,6 +89,26 @@ def test_changed_weights_are_refused(published, tmp_path):
     with pytest.raises(CtKerasError) as refusal:
         ct_keras.load(copy)
     assert refusal.value.code == "CTK-E090"
+
+
+def test_measurements_are_added_to_the_card_of_the_same_weights(tmp_path):
+    copy = shutil.copytree(published_folder() / "seo_resnet", tmp_path / "seo_resnet")
+    card = read_card("seo_resnet")
+    losses = card["ranges"]["losses"] | {"strength": 0.5}
+    row = {"set": "phantoms", "slices": 6, "dose_fraction": 0.1}
+    row |= {"psnr": {"input": 29.314, "seo_resnet": 35.77}, "psnr_as_it_comes": 35.21}
+    complete_card(copy, losses=losses, by_set=[row])
+    changed = ct_keras.load(copy).card
+    assert changed["ranges"] == card["ranges"] | {"losses": losses}
+    assert changed["by_set"] == [row]
+    same = card.keys() - {"ranges", "by_set"}
+    assert {key: changed[key] for key in same} == {key: card[key] for key in same}
+    text = (copy / "README.md").read_text(encoding="utf-8")
+    assert "| set | slices | dose_fraction | input | seo_resnet | as it comes |" in text
+    assert "| phantoms | 6 | 0.1 | 29.31 | 35.77 | 35.21 |" in text
+    for line in (copy / "SHA256SUMS").read_text().splitlines():
+        sha256, name = line.split("  ")
+        assert sha256_of(copy / name) == sha256
 
 
 def test_weights_written_again_are_the_same_network(tmp_path):

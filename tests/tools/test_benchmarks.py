@@ -124,3 +124,35 @@ def test_losses_are_those_of_cells_with_enough_slices():
     assert (entry["usual_db"], entry["margin_db"]) == (2.0, 2.5)
     best = operating_range.losses([row(7.0, 1.2, -1.0)] * 3)
     assert (best["usual_db"], best["margin_db"]) == (0.0, 0.5)
+
+
+def test_a_card_gets_each_method_at_its_best_strength(tmp_path):
+    import doses
+
+    def rows(method: str, *, best: int) -> list[dict]:
+        errors = [16.0] * len(doses.STRENGTHS)
+        errors[-1] = 8.0
+        errors[best] = 4.0
+        row = {"dose": 0.1, "method": method, "settings": {}, "bias_hu": {}}
+        row |= {"default": 1.0, "patient": "p", "slice": 0, "errors": errors}
+        return [row | {"group": group} for group in ("fit real", "one folder")]
+
+    results = doses.Results(tmp_path / "none.jsonl")
+    for number, method in enumerate(doses.CLASSICAL):
+        results.rows += rows(method, best=number + 1)
+    results.rows += rows("quiet_net", best=9)
+    (card,) = doses.by_set(results, "quiet_net")
+    psnr = [20 * np.log10(400 / rmse) for rmse in (4, 2)]
+    assert (card["set"], card["slices"], card["dose_fraction"]) == (
+        "one folder",
+        1,
+        0.1,
+    )
+    assert card["psnr"] == {
+        "input": pytest.approx(psnr[0], abs=0.01),
+        **dict.fromkeys(
+            (*doses.CLASSICAL, "quiet_net"), pytest.approx(psnr[1], abs=0.01)
+        ),
+    }
+    at_full = 20 * np.log10(400 / np.sqrt(8))
+    assert card["psnr_as_it_comes"] == pytest.approx(at_full, abs=0.01)
