@@ -19,13 +19,8 @@ from ct_keras.models import (
     seo_resnet,
     wgan_vgg,
 )
-from ct_keras.models.adl import (
-    Adl,
-    Adl3dDenoiser,
-    AdlDenoiser,
-    AdlDiscriminator,
-    AdlSettings,
-)
+from ct_keras.models.adl import Adl3dDenoiser, AdlDenoiser, AdlDiscriminator
+from ct_keras.models.adl_training import Adl, AdlSettings
 from ct_keras.models.cost import count_macs
 from ct_keras.models.pix2pix import PatchGAN, Pix2Pix, Pix2PixGenerator
 from ct_keras.models.quiet_net import QuietNet

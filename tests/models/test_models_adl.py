@@ -21,6 +21,7 @@ from ct_keras.models import (
     get_spec,
     identity_start,
 )
+from ct_keras.models.adl_training import PhasedRate
 from ct_keras.training import train
 from ct_keras.training.checkpoints import training_variables
 
@@ -556,7 +557,7 @@ def test_the_joint_learning_rate_follows_a_schedule_of_the_recipe():
         (system.opponent_optimizer, 1),
     ):
         rate = optimizer._learning_rate
-        again = adl.PhasedRate.from_config(rate.get_config())
+        again = PhasedRate.from_config(rate.get_config())
         assert float(rate(alone * steps)) == pytest.approx(2e-4)
         assert float(rate((alone + 2) * steps)) == pytest.approx(2e-4)
         peak = max(float(rate(step)) for step in range(0, alone * steps, 5))
