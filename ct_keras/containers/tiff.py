@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import cv2
@@ -15,7 +15,8 @@ from ct_keras.errors import CtKerasError
 
 def read(path: Path) -> Content:
     """Reads all pages, which must be alike."""
-    with tifffile.TiffFile(path) as file:
+    # OME is a text that may name other files, which would be opened.
+    with tifffile.TiffFile(path, is_ome=False) as file:
         pages = list(_pages(file))
         first = pages[0]
         kinds = {(page.shape, str(page.dtype)) for page in pages}
@@ -29,6 +30,7 @@ def read(path: Path) -> Content:
             )
         kind = first.dtype or np.dtype("V1")
         check_voxels(path, shape, kind, samples=first.samplesperpixel)
+        _check_planes(path, file, pages)
         kept = _description(first), _resolution(first)
         derivation = _tag(first, "Software")
     # It decodes every compression, TIFF libraries in Python need further packages.
@@ -72,6 +74,29 @@ def _pages(file: tifffile.TiffFile) -> Iterator[tifffile.TiffPage]:
             raise ValueError("a page follows itself")
         places.add(page.offset)
         yield page.aspage()
+
+
+def _check_planes(
+    path: Path, file: tifffile.TiffFile, pages: Sequence[tifffile.TiffPage]
+) -> None:
+    """Refuses a page that stands for several planes: only its first would be read.
+
+    Volumes have a depth. ImageJ writes the planes of a long stack one after the other
+    behind a single page, whose text tells their number.
+    """
+    first = pages[0]
+    plane = first.imagelength * first.imagewidth * first.samplesperpixel
+    told = sum(series.size for series in file.series)
+    there = path.stat().st_size >= told * first.dtype.itemsize
+    deep = any(page.imagedepth > 1 for page in pages)
+    if deep or (there and told > len(pages) * plane):
+        raise CtKerasError(
+            "CTK-E047",
+            "a page of the file stands for several slices",
+            received=f"{told // plane} slices in {len(pages)} pages",
+            expected="one page for each slice",
+            fix="write it again with a page for each slice",
+        )
 
 
 def _resolution(page: tifffile.TiffPage) -> dict:

@@ -226,6 +226,44 @@ def test_pages_that_differ_and_colours_are_refused(hu, tmp_path, capsys):
 
 
 @pytest.mark.parametrize(
+    "options",
+    [
+        {"imagej": True, "truncate": True},
+        {"truncate": True},
+        {"volumetric": True, "tile": (16, 16, 16)},
+    ],
+    ids=["ImageJ", "text of tifffile", "depth"],
+)
+def test_a_page_that_stands_for_several_slices_is_refused(
+    hu, tmp_path, capsys, options
+):
+    source, out = tmp_path / "x.tif", tmp_path / "out.tif"
+    values = (hu + 1024).clip(0).astype(np.uint16)
+    tifffile.imwrite(source, values, photometric="minisblack", **options)
+    scale = ("--slope", "1", "--intercept", "-1024")
+    assert denoise(source, out, *scale) == 4
+    assert "CTK-E047 a page of the file stands for" in capsys.readouterr().err
+    assert not out.exists()
+
+
+@pytest.mark.parametrize("options", [{"imagej": True}, {"ome": True}, {}])
+def test_pages_of_other_programs_are_all_read(hu, tmp_path, options):
+    source = tmp_path / "x.tif"
+    values = (hu + 1024).clip(0).astype(np.uint16)
+    tifffile.imwrite(source, values, photometric="minisblack", **options)
+    found = read_volume_file(source, values=GreyValues(slope=1, intercept=-1024))
+    assert np.array_equal(found.hu, values.astype(np.float32) - 1024)
+
+
+def test_a_text_about_slices_that_are_not_there_is_not_believed(hu, tmp_path):
+    source = tmp_path / "x.tif"
+    text = json.dumps({"shape": [9, *hu.shape[1:]]})
+    options = {"photometric": "minisblack", "metadata": None, "description": text}
+    tifffile.imwrite(source, hu, **options)
+    assert np.array_equal(read_volume_file(source).hu, hu.astype(np.float32))
+
+
+@pytest.mark.parametrize(
     ("tag", "value", "kept"),
     [
         ("ResolutionUnit", 94, {"ImageDescription"}),
