@@ -68,7 +68,8 @@ def _squeezed(shape: tuple[int, ...]) -> tuple[int, ...]:
 
 
 def _derivation(header) -> str | None:
-    for extension in header.extensions:
+    """What ct_keras wrote last; each step adds a comment to those before."""
+    for extension in reversed(header.extensions):
         if extension.get_code() == _COMMENT:
             with contextlib.suppress(UnicodeDecodeError):
                 text = bytes(extension.get_content()).decode().rstrip("\0")

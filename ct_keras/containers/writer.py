@@ -106,7 +106,7 @@ class VolumeWriter:
         )
 
     def _finish(self) -> None:
-        text = json.dumps(_document(self._derivation, self._volume.scale))
+        text = json.dumps(_document(self._derivation, self._volume))
         self._check_output()
         with atomic_file(self._out) as temporary:
             # The suffix decides the format, and may have two parts.
@@ -185,14 +185,14 @@ def check_output_file(
         )
 
 
-def _document(derivation: Derivation, scale: str | None) -> Mapping[str, object]:
+def _document(derivation: Derivation, source: VolumeFile) -> Mapping[str, object]:
     described = asdict(derivation)
     return {
         "made_by": "ct_keras",
         "version": __version__,
-        "denoised": derivation.denoises,
+        "denoised": derivation.denoises or source.denoised,
         "notice": derivation.comment,
-        "scale": scale or "HU",
+        "scale": source.scale or "HU",
         **{
             key: described[key]
             for key in (

@@ -406,6 +406,26 @@ def test_the_file_tells_that_it_was_denoised(hu, tmp_path, capsys):
     assert json.loads(bytes(extension.get_content()).rstrip(b"\0"))["denoised"] is True
 
 
+@pytest.mark.parametrize("name", ["plain.nii", "v.mha", "float.tif"])
+def test_what_was_denoised_once_stays_denoised(hu, tmp_path, name):
+    """Also the copy and the lower dose of a denoised volume, and what follows them."""
+    denoised = Derivation.filtered("gaussian")
+    others = (Derivation.unchanged("input"), Derivation.simulated_dose(0.5))
+    source = MAKERS[name](tmp_path / name, hu)
+    for number, other in enumerate(others):
+        for order in ([denoised, other], [other, denoised]):
+            read = source
+            for step, derivation in enumerate(order):
+                out = tmp_path / f"{number}{step}{order[0].denoises}-{name}"
+                volume = read_volume_file(read)
+                with open_writer(volume, out, derivation) as writer:
+                    for index in range(len(volume)):
+                        writer.write(index, volume.read(index).hu)
+                read = out
+            out.with_name(f"{out.name}.ct_keras.json").unlink()
+            assert read_volume_file(out).denoised
+
+
 def test_entries_of_the_source_stay(hu, tmp_path):
     out = tmp_path / "out.nrrd"
     assert denoise(itk(tmp_path / "v.nrrd", hu), out) == 0
