@@ -186,7 +186,16 @@ def unassigned_items(header: Dataset) -> Iterator[Dataset]:
     Args:
         header: The header of an image of any class.
     """
+    for group in group_items(header):
+        for keyword in UNASSIGNED_GROUPS:
+            yield from values(group, keyword)
+
+
+def group_items(header: Dataset) -> Iterator[Dataset]:
+    """Yields the functional groups of all frames, and those of each frame.
+
+    Args:
+        header: The header of an image of any class.
+    """
     for sequence in (SHARED_GROUPS, FRAME_GROUPS):
-        for group in values(header, sequence):
-            for keyword in UNASSIGNED_GROUPS:
-                yield from values(group, keyword)
+        yield from values(header, sequence)

@@ -17,6 +17,7 @@ from ct_keras.dicom.derived_frames import (
     FileIdentity,
     ImageOrigin,
     derive_frames,
+    group_items,
     unassigned_items,
 )
 from ct_keras.dicom.geometry import slice_normal
@@ -269,8 +270,14 @@ def _describe_values(header: Dataset, source: SourceSlice) -> None:
     """Slope, intercept and padding where they are not those of the source file."""
     if not source.file.multi_frame:
         header.RescaleSlope, header.RescaleIntercept = source.slope, source.intercept
-    if source.floats is not None and source.padding is not None:
-        header.PixelPaddingValue = source.padding[0]
+    if source.floats is None:
+        return
+    for dataset in (header, *group_items(header)):
+        dataset.pop("RealWorldValueMappingSequence", None)  # of the values before
+    if source.padding is not None:
+        low, high = source.padding
+        header.PixelPaddingValue = low
+        header.PixelPaddingRangeLimit = high if high != low else None
 
 
 def _describe_padding(dataset: Dataset, pixel_format: PixelFormat) -> None:

@@ -13,9 +13,19 @@ from pydicom.dataset import Dataset
 
 from ct_keras.dicom.encoding import read_elements
 from ct_keras.dicom.geometry import even_runs, heights, require_volume
-from ct_keras.dicom.pixels import SlicePixels, read_header_bytes, read_pixels
+from ct_keras.dicom.pixels import (
+    SlicePixels,
+    read_header_bytes,
+    read_pixels,
+    stored_to_hu,
+)
 from ct_keras.dicom.plausibility import Displacements
-from ct_keras.dicom.sources import SourceSlice
+from ct_keras.dicom.sources import (
+    FLOAT_ENDS,
+    FLOAT_INTERCEPT,
+    FLOAT_SLOPE,
+    SourceSlice,
+)
 from ct_keras.dicom.values import quiet_pydicom
 from ct_keras.errors import LEFT_OUT, CtKerasError, Finding
 from ct_keras.inputs.options import DEFAULT_OPTIONS, ReadOptions, accepted_by
@@ -62,6 +72,8 @@ class Series:
         self._replaced = False
         self._read_ahead: dict[int, SlicePixels] = {}
         self._displacements = Displacements()
+        self._clipped: dict[int, int] = {}
+        self._told_clipped = 0
 
     def __len__(self) -> int:
         return len(self.sources)
@@ -226,6 +238,7 @@ class Series:
         if pixels is None:
             pixels = read_pixels(self.sources[slice_index])
         self._displacements.look(slice_index, pixels)
+        self._look_at_ends(slice_index, pixels)
         if self._replaced:
             return pixels._replace(hu=self._hu[slice_index])
         return pixels
@@ -247,8 +260,27 @@ class Series:
         return self._read_ahead
 
     def value_findings(self) -> list[Finding]:
-        """Returns CTK-W044 if slices read since the last call are displaced in HU."""
-        return self._displacements.findings()
+        """Returns what the values of the slices read since the last call show.
+
+        CTK-W044, if slices are displaced in HU; CTK-W072, if floating-point pixels were
+        clipped.
+        """
+        found = self._displacements.findings()
+        if len(self._clipped) > self._told_clipped:
+            self._told_clipped = len(self._clipped)
+            low, high = stored_to_hu(np.array(FLOAT_ENDS), FLOAT_SLOPE, FLOAT_INTERCEPT)
+            text = f"{sum(self._clipped.values())} floating-point values of "
+            text += f"{len(self._clipped)} slices were clipped to {low:g}..{high:g} HU"
+            found.append(Finding("CTK-W072", text))
+        return found
+
+    def _look_at_ends(self, slice_index: int, pixels: SlicePixels) -> None:
+        """Counts floating-point pixels that no stored value can hold."""
+        if self.sources[slice_index].floats is None:
+            return
+        ends = np.isin(pixels.stored, FLOAT_ENDS) & ~pixels.padding
+        if count := int(np.count_nonzero(ends)):
+            self._clipped[slice_index] = count
 
     @property
     def hu(self) -> np.ndarray:

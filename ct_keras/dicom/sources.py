@@ -37,7 +37,9 @@ _MOST_KV, _MOST_MA, _MOST_MS = 1e3, 1e5, 1e7
 #: HU of the stored values of what was floating-point: steps of a quarter HU from -4096
 #: to 12287.75 HU, which no tissue and few metals exceed.
 FLOAT_SLOPE, FLOAT_INTERCEPT = 0.25, 4096.0
-_FLOAT_PADDING = {4: "FloatPixelPaddingValue", 8: "DoubleFloatPixelPaddingValue"}
+#: The lowest and the highest of these stored values; others are clipped to them.
+FLOAT_ENDS = -0x8000, 0x7FFF
+_FLOAT_NAMES = {4: "Float", 8: "DoubleFloat"}
 
 #: Manufacturer of ct_keras items in ContributingEquipmentSequence.
 EQUIPMENT_NAME = "ct_keras"
@@ -130,7 +132,7 @@ class FloatPixels:
         """Returns pixels, of any shape, as int16 of the slope and intercept here."""
         hu = np.asarray(pixels, np.float64) * self.slope + self.intercept
         stored = to_stored(hu, FLOAT_SLOPE, FLOAT_INTERCEPT)
-        return np.clip(stored, -0x8000, 0x7FFF).astype(np.int16)
+        return np.clip(stored, *FLOAT_ENDS).astype(np.int16)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -317,13 +319,12 @@ def _values(dataset: Dataset, float_bytes: int) -> dict:
             floats=None,
         )
     floats = FloatPixels(float_bytes, *rescale)
-    padding = number(dataset, _FLOAT_PADDING[float_bytes])
     return known | dict(
         bits_stored=16,
         signed=True,
         slope=FLOAT_SLOPE,
         intercept=FLOAT_INTERCEPT,
-        padding=None if padding is None else (int(floats.to_stored(padding)),) * 2,
+        padding=_float_padding_range(dataset, floats),
         floats=floats,
     )
 
@@ -380,6 +381,19 @@ def _padding_range(dataset: Dataset) -> tuple[int, int] | None:
     ends = [value, value if limit is None else limit]
     ends = sorted(_as_16_bit(end, signed=signed) for end in ends)
     return ends[0], ends[1]
+
+
+def _float_padding_range(
+    dataset: Dataset, floats: FloatPixels
+) -> tuple[int, int] | None:
+    """The stored values of what is padding among floating-point pixels."""
+    name = _FLOAT_NAMES[floats.pixel_bytes]
+    value = number(dataset, f"{name}PixelPaddingValue")
+    if value is None:
+        return None
+    limit = number(dataset, f"{name}PixelPaddingRangeLimit")
+    ends = floats.to_stored(np.array([value, value if limit is None else limit]))
+    return int(ends.min()), int(ends.max())
 
 
 def _as_16_bit(value: int, *, signed: bool) -> int:

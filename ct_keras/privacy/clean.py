@@ -286,20 +286,25 @@ def _is_public(tag) -> bool:
 
 
 def _mark(header: Dataset, result: Dataset) -> None:
-    """Says again that ct_keras has denoised the series, in words of its own."""
-    for item in values(header, "ContributingEquipmentSequence"):
-        if text(item, "Manufacturer") != EQUIPMENT_NAME:
-            continue
-        described = text(item, "ContributionDescription") or ""
-        marks = (DENOISED_MARK, REDUCED_MARK)
-        mark = next((each for each in marks if described.startswith(each)), "Processed")
-        purpose = code_item(*PROCESSOR_CODE)
-        ours = Dataset()
-        ours.PurposeOfReferenceCodeSequence = DicomSequence([purpose])
-        ours.Manufacturer = EQUIPMENT_NAME
-        ours.ContributionDescription = f"{mark}; not for diagnostic use"
-        result.ContributingEquipmentSequence = DicomSequence([ours])
-        result.SeriesDescription = result.ImageComments = NOT_DIAGNOSTIC
+    """Says again that ct_keras has denoised the series, in words of its own.
+
+    What was denoised stays so, whatever ct_keras did with it afterwards.
+    """
+    described = [
+        text(item, "ContributionDescription") or ""
+        for item in values(header, "ContributingEquipmentSequence")
+        if text(item, "Manufacturer") == EQUIPMENT_NAME
+    ]
+    if not described:
+        return
+    marks = (DENOISED_MARK, REDUCED_MARK)
+    used = (mark for mark in marks for each in described if each.startswith(mark))
+    ours = Dataset()
+    ours.PurposeOfReferenceCodeSequence = DicomSequence([code_item(*PROCESSOR_CODE)])
+    ours.Manufacturer = EQUIPMENT_NAME
+    ours.ContributionDescription = f"{next(used, 'Processed')}; not for diagnostic use"
+    result.ContributingEquipmentSequence = DicomSequence([ours])
+    result.SeriesDescription = result.ImageComments = NOT_DIAGNOSTIC
 
 
 def is_burned_in(header: Dataset) -> bool:

@@ -219,20 +219,57 @@ class TestFloatingPoint:
         folder = factory.folder(tmp_path, **changes)
         assert refusal(folder, allow_float=True).code == "CTK-E044"
 
-    def test_padding(self, factory, tmp_path):
+    @pytest.mark.parametrize(("limit", "rows"), [(None, 4), (-2900.0, 6)])
+    def test_padding(self, factory, tmp_path, limit, rows):
         def pixels(index):
             values = factory.image(index).astype("<f4")
-            values[:4, :4] = -3000
+            values[:4, :4], values[4:6, :4] = -3000, -2950
+            values[30:33, 30] = -2980, -3000, 77  # inside the circle
             return values.tobytes()
 
         changes = {"PixelData": None, "BitsAllocated": 32, "FloatPixelData": pixels}
         changes["FloatPixelPaddingValue"] = -3000.0
+        changes["FloatPixelPaddingRangeLimit"] = limit
         folder = factory.folder(tmp_path / "in", **changes)
         series = read_series(folder, options=ReadOptions(allow_float=True))
         padding = series.read(0).padding
-        assert padding[:4, :4].all() and padding.sum() == 16
+        assert padding[:rows, :4].all()
+        assert list(padding[30:33, 30]) == [limit is not None, True, False]
         write_series(series, tmp_path / "out")
         assert np.array_equal(read_series(tmp_path / "out").read(0).padding, padding)
+
+    def test_values_that_are_clipped_are_told(self, factory, tmp_path):
+        def pixels(index):
+            values = factory.image(index).astype("<f4")
+            values[20:22, 20] = 20000 + 1024, 12287.75 + 1024
+            values[22, 20] = 12287.5 + 1024
+            return values.tobytes()
+
+        changes = {"PixelData": None, "BitsAllocated": 32, "FloatPixelData": pixels}
+        folder = factory.folder(tmp_path / "in", **changes)
+        series = read_series(folder, options=ReadOptions(allow_float=True))
+        assert list(series.hu[0, 20:23, 20]) == [12287.75, 12287.75, 12287.5]
+        told = {str(each) for each in (*series.findings, *series.value_findings())}
+        count = len(series)
+        text = f"{2 * count} floating-point values of {count} slices were clipped to "
+        assert f"CTK-W072 {text}-4096..12287.8 HU" in told
+        assert series.value_findings() == []
+
+    def test_no_mapping_of_the_floating_point_values_is_left(self, factory, tmp_path):
+        """Readers that prefer it would see stored values as HU."""
+        mapping = Dataset()
+        mapping.RealWorldValueSlope, mapping.RealWorldValueIntercept = 1.0, 0.0
+
+        def pixels(index):
+            return (factory.image(index) - 1024).astype("<f4").tobytes()
+
+        changes = {"PixelData": None, "BitsAllocated": 32, "FloatPixelData": pixels}
+        changes["RealWorldValueMappingSequence"] = [mapping]
+        folder = factory.folder(tmp_path / "in", RescaleIntercept=0, **changes)
+        series = read_series(folder, options=ReadOptions(allow_float=True))
+        write_series(series, tmp_path / "out")
+        for header in headers(tmp_path / "out"):
+            assert "RealWorldValueMappingSequence" not in header
 
 
 class TestVolumes:

@@ -288,6 +288,11 @@ def test_a_denoised_series_still_says_that_it_is(make_series, tmp_path):
     assert "NOT FOR DIAGNOSTIC USE" in copy.SeriesDescription
     with pytest.raises(CtKerasError, match="CTK-E050"):
         denoise_series(read_series(tmp_path / "out"), tmp_path / "twice", method)
+    # What ct_keras did afterwards does not hide it.
+    same = get_method("input")
+    denoise_series(read_series(tmp_path / "denoised"), tmp_path / "copied", same)
+    copy_of(tmp_path / "copied", tmp_path / "last")
+    assert read_series(tmp_path / "last").denoised
 
 
 def test_a_zip_archive_gives_a_file_for_each_slice(make_series, tmp_path):
