@@ -176,7 +176,7 @@ def _tilt(sources: Sequence[SourceSlice], order: Sequence[int]) -> float:
 def _tagged_spacing(sources: Sequence[SourceSlice]) -> float:
     """SliceThickness, for stacks without usable positions, or NaN."""
     thickness = sources[0].thickness_mm
-    return thickness if thickness and thickness > 0 else math.nan
+    return thickness or math.nan
 
 
 def _tag_findings(
@@ -186,7 +186,7 @@ def _tag_findings(
     spacing = sources[0].spacing_tag_mm
     thickness = sources[0].thickness_mm
     wrong = spacing is not None and abs(spacing - slice_mm) > tolerance
-    if measured and (wrong or not thickness or thickness < 0):
+    if measured and (wrong or not thickness):
         text = "thickness and spacing tags disagree; positions are used"
         if not wrong:
             text = "SliceThickness is missing; positions are used"

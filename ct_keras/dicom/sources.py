@@ -15,6 +15,7 @@ from ct_keras.dicom.checks import CT_IMAGE, UNSPECIFIED, rescale_of
 from ct_keras.dicom.places import Place
 from ct_keras.dicom.values import (
     age_years,
+    amount,
     bounded,
     integer,
     number,
@@ -284,7 +285,7 @@ def source_slice(
         pixel_spacing_mm=spacing if spacing and min(spacing) > 0 else None,
         slice_location=bounded(dataset, "SliceLocation", _FARTHEST_MM),
         spacing_tag_mm=bounded(dataset, "SpacingBetweenSlices", _THICKEST_MM),
-        thickness_mm=bounded(dataset, "SliceThickness", _THICKEST_MM),
+        thickness_mm=amount(dataset, "SliceThickness", _THICKEST_MM),
         instance_number=integer(dataset, "InstanceNumber"),
         stack_key=(
             integer(dataset, "AcquisitionNumber"),
@@ -292,7 +293,7 @@ def source_slice(
             text(dataset, "EchoNumbers"),
             text(dataset, "StackID"),
             image_type,
-            bounded(dataset, "KVP", _MOST_KV),
+            amount(dataset, "KVP", _MOST_KV),
         ),
         **_values(dataset, float_bytes),
         **_history(dataset),
@@ -342,12 +343,12 @@ def _compression(dataset: Dataset, file: SourceFile, places: tuple[Place, ...]) 
 def _history(dataset: Dataset) -> dict:
     """Acquisition and processing history of the image."""
     return dict(
-        kvp=bounded(dataset, "KVP", _MOST_KV),
+        kvp=amount(dataset, "KVP", _MOST_KV),
         kernel=text(dataset, "ConvolutionKernel"),
         manufacturer=text(dataset, "Manufacturer"),
         contrast_agent=text(dataset, "ContrastBolusAgent"),
-        tube_current_ma=bounded(dataset, "XRayTubeCurrent", _MOST_MA),
-        exposure_time_ms=bounded(dataset, "ExposureTime", _MOST_MS),
+        tube_current_ma=amount(dataset, "XRayTubeCurrent", _MOST_MA),
+        exposure_time_ms=amount(dataset, "ExposureTime", _MOST_MS),
         monochrome1=term(dataset, "PhotometricInterpretation") == "MONOCHROME1",
         denoised=_was_denoised(dataset),
     )

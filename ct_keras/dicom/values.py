@@ -149,6 +149,12 @@ def bounded(dataset: Dataset, keyword: str, most: float) -> float | None:
     return found[0] if found else None
 
 
+def amount(dataset: Dataset, keyword: str, most: float) -> float | None:
+    """Returns one number from 0 to `most` of what cannot be negative, else None."""
+    found = bounded(dataset, keyword, most)
+    return None if found is None or found < 0 else found
+
+
 def integer(dataset: Dataset, keyword: str) -> int | None:
     """Returns one whole number, else None."""
     value = number(dataset, keyword)

@@ -11,6 +11,7 @@ from ct_keras.dicom import read_series, require_volume
 from ct_keras.dicom.writer import write_series
 from ct_keras.errors import CtKerasError
 from ct_keras.image_quality import describe_series
+from ct_keras.simulation import simulate_dose
 
 
 @pytest.fixture(autouse=True)
@@ -69,3 +70,33 @@ def test_positions_in_the_plane_of_the_slices_are_no_tilt(factory, tmp_path):
     assert not math.isclose(series.spacing_mm[0], 0.02)
     with pytest.raises(CtKerasError, match="CTK-E036"):
         require_volume(series.sources)
+
+
+@pytest.mark.parametrize(
+    ("keyword", "of_series"),
+    [
+        ("SliceThickness", "slice_thickness_mm"),
+        ("KVP", "kvp"),
+        ("XRayTubeCurrent", "tube_current_ma"),
+        ("ExposureTime", "exposure_mas"),
+    ],
+)
+def test_a_negative_amount_is_missing(factory, tmp_path, keyword, of_series):
+    """One made the noise of a simulated dose 90 times too strong, another ended it."""
+    changes = {"XRayTubeCurrent": 200, "ExposureTime": 500, "KVP": 120}
+    folder = factory.folder(tmp_path, 3, **changes | {keyword: -3})
+    series = read_series(folder)
+    assert getattr(series, of_series) is None
+    assert np.isfinite(simulate_dose(series, 0.5).hu).all()
+
+
+def test_a_negative_current_changes_no_dose(factory, tmp_path):
+    """It is not known of that slice, so the current of no slice is used."""
+
+    def noise(name, current):
+        folder = factory.folder(tmp_path / name, 3, XRayTubeCurrent=current)
+        series = read_series(folder)
+        return simulate_dose(series, 0.5, seed=1).hu - series.hu
+
+    bent = noise("bent", lambda i: [-200, 200, 200][i])
+    np.testing.assert_array_equal(bent, noise("even", 200))
