@@ -221,7 +221,8 @@ def finish(out, plan, shards, findings, *, layout, seed, hasher) -> Manifest:
     """Writes the manifest of records whose shards are written."""
     if not all(shard.exact for shard in shards):
         text = "some images are not stored exactly: they were resampled, are not whole "
-        text += "numbers, or span more than 65535 steps"
+        text += "numbers, span more than 65535 steps, or low and normal dose differ in "
+        text += "slope or intercept"
         findings.append(Finding("CTK-W078", text))
     wrong = sum(shard.displaced for shard in shards)
     if wrong:

@@ -9,9 +9,11 @@ import numpy as np
 
 from ct_keras.containers import VolumeSlice
 from ct_keras.dicom import SourceSlice
-from ct_keras.dicom.pixels import read_pixels
+from ct_keras.dicom.pixels import read_pixels, stored_to_hu
 from ct_keras.hu import FLOOR_HU, to_stored
 
+#: What rounding to float32 may change.
+_EXACT_HU = 1e-3
 _INT16 = np.iinfo(np.int16)
 
 
@@ -70,6 +72,12 @@ def quantize(
             stored = [(image - shift).astype(np.int16) for image in images]
             return *stored, full.slope, full.intercept + shift * full.slope, True
     return *_coarse(low_hu, full.hu), False
+
+
+def is_exact(stored: np.ndarray, slope: float, intercept: float, hu) -> bool:
+    """Whether stored values, int16 of any shape, give these HU again."""
+    again = stored_to_hu(stored, slope, intercept)
+    return bool(np.allclose(again, hu, rtol=1e-6, atol=_EXACT_HU))
 
 
 def _coarse(low_hu, full_hu) -> tuple[np.ndarray, np.ndarray, float, float]:

@@ -15,6 +15,7 @@ import numpy as np
 
 from ct_keras.data.conversion.images import (
     Image,
+    is_exact,
     quantize,
     read_image,
     resample,
@@ -90,7 +91,7 @@ class Done:
 
     Attributes:
         records: One for each slice and dose.
-        exact: Whether each normal-dose image kept its stored values.
+        exact: Whether each image that was read, and not simulated, kept its values.
         hu_range: Smallest and largest HU of the normal-dose images.
         displaced: How many normal-dose images have values far from those of a body.
     """
@@ -121,7 +122,7 @@ def run(job: Job) -> Done:
         full, lows, physics = slices.blended(pair)
         if job.facts.scale is None:
             wrong += displaced(displacement_hu(full))
-        padding = full.padding
+        padding, scanned = full.padding, physics is None
         full, lows, spacing_mm = _resampled(job, full, lows)
         if job.recipe.resamples:
             physics = None  # the noise has another texture on the new pixels
@@ -129,6 +130,8 @@ def run(job: Job) -> Done:
         highest = max(highest, float(full.hu.max()))
         for low in lows:
             stored_low, stored, slope, intercept, exact = quantize(full, low.hu)
+            if scanned and exact:
+                exact = is_exact(stored_low, slope, intercept, low.hu)
             all_exact &= exact and not job.recipe.resamples
             own = {
                 "slice_index": pair.slice_index,

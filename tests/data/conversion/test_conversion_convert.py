@@ -194,6 +194,17 @@ def test_resampling(convert_pairs):
     assert all(shard.exact for shard in convert_pairs("own").shards)
 
 
+def test_low_doses_that_are_rounded_are_told(convert_pairs, pairs_source):
+    for path in (pairs_source / "low" / "A").glob("*.dcm"):
+        dataset = pydicom.dcmread(path)
+        dataset.RescaleIntercept += 0.5
+        dataset.save_as(path)
+    manifest = convert_pairs()
+    exact = {shard.split: shard.exact for shard in manifest.shards}
+    assert not exact["train"] and exact["val"] and exact["test"]
+    assert any("CTK-W078" in text for text in manifest.findings)
+
+
 def test_patient_in_two_splits(convert_pairs, write_ct, tmp_path, key_file):
     refused("CTK-E083", convert_pairs, split="train=A test=SECRETXA")
     refused("CTK-E083", convert_pairs, split="train=A,B val=B")

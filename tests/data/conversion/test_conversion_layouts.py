@@ -483,6 +483,25 @@ def test_other_files_of_images_are_told(write_ct, tmp_path):
     assert any("CTK-E048" in str(finding) for finding in series_pair.findings)
 
 
+def test_what_lies_beside_pictures_and_cases_is_told(write_ct, tmp_path):
+    """One preview in each folder made all slices of the series vanish."""
+    for folder in ("low", "full"):
+        write_ct(tmp_path / folder, seed=len(folder))
+        write_picture(tmp_path / folder / "preview.png", np.full((64, 64), 90, "u1"))
+    options = {"low": tmp_path / "low", "full": tmp_path / "full"}
+    (found,) = find(tmp_path, "images", **options)
+    told = [str(each) for each in found.findings]
+    text = "pictures lie beside them, and only those count"
+    assert f"CTK-W001 skipped 8 files: {text}" in told
+    for folder in ("low", "full"):
+        (tmp_path / folder / "preview.png").unlink()
+        write_ct(tmp_path / folder / "case", seed=len(folder))
+    (found,) = find(tmp_path, "pairs", **options)
+    told = [str(each) for each in found.findings]
+    text = "they lie beside the cases, in none of them"
+    assert f"CTK-W001 skipped 8 files: {text}" in told
+
+
 def test_nothing_there(tmp_path, write_ct):
     with pytest.raises(CtKerasError, match="CTK-E005"):
         find(tmp_path / "missing", "single")

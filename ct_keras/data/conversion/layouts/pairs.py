@@ -17,7 +17,7 @@ from ct_keras.data.conversion.layouts.series_pair import (
     make_volume_pair,
     only_series,
 )
-from ct_keras.data.conversion.layouts.volumes import read_source
+from ct_keras.data.conversion.layouts.volumes import read_source, skipped_findings
 from ct_keras.data.slice_facts import patient_of
 from ct_keras.dicom import Series
 from ct_keras.errors import CtKerasError, Finding
@@ -45,15 +45,17 @@ def pairs(root: Path, options: LayoutOptions) -> list[SeriesPair]:
             expected="the same names in both",
         )
     lonely = len(low.keys() ^ full.keys())
+    loose = [path for folder in options.both_folders() for path in folder.iterdir()]
+    notes = skipped_findings(loose, "they lie beside the cases, in none of them")
     series_pairs = [
         _pair(name, number, low[name], full[name], options)
         for number, name in enumerate(common, start=1)
     ]
     if lonely:
-        note = Finding("CTK-W039", f"{lonely} cases have no partner")
-        series_pairs[0] = replace(
-            series_pairs[0], findings=(*series_pairs[0].findings, note)
-        )
+        notes.append(Finding("CTK-W039", f"{lonely} cases have no partner"))
+    series_pairs[0] = replace(
+        series_pairs[0], findings=(*series_pairs[0].findings, *notes)
+    )
     return series_pairs
 
 

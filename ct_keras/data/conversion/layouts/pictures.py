@@ -8,6 +8,7 @@ pages of a TIFF, form a separate series.
 
 from __future__ import annotations
 
+import itertools
 import re
 from dataclasses import replace
 from pathlib import Path
@@ -20,7 +21,11 @@ from ct_keras.data.conversion.layouts.series_pair import (
     make_series_pair,
     make_volume_pair,
 )
-from ct_keras.data.conversion.layouts.volumes import check_one_scale, read_source
+from ct_keras.data.conversion.layouts.volumes import (
+    check_one_scale,
+    read_source,
+    skipped_findings,
+)
 from ct_keras.data.conversion.pairing import Matches, check_partners
 from ct_keras.data.slice_facts import patient_of
 from ct_keras.dicom import Series, SourceSlice, find_series
@@ -65,7 +70,11 @@ def images(root: Path, options: LayoutOptions) -> list[SeriesPair]:
         stacks.setdefault((patient, stack), []).append(found)
     series_pairs = [_joined(stack, options) for _, stack in sorted(stacks.items())]
     lonely = len(set(files[0]) ^ set(files[1]))
-    return [replace(series_pairs[0], unmatched=lonely), *series_pairs[1:]]
+    others = itertools.chain(low.rglob("*"), full.rglob("*"))
+    notes = skipped_findings(others, "pictures lie beside them, and only those count")
+    findings = (*series_pairs[0].findings, *notes)
+    first = replace(series_pairs[0], unmatched=lonely, findings=findings)
+    return [first, *series_pairs[1:]]
 
 
 def _joined(stack: list[SeriesPair], options: LayoutOptions) -> SeriesPair:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 
-from ct_keras.containers import VolumeFile, read_volume_file
+from ct_keras.containers import VolumeFile, is_volume_file, read_volume_file
 from ct_keras.data.conversion.layouts.series_pair import LayoutOptions
-from ct_keras.errors import CtKerasError
+from ct_keras.errors import CtKerasError, Finding
+from ct_keras.files import MARKER
 
 #: Minimum rows or columns of a slice: fewer suggest a wrong order of the axes.
 _SMALLEST = 8
@@ -46,6 +48,23 @@ def read_source(
             expected="rows and columns of one slice in each page",
         )
     return volume
+
+
+def skipped_findings(files: Iterable[Path], reason: str) -> list[Finding]:
+    """Tells of files that a layout does not read (CTK-W001), if there are any.
+
+    Args:
+        files: All files; those of known formats and hidden ones are not counted.
+        reason: Why the others are skipped.
+    """
+    skipped = sum(
+        path.is_file()
+        and not is_volume_file(path)
+        and not path.name.startswith(".")
+        and path.name != MARKER
+        for path in files
+    )
+    return [Finding("CTK-W001", f"skipped {skipped} files: {reason}")] * (skipped > 0)
 
 
 def check_one_scale(scales: set[str | None]) -> None:
