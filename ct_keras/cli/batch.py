@@ -45,6 +45,7 @@ class _Results(OutputFolder):
 
     def convert(self, value, param, ctx) -> str:
         """The text itself, which may be a URL."""
+        super().convert(value, param, ctx)
         return value
 
     def outputs(self, values, given) -> list[Path]:

@@ -34,6 +34,7 @@ class _Places(OutputFolder):
 
     def convert(self, value, param, ctx) -> str:
         """The text itself, which may not be a path."""
+        super().convert(value, param, ctx)
         return value
 
     def inputs(self, values, given) -> list[Path]:

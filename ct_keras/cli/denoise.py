@@ -100,7 +100,7 @@ def command(
     from ct_keras.dicom.finder import left_out
 
     known = {"options": reading, "values": taken_values(of_values)}
-    if wanted:
+    if wanted is not None:
         found = [read_scan(source, series=wanted, **known)]
     else:
         found = find_scans(source, **known)
@@ -143,7 +143,7 @@ def command(
             results.append(_row(number, series, result))
         if refusals and not results:
             raise refusals[0]
-    unread = left_out(found, chosen=bool(wanted))
+    unread = left_out(found, chosen=wanted is not None)
     refused = partial.missing([*unread, *map(str, refusals)])
     _report(results, refused, denoiser, applied, as_json)
 

@@ -30,6 +30,12 @@ class DeclaredPath(click.ParamType):
     name = "path"
     watched = False
 
+    def convert(self, value, param, ctx) -> Path:
+        """The text as a path; a variable without a value is not the current folder."""
+        if value == "":
+            self.fail("an empty text is not a path", param, ctx)
+        return Path(value)
+
     def inputs(self, values: Sequence, given: dict) -> list[Path]:
         """Those of the values that are read; `given` holds all parameters."""
         return []
@@ -41,10 +47,6 @@ class DeclaredPath(click.ParamType):
 
 class InputPath(DeclaredPath):
     """A file or folder that is read."""
-
-    def convert(self, value, param, ctx) -> Path:
-        """The text as a path."""
-        return Path(value)
 
     def inputs(self, values, given) -> list[Path]:
         """All of them."""
@@ -68,10 +70,6 @@ class OutputFolder(DeclaredPath):
     def __init__(self, kind: str, *, resumable: bool = False):
         self.kind = kind
         self.resumable = resumable
-
-    def convert(self, value, param, ctx) -> Path:
-        """The text as a path."""
-        return Path(value)
 
     def outputs(self, values, given) -> list[Path]:
         """All of them."""
@@ -117,6 +115,7 @@ class ModelText(DeclaredPath):
 
     def convert(self, value, param, ctx) -> str:
         """The text itself."""
+        super().convert(value, param, ctx)
         return value
 
     def inputs(self, values, given) -> list[Path]:

@@ -94,7 +94,7 @@ def command(
     echo_findings(series.value_findings())
     if clipped:
         note(f"CTK-W072 {clipped} values clipped to the stored range")
-    refused = partial.missing(left_out([series], chosen=bool(wanted)))
+    refused = partial.missing(left_out([series], chosen=wanted is not None))
     if as_json:
         emit_json(change.report | {"refused": refused})
     else:

@@ -166,6 +166,14 @@ def check_output_file(
             received=formats.format_of(out) or "another name",
             expected=f"a file name with {wanted}; only DICOM series go into a folder",
         )
+    aside = sidecar_of(out)
+    if os.path.lexists(aside) and not _is_ours(aside):
+        raise CtKerasError(
+            "CTK-E071",
+            f"there is a file {aside.name} that ct_keras did not write",
+            received=out.name,
+            fix="choose another name, or move or remove the file yourself",
+        )
     if not os.path.lexists(out):
         return
     if not overwrite:
@@ -175,14 +183,22 @@ def check_output_file(
             received=out.name,
             fix="choose another name, or replace it with overwrite=True (--overwrite)",
         )
-    if not sidecar_of(out).is_file():
+    if not aside.is_file():
         raise CtKerasError(
             "CTK-E071",
             "the output file cannot be replaced: there is no file "
-            f"{sidecar_of(out).name}, so it may not be from ct_keras",
+            f"{aside.name}, so it may not be from ct_keras",
             received=out.name,
             fix="choose another name, or move or remove the file yourself",
         )
+
+
+def _is_ours(sidecar: Path) -> bool:
+    """Whether a file beside an output says that ct_keras wrote it."""
+    try:
+        return json.loads(sidecar.read_text(encoding="utf-8"))["made_by"] == "ct_keras"
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
 
 
 def _document(derivation: Derivation, source: VolumeFile) -> Mapping[str, object]:

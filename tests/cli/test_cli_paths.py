@@ -183,6 +183,27 @@ def test_several_series_replace_one_and_one_several(capsys, phantom_patients, tm
     assert whole == [several, single, several, several]
 
 
+@pytest.mark.parametrize("place", [1, 2, 4])
+def test_a_variable_without_a_value_is_not_the_current_folder(
+    capsys, study, tmp_path, monkeypatch, place
+):
+    monkeypatch.chdir(study)
+    arguments = ["denoise", str(study), str(tmp_path / "OUT"), "--model", "input"]
+    arguments[place] = ""
+    with pytest.raises(SystemExit) as end:
+        main.main(arguments)
+    assert end.value.code == 3
+    assert "an empty text is not a path" in capsys.readouterr().err
+
+
+def test_an_empty_choice_of_a_series_chooses_none(capsys, study, tmp_path):
+    arguments = ["denoise", study, tmp_path / "OUT", "--model", "input", "--series", ""]
+    with pytest.raises(SystemExit) as end:
+        main.main(list(map(str, arguments)))
+    assert end.value.code == 3 and "CTK-E030" in capsys.readouterr().err
+    assert not (tmp_path / "OUT").exists()
+
+
 def test_a_split_list_is_told_from_a_folder():
     kind = importlib.import_module("ct_keras.cli.convert")._PLACES
     given = {"split": ("train=A",)}

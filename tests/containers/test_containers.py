@@ -554,6 +554,14 @@ def test_the_output_replaces_nothing_else(hu, tmp_path, capsys):
     assert sorted(path.name for path in tmp_path.iterdir()) == [
         *("out.npy", "out.npy.ct_keras.json", "v.npy"),
     ]
+    beside = tmp_path / "new.npy.ct_keras.json"
+    beside.write_text('{"denoised": false}')
+    assert denoise(source, tmp_path / "new.npy") == 6
+    assert (
+        "new.npy.ct_keras.json that ct_keras did not write" in capsys.readouterr().err
+    )
+    assert beside.read_text() == '{"denoised": false}'
+    assert not (tmp_path / "new.npy").exists()
 
 
 def test_quality_control_and_json(hu, tmp_path, capsys):
