@@ -55,6 +55,11 @@ RANGE_HU = 400.0
 #: Edges of the cells of the table.
 NOISE_EDGES_HU = (2, 5, 10, 20, 40, 80, 160, 320)
 FREQUENCY_EDGES_PER_CM = (0.5, 1, 1.5, 2, 2.5, 3, 3.5, 4, 5, 6, 7, 8)
+#: What a line says of the slice, whatever the network.
+SHARED = (
+    *("noise_index_hu", "noise_frequency_per_cm"),
+    *("reference_noise_hu", "nlm"),
+)
 #: A cell with fewer slices counts as not measured.
 FEWEST_SLICES = 3
 #: Noise of a slice over that of its reference; below, the noise of the reference, which
@@ -163,7 +168,9 @@ def errors_of(denoised: np.ndarray, low: np.ndarray, truth: np.ndarray) -> list[
 def measure_all(ct: Path, out: Path, models: Sequence[str]) -> None:
     """Measures what a file does not contain yet."""
     text = out.read_text() if out.is_file() else ""
-    known = {row_key(json.loads(line)) for line in text.splitlines()}
+    rows = [json.loads(line) for line in text.splitlines()]
+    known = {row_key(row) for row in rows}
+    slices_known = {row_key(row)[1:]: {key: row[key] for key in SHARED} for row in rows}
     methods = {model: get_method(model) for model in models}
 
     def missing(*place: str | float) -> list[str]:
@@ -177,11 +184,12 @@ def measure_all(ct: Path, out: Path, models: Sequence[str]) -> None:
         for name, share, dose, low, truth, spacing_mm, noise_hu in slices:
             if not (left := missing(name, share, dose)):
                 continue
-            place = {"image": name, "share": share, "dose": dose}
-            place |= measured(low, truth, spacing_mm, noise_hu)
+            shared = slices_known.get((name, share, dose))
+            if shared is None:
+                shared = measured(low, truth, spacing_mm, noise_hu)
             for model in left:
-                row = {"model": model} | place
-                row |= measured_of(methods[model], low, truth)
+                row = {"model": model, "image": name, "share": share, "dose": dose}
+                row |= shared | measured_of(methods[model], low, truth)
                 with out.open("a") as file:
                     file.write(json.dumps(row) + "\n")
 
