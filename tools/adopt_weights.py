@@ -25,13 +25,14 @@ from ct_keras.files import sha256_of
 from ct_keras.image_quality import noise_frequency_per_cm, noise_index_hu
 from ct_keras.models import build
 from ct_keras.simulation import SeriesSimulator, calibrate
+from ct_keras.training.callbacks import write_history
 
 _DOSES = (0.03, 0.85)
 _SERIES = 24
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Writes best.keras, best.json, config.json and ranges.json."""
+    """Writes best.keras, best.json, config.json, history.csv and ranges.json."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("weights", type=Path)
     parser.add_argument("log", type=Path, help="log.jsonl of the training.")
@@ -48,20 +49,35 @@ def main(arguments: Sequence[str] | None = None) -> None:
     network = read_network(given.weights, given.network, given.width)
     given.run.mkdir(parents=True, exist_ok=True)
     ct_keras.Denoiser(network).model.save(given.run / "best.keras")
-    last = json.loads(given.log.read_text().splitlines()[-1])
+    log = [json.loads(line) for line in given.log.read_text().splitlines()]
+    write_history(given.run, history_of(log))
     best = {
         "epoch": 1,
-        "step": last["step"],
+        "step": log[-1]["step"],
         "val_psnr": given.validation_psnr,
         "sha256": sha256_of(given.run / "best.keras"),
     }
     documents = {
         "best.json": best,
-        "config.json": _configuration(given, last["step"]),
+        "config.json": _configuration(given, log[-1]["step"]),
         "ranges.json": scan_ranges(given.ct / "train"),
     }
     for name, document in documents.items():
         (given.run / name).write_text(json.dumps(document, indent=1) + "\n")
+
+
+def history_of(log: Sequence[dict]) -> list[dict]:
+    """The rows of a log as those of history.csv; each has its own seconds."""
+    starts = [0.0, *(row["seconds"] for row in log[:-1])]
+    return [
+        {
+            "step": row["step"],
+            "loss": row["loss"],
+            "learning_rate": row["rate"],
+            "seconds": row["seconds"] - start,
+        }
+        for start, row in zip(starts, log, strict=True)
+    ]
 
 
 def read_network(weights: Path, name: str, width: int) -> keras.Model:

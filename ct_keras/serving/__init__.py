@@ -11,6 +11,7 @@ _NAMES = {
     "complete_card": "ct_keras.serving.publishing",
     "export": "ct_keras.serving.formats",
     "export_savedmodel": "ct_keras.serving.savedmodel",
+    "history_of": "ct_keras.serving.publishing",
     "publish": "ct_keras.serving.publishing",
     "quote_again": "ct_keras.serving.publishing",
     "rewrap": "ct_keras.serving.publishing",

@@ -12,6 +12,14 @@ _CHOICES = (
     *("start_from", "learning_rate", "loss", "doses"),
     *("patches_per_slice", "mixed_precision"),
 )
+#: Rows of a curve that the text shows, the last one included.
+CURVE_ROWS = 12
+_CURVE_HEADS = {
+    "loss": "loss",
+    "val_psnr": "validation PSNR (dB)",
+    "val_tissue_rmse_hu": "validation RMSE, all tissues (HU)",
+    "learning_rate": "learning rate",
+}
 #: Entries of a row, where they were measured, and the headings of their columns.
 _HEADS = {
     **{key: METRICS[key].head for key in MAIN_METRICS},
@@ -93,6 +101,7 @@ def card_text(card: dict) -> str:
         f"## Not intended for\n\n{card['contraindications']}",
         f"## Data\n\n{card['data']}",
         f"## How it was trained\n\n{_training(card)}",
+        *_curve(card["training"].get("history", [])),
         f"## Attribution\n\n{card['attribution']}",
     ]
     return "\n\n".join(lines) + "\n"
@@ -152,6 +161,20 @@ def _training(card: dict) -> str:
         f"weights are those of epoch {best['epoch']}, with the {criterion} "
         f"({best['val_psnr']:.2f} dB on {training['validation_slices']} whole slices)."
     )
+
+
+def _curve(history: list[dict]) -> list[str]:
+    """How long the run took, and how loss and validation went."""
+    if not history:
+        return []
+    hours = sum(row["seconds"] for row in history) / 3600
+    places = {
+        (index + 1) * len(history) // CURVE_ROWS - 1 for index in range(CURVE_ROWS)
+    } | {len(history) - 1}
+    shown = [history[place] for place in sorted(places) if place >= 0]
+    first = "step" if "step" in shown[0] else "epoch"
+    rows = [row | {first: f"{row[first]:.0f}"} for row in shown]
+    return [f"It took {hours:.1f} hours:", _table(rows, [first], _CURVE_HEADS)]
 
 
 def _results(card: dict) -> list[str]:

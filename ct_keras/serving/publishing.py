@@ -8,6 +8,7 @@ model) and SHA256SUMS.
 
 from __future__ import annotations
 
+import csv
 import json
 import shutil
 from pathlib import Path
@@ -30,6 +31,11 @@ from ct_keras.simulation import DoseSimulator
 #: The phantom of golden.npz: one slice, or this many for a 3-D network.
 GOLDEN_SEED, GOLDEN_SIZE, GOLDEN_SLICES = 900, 96, 6
 _SUMS = "SHA256SUMS"
+#: Columns of a run's history.csv that the card keeps.
+_CURVE = (
+    *("epoch", "step", "loss", "val_psnr", "val_tissue_rmse_hu"),
+    *("learning_rate", "seconds"),
+)
 #: Scale of the training data -> how the card names it.
 _FORMATS = {
     None: "hounsfield",
@@ -105,16 +111,17 @@ def quote_again(
             fix="publish the weights as a new version",
         )
     card |= notes | results_of(card["name"], metrics, quality)
-    with atomic_folder(folder, overwrite=True, kind="weights") as new:
-        shutil.copytree(folder, new, dirs_exist_ok=True)
-        _write_card(card, new)
-    return folder
+    return _with_card(folder, card)
 
 
 def complete_card(
-    folder: str | Path, *, losses: dict | None = None, by_set: list[dict] | None = None
+    folder: str | Path,
+    *,
+    losses: dict | None = None,
+    by_set: list[dict] | None = None,
+    history: list[dict] | None = None,
 ) -> Path:
-    """Adds what a benchmark measured to the card of published weights.
+    """Adds to the card of published weights what was measured of them.
 
     Args:
         folder: A folder that `publish` wrote.
@@ -123,6 +130,7 @@ def complete_card(
         by_set: For each set of test slices and dose: ``set``, ``slices``,
             ``dose_fraction``, ``psnr`` (of each method at its best strength) and
             ``psnr_as_it_comes`` of the network (`benchmarks/doses.py`).
+        history: How the training went; see `history_of`.
 
     Returns:
         The folder.
@@ -136,10 +144,18 @@ def complete_card(
         card["ranges"]["losses"] = losses
     if by_set is not None:
         card["by_set"] = by_set
-    with atomic_folder(folder, overwrite=True, kind="weights") as new:
-        shutil.copytree(folder, new, dirs_exist_ok=True)
-        _write_card(card, new)
-    return folder
+    if history is not None:
+        card["training"]["history"] = history
+    return _with_card(folder, card)
+
+
+def history_of(run: str | Path) -> list[dict]:
+    """Returns the curve of a run: a dict for each epoch, empty without history.csv."""
+    path = Path(run) / "history.csv"
+    if not path.is_file():
+        return []
+    rows = csv.DictReader(path.read_text().splitlines())
+    return [{key: float(row[key]) for key in _CURVE if row.get(key)} for row in rows]
 
 
 def rewrap(folder: str | Path) -> Path:
@@ -182,6 +198,15 @@ def _write(denoiser: Denoiser, card: dict, folder: Path) -> None:
     }
     card["savedmodel_parity_hu"] = parity
     _write_card(card, folder)
+
+
+def _with_card(folder: Path, card: dict) -> Path:
+    """Replaces the card of published weights."""
+    with atomic_folder(folder, overwrite=True, kind="weights") as new:
+        shutil.copytree(folder, new, dirs_exist_ok=True)
+        (new / MARKER).unlink(missing_ok=True)  # it gets its own
+        _write_card(card, new)
+    return folder
 
 
 def _write_card(card: dict, folder: Path) -> None:
@@ -238,6 +263,7 @@ def _card(denoiser: Denoiser, run: Path, notes: dict, version: int) -> dict:
         "ranges": ranges,
         "training": {
             "best": best,
+            "history": history_of(run),
             "recipe": config["recipe"],
             "seed": config["seed"],
             "validation_slices": config["validation_slices"],

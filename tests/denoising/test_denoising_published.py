@@ -11,8 +11,8 @@ import ct_keras
 from ct_keras.denoising import list_published, read_card
 from ct_keras.denoising.loading import published_folder
 from ct_keras.errors import CtKerasError
-from ct_keras.files import sha256_of
-from ct_keras.serving import complete_card, rewrap
+from ct_keras.files import MARKER, sha256_of
+from ct_keras.serving import complete_card, history_of, rewrap
 from ct_keras.serving.cards import card_text
 
 NAMES = list_published()
@@ -97,15 +97,29 @@ def test_measurements_are_added_to_the_card_of_the_same_weights(tmp_path):
     losses = card["ranges"]["losses"] | {"strength": 0.5}
     row = {"set": "phantoms", "slices": 6, "dose_fraction": 0.1}
     row |= {"psnr": {"input": 29.314, "seo_resnet": 35.77}, "psnr_as_it_comes": 35.21}
-    complete_card(copy, losses=losses, by_set=[row])
+    (tmp_path / "history.csv").write_text(
+        "epoch,loss,mse,val_psnr,seconds\n"
+        + "".join(f"{n},{1 / n},7,{30 + n},1800\n" for n in range(1, 31))
+    )
+    history = history_of(tmp_path)
+    complete_card(copy, losses=losses, by_set=[row], history=history)
     changed = ct_keras.load(copy).card
     assert changed["ranges"] == card["ranges"] | {"losses": losses}
     assert changed["by_set"] == [row]
-    same = card.keys() - {"ranges", "by_set"}
+    same = card.keys() - {"ranges", "by_set", "training"}
     assert {key: changed[key] for key in same} == {key: card[key] for key in same}
     text = (copy / "README.md").read_text(encoding="utf-8")
     assert "| set | slices | dose_fraction | input | seo_resnet | as it comes |" in text
     assert "| phantoms | 6 | 0.1 | 29.31 | 35.77 | 35.21 |" in text
+    assert changed["training"] == card["training"] | {"history": history}
+    epoch = {"epoch": 30.0, "loss": 1 / 30, "val_psnr": 60.0, "seconds": 1800.0}
+    assert (len(history), history[-1]) == (30, pytest.approx(epoch))
+    assert "It took 15.0 hours:" in text
+    assert "| epoch | loss | validation PSNR (dB) |" in text
+    curve = [line for line in text.splitlines() if line.startswith(("| 2 |", "| 30 |"))]
+    assert curve == ["| 2 | 0.5 | 32 |", "| 30 | 0.03333 | 60 |"]
+    before, after = (each / MARKER for each in (published_folder() / copy.name, copy))
+    assert json.loads(after.read_text()) == json.loads(before.read_text())
     for line in (copy / "SHA256SUMS").read_text().splitlines():
         sha256, name = line.split("  ")
         assert sha256_of(copy / name) == sha256

@@ -159,6 +159,19 @@ def test_network_and_loss_are_those_of_keras(tools, tmp_path):
     )
 
 
+def test_the_log_becomes_a_history():
+    from adopt_weights import history_of
+
+    log = [
+        {"step": 5, "seconds": 10.0, "phase": "a", "loss": 0.5, "rate": 1e-3},
+        {"step": 9, "seconds": 13.0, "phase": "b", "loss": 0.25, "rate": 1e-4},
+    ]
+    assert history_of(log) == [
+        {"step": 5, "loss": 0.5, "learning_rate": 1e-3, "seconds": 10.0},
+        {"step": 9, "loss": 0.25, "learning_rate": 1e-4, "seconds": 3.0},
+    ]
+
+
 def test_a_short_training_ends_in_a_run(pack, tmp_path, phantom_patients, monkeypatch):
     pytest.importorskip("torch", reason="PyTorch is not installed")
     import adopt_weights
@@ -174,7 +187,7 @@ def test_a_short_training_ends_in_a_run(pack, tmp_path, phantom_patients, monkey
     found = [json.loads(line[line.index("{") :]) for line in said if "phantom" in line]
     before, after = found[0], found[-1]
     assert after["phantom 0.05 output"] > before["phantom 0.05 output"]
-    row = {"step": 80, "seconds": 1.0}
+    row = {"step": 80, "seconds": 1.0, "loss": 0.5, "rate": 1e-3}
     (out / "log.jsonl").write_text(json.dumps(row) + "\n")
     files = [out / "quiet_net.npz", out / "log.jsonl", phantom_patients, run]
     adopt_weights.main([*map(str, files), "--width", "4"])
