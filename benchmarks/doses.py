@@ -255,8 +255,9 @@ def _lead(found: dict, classical: Sequence[str]) -> str:
 
 def by_set(results: Results, network: str) -> list[dict]:
     """The entry of a model card: each set and dose, beside all classical methods."""
-    names = [*CLASSICAL, network]
     measured = [row for row in results.rows if not row["group"].startswith(FIT)]
+    known = {row["method"] for row in measured}
+    names = [*(name for name in CLASSICAL if name in known), network]
     rows = []
     for group, dose in sorted({(row["group"], row["dose"]) for row in measured}):
         found = [psnr_by_slice(results, group, dose, name) for name in names]
