@@ -16,6 +16,8 @@ from ct_keras.serving import complete_card, history_of, rewrap
 from ct_keras.serving.cards import card_text
 
 NAMES = list_published()
+#: Too slow, and no network of slices: their guards take the ranges of the training data.
+NOT_COMPARED = ("red_cnn_96", "adl3d")
 
 
 @pytest.fixture(scope="module", params=NAMES)
@@ -56,7 +58,7 @@ def test_card_tells_what_the_weights_are(published):
     assert card["weights"]["sha256"] == denoiser.identity.weights_sha256
     by_model = {row["model"]: row for row in card["metrics"]["rows"]}
     assert by_model[name]["psnr"] > by_model["input"]["psnr"]
-    if len(denoiser.network.input_shape) == 4:  # one slice at a time
+    if name not in NOT_COMPARED:
         losses = card["ranges"]["losses"]
         assert losses["strength"] == denoiser.default_strength
         assert losses["margin_db"] == pytest.approx(losses["usual_db"] + 0.5)
