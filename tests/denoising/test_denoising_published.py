@@ -16,7 +16,7 @@ from ct_keras.serving import complete_card, history_of, rewrap
 from ct_keras.serving.cards import card_text
 
 NAMES = list_published()
-#: Too slow, and no network of slices: their guards take the ranges of the training data.
+#: Too slow, and a network of volumes: their guards take ranges of the training data.
 NOT_COMPARED = ("red_cnn_96", "adl3d")
 
 
