@@ -15,6 +15,8 @@ _KEY = "ct_keras"
 _LONGEST_HEADER = 2**20
 #: The last line of a header whose voxels follow in the same file.
 _LOCAL = re.compile(rb"ElementDataFile[ \t]*[=:][ \t]*(LOCAL|Local|local)[ \t]*\r?\n")
+#: How many axes an .mha file says that it has.
+_AXES = re.compile(rb"NDims[ \t]*[=:]([^\r\n]*)")
 _NRRD_END = re.compile(rb"\r?\n\r?\n")
 _NRRD_ELSEWHERE = re.compile(rb"^data ?file *:", re.MULTILINE | re.IGNORECASE)
 
@@ -67,16 +69,24 @@ def write(path: Path, content: Content, stored: np.ndarray, derivation: str) -> 
 
 
 def _check_header(path: Path) -> None:
-    """Refuses a file whose voxels would come from another one.
+    """Refuses a file whose voxels would come from another one, or have odd axes.
 
     Both formats can name any file that they take for voxels; and ITK ends the process
-    if the name is odd.
+    if the name is odd, or the number of axes.
     """
     with path.open("rb") as file:
         start = file.read(_LONGEST_HEADER)
     if path.name.lower().endswith(".mha"):
         first = max(0, start.find(b"ElementDataFile"))
         complete = _LOCAL.match(start, first) is not None
+        axes = {found.strip() for found in _AXES.findall(start[:first])}
+        if not axes <= {b"1", b"2", b"3", b"4"}:
+            raise CtKerasError(
+                "CTK-E003",
+                "the number of axes in the header is not possible",
+                expected="NDims = 2 or 3",
+                fix="write or copy the file again",
+            )
     else:
         end = _NRRD_END.search(start)
         complete = end is not None and not _NRRD_ELSEWHERE.search(start, 0, end.end())

@@ -513,6 +513,19 @@ def test_voxels_in_another_file_are_not_read(hu, tmp_path, name, header):
         read_volume_file(path)
 
 
+@pytest.mark.parametrize(
+    "axes",
+    [b"-1", b"5", b"100", b"1e308", b"2147483648", b"1e308\x7fryData = True", b""],
+)
+def test_a_number_of_axes_that_is_none_is_refused(hu, tmp_path, axes):
+    """ITK ends the process over some of them: it takes memory for at most ten."""
+    path = itk(tmp_path / "v.mha", hu)
+    header = b"NDims = " + axes + b"\nElementDataFile = LOCAL\n"
+    path.write_bytes(lines_of(path, header))
+    with pytest.raises(CtKerasError, match="CTK-E003"):
+        read_volume_file(path)
+
+
 def test_entries_that_are_not_utf8_are_left_out(hu, tmp_path):
     path, out = itk(tmp_path / "v.mha", hu), tmp_path / "out.mha"
     bad = b"Comment = M\xfcller\nN\xe4me = x\nKept = yes\nElementDataFile = LOCAL\n"
