@@ -14,6 +14,7 @@ import ct_keras
 from ct_keras.cli import process
 from ct_keras.cli.output import note
 from ct_keras.errors import CtKerasError, ExitCode
+from ct_keras.files.failures import full_reason
 
 #: Command -> one line of help, so that listing them imports none.
 _COMMANDS = {
@@ -79,11 +80,13 @@ def main(arguments: list[str] | None = None) -> None:
     arguments, shown = _without("--log-paths", arguments)
     try:
         if own_process:
+            process.open_standard_streams()
             process.import_from_packages_only()
             process.use_plain_characters()
             process.stop_on_signals()
             if not debug:
                 process.silence_libraries()
+            process.check_source_date()
             process.choose_backend()
         with process.private_and_logged(paths=shown):
             result = cli.main(
@@ -107,6 +110,8 @@ def main(arguments: list[str] | None = None) -> None:
     except Exception as error:
         if debug:
             raise
+        if reason := full_reason(error):
+            _fail(f"CTK-E073 cannot write: {reason}", ExitCode.CANNOT_WRITE)
         kind = type(error).__name__
         _fail(
             f"CTK-E999 unexpected {kind}; run again with --debug to see where",

@@ -6,31 +6,52 @@ standard error. With `--json` standard output holds one JSON document and nothin
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shlex
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
+from typing import TextIO
 
 import click
 
 from ct_keras.cli.characters import shown_on
+from ct_keras.errors import CtKerasError
 
 
 def emit_json(document: object) -> None:
     """Prints one JSON document to standard output."""
-    click.echo(json.dumps(document, indent=2, allow_nan=False))
+    text = json.dumps(document, indent=2, allow_nan=False)
+    with _print_errors():
+        click.echo(text)
 
 
 def say(text: str) -> None:
     """Prints a line of the result for a person to standard output."""
-    click.echo(shown_on(sys.stdout, text))
+    with _print_errors():
+        click.echo(shown_on(sys.stdout, text))
 
 
 def note(text: str) -> None:
-    """Prints a line that is not part of the result to standard error."""
-    click.echo(shown_on(sys.stderr, text), err=True)
+    """Prints a line that is not part of the result to standard error.
+
+    If nothing can be written there, as on a full disk, the command goes on: its status
+    tells how it ended.
+    """
+    try:
+        click.echo(shown_on(sys.stderr, text), err=True)
+    except OSError:
+        sys.stderr = nowhere()
+
+
+def nowhere() -> TextIO:
+    """Returns a stream in place of one that cannot be written.
+
+    Python would flush that one again when it ends, and change the exit status.
+    """
+    return open(os.devnull, "w", encoding="utf-8")
 
 
 def echo_findings(findings: Iterable) -> None:
@@ -59,7 +80,23 @@ def echo_table(title: str, columns: Sequence[str], rows: Sequence[Sequence]) -> 
     console = Console()
     if not console.is_terminal:
         console.width = 200  # in a pipe or a log nothing is folded
-    console.print(table)
+    with _print_errors():
+        console.print(table)
+
+
+@contextlib.contextmanager
+def _print_errors() -> Iterator[None]:
+    """Turns a failed print to standard output into CTK-E073."""
+    try:
+        yield
+    except OSError as error:
+        sys.stdout = nowhere()
+        raise CtKerasError(
+            "CTK-E073",
+            f"cannot print the result: {error.strerror or 'unknown reason'}",
+            expected="a standard output that can be written",
+            fix="what the command writes to OUT is complete; only the text is lost",
+        ) from error
 
 
 def public_command() -> str:

@@ -12,7 +12,7 @@ import tempfile
 from collections.abc import Iterator
 
 from ct_keras.cli.characters import PLAIN_ERRORS
-from ct_keras.cli.output import note
+from ct_keras.cli.output import note, nowhere
 from ct_keras.errors import CtKerasError
 from ct_keras.files.labels import SHOW_PATHS_VARIABLE
 
@@ -46,6 +46,20 @@ def import_from_packages_only() -> None:
     os.environ["PYTHONSAFEPATH"] = "1"
 
 
+def open_standard_streams() -> None:
+    """Leads standard streams that are closed to nowhere.
+
+    Otherwise the next file that is opened takes their number, and what libraries print
+    ends up in it.
+    """
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # it takes the lowest number that is free
+    sys.stdout, sys.stderr = sys.stdout or nowhere(), sys.stderr or nowhere()
+
+
 def stop_on_signals() -> None:
     """Lets SIGTERM and SIGHUP raise `Stopped`, so that partial output is removed.
 
@@ -77,6 +91,20 @@ def use_plain_characters() -> None:
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors=PLAIN_ERRORS)
+
+
+def check_source_date() -> None:
+    """Refuses a SOURCE_DATE_EPOCH that is not a time; NumPy ends the process for one.
+
+    Raises:
+        CtKerasError: CTK-E000.
+    """
+    if not os.environ.get("SOURCE_DATE_EPOCH"):
+        os.environ.pop("SOURCE_DATE_EPOCH", None)
+        return
+    from ct_keras.dicom.provenance import source_date
+
+    source_date()
 
 
 def choose_backend() -> None:
@@ -115,9 +143,9 @@ def silence_libraries() -> None:
     sys.stderr = os.fdopen(
         os.dup(2), "w", 1, encoding=sys.stderr.encoding, errors=PLAIN_ERRORS
     )
-    nowhere = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nowhere, 2)
-    os.close(nowhere)
+    unread = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(unread, 2)
+    os.close(unread)
 
 
 @contextlib.contextmanager

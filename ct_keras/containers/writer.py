@@ -20,6 +20,7 @@ from ct_keras.dicom.pixels import SlicePixels
 from ct_keras.dicom.provenance import Derivation
 from ct_keras.errors import CtKerasError
 from ct_keras.files import atomic_file, only_writer, write_text
+from ct_keras.files.failures import cannot_write
 
 
 class VolumeWriter:
@@ -111,7 +112,7 @@ class VolumeWriter:
         with atomic_file(self._out) as temporary:
             # The suffix decides the format, and may have two parts.
             named = temporary.with_name(f"volume{formats.format_of(self._out)}")
-            formats.write(named, self._volume.content, self._stored, text)
+            self._write(named, text)
             written = formats.read(named)
             if not _same(written, self._volume.content, self._stored):
                 raise CtKerasError(
@@ -119,6 +120,14 @@ class VolumeWriter:
                 )
             os.replace(named, temporary)
         write_text(sidecar_of(self._out), text + "\n")
+
+    def _write(self, path: Path, text: str) -> None:
+        try:
+            formats.write(path, self._volume.content, self._stored, text)
+        except CtKerasError:
+            raise
+        except Exception as error:  # the libraries raise many types where it fails
+            raise cannot_write(self._out, error) from error
 
 
 def open_writer(

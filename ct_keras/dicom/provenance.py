@@ -20,6 +20,7 @@ from ct_keras.dicom.sources import (
     SourceSlice,
 )
 from ct_keras.dicom.values import text, values
+from ct_keras.errors import CtKerasError
 
 NOT_DIAGNOSTIC = "NOT FOR DIAGNOSTIC USE"
 OWN_SCHEME = "99CTKERAS"
@@ -42,6 +43,7 @@ _LONGEST_LABEL = 64
 #: Namespace of all UIDs of this package, generated once at random.
 _NAMESPACE = uuid.UUID("6f4dcb5e-0c0a-4f0e-9d0e-5b9c2a7e1d34")
 _SEPARATOR = "\x1f"
+_YEAR_9999_S = 253370764800
 
 
 @dataclass(frozen=True)
@@ -274,17 +276,35 @@ def now(dataset: Dataset | None = None) -> datetime.datetime:
 
     Args:
         dataset: A header whose TimezoneOffsetFromUTC is kept.
+
+    Raises:
+        CtKerasError: CTK-E000, as `source_date`.
     """
-    epoch = os.environ.get("SOURCE_DATE_EPOCH", "")
-    if epoch.isdigit():
-        moment = datetime.datetime.fromtimestamp(int(epoch), datetime.UTC)
-    else:
-        moment = datetime.datetime.now().astimezone()
+    moment = source_date() or datetime.datetime.now().astimezone()
     offset = text(dataset, "TimezoneOffsetFromUTC") if dataset is not None else None
     try:
         return moment.astimezone(datetime.datetime.strptime(offset or "", "%z").tzinfo)
     except ValueError:
         return moment
+
+
+def source_date() -> datetime.datetime | None:
+    """Returns the time that the environment gives for reproducible output, or None.
+
+    Raises:
+        CtKerasError: CTK-E000, if SOURCE_DATE_EPOCH is not a time.
+    """
+    epoch = os.environ.get("SOURCE_DATE_EPOCH", "")
+    if not epoch:
+        return None
+    if not epoch.isdecimal() or int(epoch) >= _YEAR_9999_S:
+        raise CtKerasError(
+            "CTK-E000",
+            "SOURCE_DATE_EPOCH is not a time that a header can hold",
+            received=epoch,
+            expected="seconds since 1970, before the year 9999",
+        )
+    return datetime.datetime.fromtimestamp(int(epoch), datetime.UTC)
 
 
 def device_uid(derivation: Derivation) -> str:

@@ -20,6 +20,8 @@ def header_errors(header: Dataset, file_number: int) -> Iterator[None]:
     try:
         with quiet_pydicom():
             yield
+    except CtKerasError:
+        raise
     except Exception as error:  # pydicom raises many types for odd header values
         if isinstance(error, OSError) and error.errno:
             raise  # the disk, not the header

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -17,6 +18,8 @@ _FULL = {
     errno.EDQUOT: "quota reached",
     errno.EFBIG: "file larger than the system allows",
 }
+#: With less room, in bytes, a file system has no block left.
+_LEAST_ROOM = 4096
 _FORBIDDEN = {errno.EACCES, errno.EPERM, errno.EROFS}
 
 
@@ -53,12 +56,21 @@ def cannot_write(target: Path, error: BaseException) -> CtKerasError:
     reason = full_reason(error)
     fix = "free space or choose another output path"
     if reason is None:
-        reason = getattr(error, "strerror", None) or "unknown reason"
+        reason = getattr(error, "strerror", None) or _no_room(target)
+        reason = reason or "unknown reason"
         if getattr(error, "errno", None) in _FORBIDDEN:
             fix = "choose an output path with write permission"
     return CtKerasError(
         "CTK-E073", f"cannot write: {reason}", received=label_of(target), fix=fix
     )
+
+
+def _no_room(target: Path) -> str | None:
+    """The reason if nothing can be written there: some libraries do not tell."""
+    with contextlib.suppress(OSError):
+        if shutil.disk_usage(target.parent).free < _LEAST_ROOM:
+            return _FULL[errno.ENOSPC]
+    return None
 
 
 @contextlib.contextmanager

@@ -1,5 +1,6 @@
 """The command line as a person and as a program meet it."""
 
+import errno
 import json
 import os
 import shutil
@@ -110,6 +111,17 @@ def test_unexpected_errors_are_one_line_without_paths(capsys, monkeypatch, tmp_p
     line = _refused(capsys, "CTK-E999", 1, "denoise", tmp_path / "i", tmp_path / "o")
     assert "RuntimeError" in line
     assert str(tmp_path) not in line
+
+
+def test_a_full_disk_is_told_whatever_a_library_makes_of_it(
+    capsys, monkeypatch, tmp_path
+):
+    def broken(*_, **__):
+        raise RuntimeError("odd") from OSError(errno.ENOSPC, "no room")
+
+    monkeypatch.setattr("ct_keras.containers.find_scans", broken)
+    line = _refused(capsys, "CTK-E073", 7, "denoise", tmp_path / "i", tmp_path / "o")
+    assert "disk full" in line
 
 
 def test_models_as_table_and_as_json(capsys):

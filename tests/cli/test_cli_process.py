@@ -12,6 +12,7 @@ import warnings
 import pytest
 
 from ct_keras.cli import main, output, process
+from ct_keras.errors import CtKerasError
 from ct_keras.privacy import keys
 
 _SCRIPT = """
@@ -209,3 +210,53 @@ def test_the_recorded_command_is_that_which_runs(capsys, monkeypatch, tmp_path):
     with pytest.raises(SystemExit):
         main.main(["evaluate", "input", f"--out={tmp_path}/EV", "--baseline", "none"])
     assert told == ["ct-keras evaluate input --out=OUT --baseline none"]
+
+
+def console(*arguments, **streams) -> subprocess.CompletedProcess:
+    """Runs the console script; standard streams that are not given are closed."""
+    names = "stdin", "stdout", "stderr"
+    closed = [number for number, name in enumerate(names) if name not in streams]
+
+    def close():
+        for number in closed:
+            os.close(number)
+
+    script = [sys.executable, "-c", "from ct_keras.cli import main; main.main()"]
+    return subprocess.run(
+        [*script, *map(str, arguments)], preexec_fn=close, check=False, **streams
+    )
+
+
+def test_closed_streams_do_not_end_a_command(phantom_patients, tmp_path):
+    """Nothing was done, and nobody was told."""
+    source = phantom_patients / "test" / "p4"
+    assert console("deidentify", source, tmp_path / "OUT").returncode == 0
+    assert list((tmp_path / "OUT").glob("IM*.dcm"))
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="there is no full device")
+def test_a_text_that_cannot_be_printed_is_told(phantom_patients, tmp_path):
+    with open("/dev/full", "w") as full:
+        run = console(
+            *("inspect", phantom_patients / "test" / "p4"),
+            stdout=full,
+            stderr=subprocess.PIPE,
+        )
+        assert run.returncode == 7
+        assert run.stderr.startswith(b"CTK-E073 cannot print the result: No space")
+        # The status is that of the error, although its line is lost.
+        assert console("inspect", tmp_path / "no", stderr=full).returncode == 5
+
+
+@pytest.mark.parametrize("value", ["99999999999999999", "2026-01-01", "-5"])
+def test_a_source_date_that_is_no_time_is_refused(monkeypatch, value):
+    monkeypatch.setenv("SOURCE_DATE_EPOCH", value)
+    with pytest.raises(CtKerasError, match="CTK-E000 SOURCE_DATE_EPOCH") as caught:
+        process.check_source_date()
+    assert caught.value.exit_code == 3
+
+
+def test_an_empty_source_date_is_none(monkeypatch):
+    monkeypatch.setenv("SOURCE_DATE_EPOCH", "")
+    process.check_source_date()
+    assert "SOURCE_DATE_EPOCH" not in os.environ

@@ -1,6 +1,7 @@
 """Volumes of other formats: values, geometry and scale come back as they were."""
 
 import json
+import shutil
 import struct
 
 import cv2
@@ -575,6 +576,27 @@ def test_the_output_replaces_nothing_else(hu, tmp_path, capsys):
     )
     assert beside.read_text() == '{"denoised": false}'
     assert not (tmp_path / "new.npy").exists()
+
+
+@pytest.mark.parametrize(("free", "reason"), [(0, "disk full"), (10**9, "unknown")])
+def test_a_library_that_cannot_write_is_told(hu, tmp_path, monkeypatch, free, reason):
+    """NumPy and SimpleITK raise errors without a number on a full disk."""
+
+    def broken(path, *_):
+        path.write_bytes(b"half")
+        raise RuntimeError("odd")
+
+    usage = shutil.disk_usage(tmp_path)._replace(free=free)
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage)
+    monkeypatch.setattr("ct_keras.containers.formats.write", broken)
+    volume = read_volume_file(array(tmp_path / "v.npy", hu))
+    out = tmp_path / "out.npy"
+    with (
+        pytest.raises(CtKerasError, match=f"CTK-E073 cannot write: {reason}"),
+        open_writer(volume, out, Derivation.filtered("gaussian")),
+    ):
+        pass
+    assert [path.name for path in tmp_path.iterdir()] == ["v.npy"]
 
 
 def test_quality_control_and_json(hu, tmp_path, capsys):
