@@ -9,6 +9,33 @@ from ct_keras.errors import CtKerasError
 #: Lengths of a channel axis: grey, RGB, RGBA.
 _CHANNELS = (1, 3, 4)
 _NARROW = 4
+#: Kinds of types that are not real numbers: complex, texts, times.
+_NO_NUMBERS = "cSUMm"
+
+
+def as_numbers(values: np.ndarray) -> np.ndarray:
+    """Returns an array, or what can become one, after checking that it holds numbers.
+
+    Raises:
+        CtKerasError: CTK-E047, if a conversion would drop something: imaginary parts,
+            a mask, or what is not a number.
+    """
+    try:
+        array = np.asarray(values)
+        if array.dtype.kind == "O":
+            array = array.astype(np.float64)
+    except (TypeError, ValueError):
+        array = np.array("")
+    masked = np.ma.is_masked(values)
+    if masked or array.dtype.kind in _NO_NUMBERS:
+        raise CtKerasError(
+            "CTK-E047",
+            "the values are not plain numbers",
+            received="an array with masked pixels" if masked else "other values",
+            expected="integers or floating point, one for each pixel",
+            fix="fill masked pixels with -1024" if masked else None,
+        )
+    return array
 
 
 def as_hu(hu: np.ndarray) -> np.ndarray:
@@ -19,9 +46,9 @@ def as_hu(hu: np.ndarray) -> np.ndarray:
 
     Raises:
         CtKerasError: CTK-E041 for wrong axes or no pixels, CTK-E044 for values that are
-            not finite.
+            not finite, CTK-E047 as `as_numbers`.
     """
-    hu = np.asarray(hu, np.float32)
+    hu = np.asarray(as_numbers(hu), np.float32)
     check_axes(hu.shape)
     finite = np.isfinite(hu)
     if not finite.all():

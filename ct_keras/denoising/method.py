@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import numbers
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ct_keras.arrays import as_hu
+from ct_keras.arrays import as_hu, as_numbers
 from ct_keras.dicom.provenance import Derivation
 from ct_keras.errors import CtKerasError
 from ct_keras.progress import track
@@ -279,7 +280,7 @@ class Method(ABC):
         self, hu: np.ndarray, denoised: np.ndarray, strength: float, index: int
     ) -> np.ndarray:
         """Blends a slice with its result, which must have the same shape."""
-        denoised = np.asarray(denoised, np.float32)
+        denoised = np.asarray(as_numbers(denoised), np.float32)
         where = f"{self.identity.name}, slice {index}"
         if denoised.shape != hu.shape:
             raise CtKerasError(
@@ -306,7 +307,8 @@ def blend(hu: np.ndarray, denoised: np.ndarray, strength: float) -> np.ndarray:
 
 def check_strength(strength: float) -> float:
     """Returns a strength; refuses one outside 0..1 with CTK-E000."""
-    if not 0 <= strength <= 1:
+    known = isinstance(strength, numbers.Real)
+    if not (known and 0 <= strength <= 1):
         raise CtKerasError(
             "CTK-E000", "strength is out of range", received=strength, expected="0..1"
         )

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 from pydicom.dataset import Dataset
 
+from ct_keras.arrays import as_numbers
 from ct_keras.dicom.encoding import read_elements
 from ct_keras.dicom.geometry import even_runs, heights, require_volume
 from ct_keras.dicom.pixels import (
@@ -299,9 +300,10 @@ class Series:
             hu: (slices, rows, columns) in HU.
 
         Raises:
-            CtKerasError: CTK-E000, if the shape differs.
+            CtKerasError: CTK-E000, if the shape differs; CTK-E047 as
+                `ct_keras.arrays.as_numbers`.
         """
-        hu = np.asarray(hu, np.float32)
+        hu = np.asarray(as_numbers(hu), np.float32)
         if hu.shape != self.shape:
             raise CtKerasError(
                 "CTK-E000",

@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass
 
 import numpy as np
 
-from ct_keras.arrays import check_axes
+from ct_keras.arrays import as_numbers, check_axes
 from ct_keras.errors import CtKerasError
 from ct_keras.metrics.pixelwise import hu_errors, mse, psnr_of_mse
 from ct_keras.metrics.ssim import ssim
@@ -133,7 +133,8 @@ def evaluate(denoised_hu: np.ndarray, reference_hu: np.ndarray) -> dict[str, flo
 
     Raises:
         CtKerasError: CTK-E041, if the shapes differ or are not 2-D or 3-D, or the
-            images have no pixels or values that are not finite.
+            images have no pixels; CTK-E044, if values are not finite; CTK-E047 as
+            `ct_keras.arrays.as_numbers`.
 
     Example:
         >>> import numpy as np
@@ -212,7 +213,7 @@ def _checked(
     denoised_hu: np.ndarray, reference_hu: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
     """Checks that two images can be compared."""
-    denoised, reference = np.asarray(denoised_hu), np.asarray(reference_hu)
+    denoised, reference = as_numbers(denoised_hu), as_numbers(reference_hu)
     check_axes(reference.shape)
     if denoised.shape != reference.shape:
         raise CtKerasError(

@@ -13,7 +13,7 @@ from ct_keras.metrics.ssim import gaussian_kernel
 WINDOWS = (17, 9, 5, 3)
 #: Variance of the visual noise, in HU^2.
 NOISE_VARIANCE = 2.0
-#: HU + 1024 is clipped to this before VIF is computed.
+#: HU are clipped to this before VIF is computed.
 CLIP_LOW_HU = -1024.0
 CLIP_HIGH_HU = 1900.0
 #: Smaller images have no pixel left at the fourth scale.
@@ -47,8 +47,14 @@ def vif_both_ways(*, reference: np.ndarray, test: np.ndarray) -> tuple[float, fl
     if min(np.shape(reference)) < SMALLEST_IMAGE:
         return math.nan, math.nan
     limits = (CLIP_LOW_HU, CLIP_HIGH_HU)
-    reference = np.clip(np.asarray(reference, np.float64), *limits) - CLIP_LOW_HU
-    test = np.clip(np.asarray(test, np.float64), *limits) - CLIP_LOW_HU
+    # Without its mean, the variance of a flat image is 0 and not a rounding error.
+    reference, test = (
+        clipped - clipped.mean()
+        for clipped in (
+            np.clip(np.asarray(image, np.float64), *limits)
+            for image in (reference, test)
+        )
+    )
     kept, whole = np.zeros(2), np.zeros(2)
     for scale, size in enumerate(WINDOWS):
         kernel = gaussian_kernel(size, sigma=size / 5)

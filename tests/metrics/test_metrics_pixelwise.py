@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
+from ct_keras.arrays import as_hu
 from ct_keras.errors import CtKerasError
 from ct_keras.metrics import (
     PROTOCOLS,
@@ -248,3 +249,32 @@ def test_every_protocol_has_its_keys(found):
 def test_the_room_does_without_tensorflow():
     code = "import sys, ct_keras.evaluation; sys.exit('tensorflow' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+@pytest.mark.parametrize("level", [-1024.0, 0.0, 40.0, 1000.1])
+def test_a_flat_image_has_no_information(level):
+    """Rounding errors gave 0.02 to 2.4, also for two equal images."""
+    flat = np.full((64, 64), level)
+    assert math.isnan(vif(reference=flat, test=flat))
+    assert math.isnan(evaluate(flat + 5, flat)["vif"])
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        np.zeros((8, 8)) + 1j,
+        np.full((8, 8), "4"),
+        np.ma.masked_array(np.zeros((8, 8)), mask=np.eye(8)),
+    ],
+    ids=["complex", "text", "masked"],
+)
+def test_what_a_conversion_would_drop_is_refused(values):
+    plain = np.zeros((8, 8))
+    for call in (
+        lambda: evaluate(values, plain),
+        lambda: evaluate(plain, values),
+        lambda: as_hu(values),
+    ):
+        with pytest.raises(CtKerasError, match="CTK-E047 the values are not plain"):
+            call()
+    assert evaluate(plain.astype(object), plain.tolist())["rmse_hu"] == 0
