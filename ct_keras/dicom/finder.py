@@ -10,6 +10,7 @@ from pathlib import Path, PurePath
 
 from ct_keras.dicom.checks import ENHANCED_CT
 from ct_keras.dicom.concatenation import missing_parts
+from ct_keras.dicom.directory import lacking
 from ct_keras.dicom.geometry import stack_geometry
 from ct_keras.dicom.grouping import Stack, split_series
 from ct_keras.dicom.headers import Kind, ScannedFile, scan_file
@@ -266,6 +267,10 @@ def scan_folder(
         scan.refusals.append(stray)
     for files in found.members.values():
         found.counts[Kind.LOCALIZER] += _add_series(scan, files, options)
+    lost = lacking(found.directories, found.members)
+    for series in scan.series:
+        if series.series_uid in lost:
+            series.findings.append(lost[series.series_uid])
     scan.findings += found.findings(scan.files)
     if len(scan.series) > 1:
         text = f"found {len(scan.series)} CT series; each is processed separately"

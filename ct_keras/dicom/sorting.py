@@ -38,6 +38,7 @@ class SortedFiles:
         counts: Number of files of each kind and of files with anomalies.
         others: What the files that are no CT images are, for a message, and how many.
         modality: The modality of the first other object.
+        directories: The DICOMDIR files.
     """
 
     members: dict[str, list[ScannedFile]] = field(
@@ -47,6 +48,7 @@ class SortedFiles:
     counts: Counter = field(default_factory=Counter)
     others: Counter = field(default_factory=Counter)
     modality: str | None = None
+    directories: list[Entry] = field(default_factory=list)
     _images: list[Entry] = field(default_factory=list)
     _foreign: list[tuple[int, Entry, str]] = field(default_factory=list)
     _contradicting: list[tuple[int, ScannedFile]] = field(default_factory=list)
@@ -65,6 +67,8 @@ class SortedFiles:
             self._foreign.append((number, path, scanned.problem))
         elif kind is Kind.CT:
             self._images.append(path)
+        elif kind is Kind.DIRECTORY:
+            self.directories.append(path)
         elif kind is Kind.OTHER and scanned.series_uid:
             self._contradicting.append((number, scanned))
         if kind is Kind.CT and scanned.series_uid:

@@ -6,9 +6,12 @@ import zipfile
 import numpy as np
 import pytest
 from multi_frame import enhanced
+from pydicom import dcmread
+from pydicom.dataset import Dataset
 
 from ct_keras.dicom import Limits, ReadOptions, find_series, read_series, write_series
-from ct_keras.errors import CtKerasError
+from ct_keras.dicom.finder import left_out
+from ct_keras.errors import LEFT_OUT, CtKerasError
 
 
 @pytest.fixture
@@ -105,6 +108,36 @@ class TestBenign:
         path = factory.save(listed, tmp_path / "medium" / "DICOMDIR")
         series = read_series(path)
         assert np.array_equal(series.hu, read_series(folder).hu)
+
+    @pytest.mark.parametrize("damage", [None, "no records", "not of this series"])
+    def test_images_that_a_directory_lists_and_are_not_there(
+        self, factory, tmp_path, damage
+    ):
+        """The last slice leaves no gap: nothing else tells that it is lost."""
+        folder = factory.folder(tmp_path / "medium" / "IMAGES")
+        files = sorted(folder.glob("*.dcm"))
+        first = dcmread(files[0])
+        series = Dataset()
+        series.DirectoryRecordType = "SERIES"
+        series.SeriesInstanceUID = "1.2.9" if damage else first.SeriesInstanceUID
+        listed = factory.dataset(SOPClassUID="1.2.840.10008.1.3.10")
+        records = [series, *map(directory_record, files)]
+        listed.DirectoryRecordSequence = [] if damage == "no records" else records
+        path = factory.save(listed, tmp_path / "medium" / "DICOMDIR")
+        assert LEFT_OUT not in {each.code for each in read_series(path).findings}
+        files[-1].unlink()
+        found = read_series(path)
+        text = f"the DICOMDIR lists {len(files)} images of the series; 1 are not there"
+        assert left_out([found]) == ([] if damage else [text])
+
+
+def directory_record(path) -> Dataset:
+    image, record = dcmread(path), Dataset()
+    record.DirectoryRecordType = "IMAGE"
+    record.ReferencedFileID = ["..", "..", "nowhere"]
+    record.ReferencedSOPClassUIDInFile = image.SOPClassUID
+    record.ReferencedSOPInstanceUIDInFile = image.SOPInstanceUID
+    return record
 
 
 class TestHostile:
