@@ -68,7 +68,6 @@ _PLACES = _Places("records", resumable=True)
     "--dose",
     "doses",
     callback=numbers,
-    default="",
     help="Doses to simulate (single, default 0.25); else the dose of the low images.",
 )
 @click.option(

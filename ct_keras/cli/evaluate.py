@@ -196,9 +196,9 @@ def _source(
         return sources.records_source(records, split)
     if low or full:
         return sources.series_source(low, full, values, reading)
-    from ct_keras.simulation import check_dose
+    from ct_keras.simulation import check_doses
 
-    doses = tuple(map(check_dose, doses))
+    doses = check_doses(doses)
     if phantoms is not None:
         return sources.phantoms_source(phantoms, doses, seed=seed)
     return sources.scans_source(

@@ -190,9 +190,9 @@ class Amount(click.FloatRange):
         return number
 
 
-def numbers(_context, _option, text: str) -> tuple[float, ...]:
-    """Callback of an option that takes numbers separated by commas."""
+def numbers(_context, _option, text: str | None) -> tuple[float, ...]:
+    """Callback of an option that takes numbers separated by commas; none if omitted."""
     try:
-        return tuple(float(part) for part in text.split(",") if part)
+        return () if text is None else tuple(map(float, text.split(",")))
     except ValueError as error:
         raise click.BadParameter("expected numbers separated by commas") from error

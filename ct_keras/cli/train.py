@@ -40,7 +40,6 @@ from ct_keras.notice import NOTICE
 @click.option(
     "--doses",
     callback=numbers,
-    default="",
     metavar="LOW,HIGH",
     help="Simulate a new dose from this range for every patch (records with "
     "simulated pairs).",

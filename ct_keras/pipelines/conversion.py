@@ -38,7 +38,7 @@ from ct_keras.pipelines.items import Item, find_items, is_local
 from ct_keras.pipelines.runner import Runner, require_beam, run_on_each
 from ct_keras.pipelines.tasks import known, letter, unread_letter
 from ct_keras.privacy.keys import Hasher, load_key
-from ct_keras.simulation.dose import check_dose
+from ct_keras.simulation.dose import check_doses
 
 LAYOUT = "single"
 
@@ -93,7 +93,7 @@ def convert_archive(
     """
     require_beam()
     out, runner = os.fspath(out), runner or Runner()
-    doses = tuple(map(check_dose, doses))
+    doses = check_doses(doses)
     recipe = Recipe(doses, seed, resample_mm, freeze(simulation), resample_slices_mm)
     items = find_items(source)
     _check_local([*(item.path for item in items), out])

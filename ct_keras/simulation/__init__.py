@@ -1,7 +1,7 @@
 """Low-dose simulation: projections, noise, and low dose from normal dose."""
 
 from ct_keras.simulation.calibration import Calibration, calibrate, relative_currents
-from ct_keras.simulation.dose import DoseSimulator, check_dose
+from ct_keras.simulation.dose import DoseSimulator, check_dose, check_doses
 from ct_keras.simulation.estimates import (
     NoiseEstimate,
     estimate_kernel,
@@ -57,6 +57,7 @@ __all__ = [
     "between",
     "calibrate",
     "check_dose",
+    "check_doses",
     "contaminate",
     "estimate_kernel",
     "estimate_noise",

@@ -20,7 +20,7 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 
@@ -340,6 +340,24 @@ def check_dose(dose: float) -> float:
             expected="a fraction of the full dose, above 0 and at most 1",
         )
     return value
+
+
+def check_doses(doses: Iterable[float]) -> tuple[float, ...]:
+    """Returns several dose fractions as floats.
+
+    Raises:
+        CtKerasError: CTK-E000, as `check_dose`, or if there is none or one comes twice:
+            its slices would count twice.
+    """
+    checked = tuple(map(check_dose, doses))
+    if not checked or len({round(dose, 9) for dose in checked}) < len(checked):
+        raise CtKerasError(
+            "CTK-E000",
+            "doses to simulate must differ, and there must be one",
+            received=", ".join(f"{dose:g}" for dose in checked) or None,
+            expected="such as 0.1,0.25",
+        )
+    return checked
 
 
 def _positive(value, name: str) -> float:

@@ -5,10 +5,12 @@ import re
 from dataclasses import fields
 from pathlib import Path
 
+import click
 import pytest
 from test_cli_paths import commands
 
 import ct_keras
+from ct_keras.cli import options
 from ct_keras.cli.paths import ModelText, SeriesPath
 from ct_keras.inputs.options import (
     LIMIT_OPTIONS,
@@ -167,3 +169,12 @@ def test_every_command_that_loads_a_model_can_trust_its_weights():
     }
     assert {"denoise", "evaluate", "judge", "quality", "listen"} <= loading
     assert [name for name in loading if "--trust" not in options_of(name)] == []
+
+
+@pytest.mark.parametrize("text", ["", ",", "0.5,", "0.5;0.25", "half"])
+def test_lists_of_numbers_have_no_gaps(text):
+    """An empty list meant the default, and nobody was told."""
+    with pytest.raises(click.BadParameter, match="numbers separated by commas"):
+        options.numbers(None, None, text)
+    assert options.numbers(None, None, "0.5,0.25") == (0.5, 0.25)
+    assert options.numbers(None, None, None) == ()

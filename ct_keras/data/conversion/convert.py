@@ -40,7 +40,7 @@ from ct_keras.data.tfds import FEATURES, INFO, write_tfds
 from ct_keras.errors import CtKerasError, Finding
 from ct_keras.files import check_output_folder, folder_lock, remove_stale, write_errors
 from ct_keras.privacy.keys import Hasher, load_key
-from ct_keras.simulation.dose import check_dose
+from ct_keras.simulation.dose import check_dose, check_doses
 
 _DEFAULT_SPLIT = "0.7,0.15,0.15"
 
@@ -103,7 +103,7 @@ def convert(
     """
     src, out = Path(src), Path(out)
     chosen_split = splits.parse_split(split)
-    doses = tuple(check_dose(dose) for dose in doses)
+    doses = check_doses(doses)
     recipe = Recipe(doses, seed, resample_mm, freeze(simulation), resample_slices_mm)
     options = _layout_options(src, layout_options)
     inputs = [folder for folder in (src, options.low, options.full) if folder]
@@ -136,6 +136,8 @@ def _layout_options(src: Path, values: dict) -> LayoutOptions:
         if values.get(name) is not None:
             inside = src / values[name]
             values[name] = inside if inside.is_dir() else Path(values[name])
+    if values.get("dose") is not None:
+        values["dose"] = check_dose(values["dose"])
     values["variants"] = tuple(values.get("variants") or ())
     try:
         return LayoutOptions(**values)

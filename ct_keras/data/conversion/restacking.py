@@ -21,6 +21,9 @@ from ct_keras.dicom.geometry import even_runs
 from ct_keras.errors import CtKerasError
 from ct_keras.inputs.options import ReadOptions
 
+#: Pixels or slices along an axis of a scan at a common spacing.
+_MOST = 4096
+
 
 @dataclass(frozen=True)
 class BlendedPair:
@@ -67,8 +70,9 @@ def restacked(series_pairs: Sequence[SeriesPair], recipe: Recipe) -> list[Series
         recipe: `resample_mm` is only compared with the size of the images.
 
     Raises:
-        CtKerasError: CTK-E037, if a spacing is unknown or exceeds the scan; CTK-E033 or
-            E036, if the slices do not form a straight stack.
+        CtKerasError: CTK-E037, if a spacing is unknown or exceeds the scan; CTK-E041,
+            if it gives more than 4096 pixels or slices along an axis; CTK-E033 or E036,
+            if the slices do not form a straight stack.
     """
     for each in series_pairs:
         _check_pixels(each, recipe.resample_mm)
@@ -101,6 +105,13 @@ def _check_extent(extent_mm: float, target_mm: float) -> None:
             "the common spacing is larger than a scan",
             received=f"{target_mm:g} mm",
             expected=f"at most {extent_mm:g} mm",
+        )
+    if extent_mm > _MOST * target_mm:
+        raise CtKerasError(
+            "CTK-E041",
+            "the common spacing is too small for a scan",
+            received=f"{target_mm:g} mm",
+            expected=f"at least {extent_mm / _MOST:.3g} mm ({_MOST} along an axis)",
         )
 
 

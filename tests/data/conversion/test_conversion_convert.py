@@ -194,6 +194,14 @@ def test_resampling(convert_pairs):
     assert all(shard.exact for shard in convert_pairs("own").shards)
 
 
+def test_doses_and_spacings_that_make_no_sense_are_refused(convert_pairs):
+    refused("CTK-E000", convert_pairs, dose=7)
+    refused("CTK-E000", convert_pairs, doses=[])
+    refused("CTK-E000", convert_pairs, doses=[0.5, 0.25, 0.5])
+    refused("CTK-E041", convert_pairs, resample_mm=1e-4)
+    refused("CTK-E041", convert_pairs, resample_slices_mm=1e-4)
+
+
 def test_low_doses_that_are_rounded_are_told(convert_pairs, pairs_source):
     for path in (pairs_source / "low" / "A").glob("*.dcm"):
         dataset = pydicom.dcmread(path)
