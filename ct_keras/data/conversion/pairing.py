@@ -7,6 +7,7 @@ position in the patient shows which slices belong together.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -25,6 +26,8 @@ _SMALLEST_TOLERANCE_MM = 0.05
 #: Maximum in-plane shift between partners, in pixels.
 _SHIFT_PIXELS = 0.1
 _SPACING_SHARE = 1e-3
+#: A low dose with more than this times the exposure of its reference is not one.
+_MORE_EXPOSURE = 1.1
 
 
 @dataclass(frozen=True)
@@ -178,12 +181,23 @@ def pair_findings(low: Series | VolumeFile, full: Series | VolumeFile) -> list[F
 
 
 def kinship_findings(low: Series, full: Series) -> list[Finding]:
-    """Tells if two series may not show the same body, although their positions match.
+    """Tells if two series may not be low dose and reference of the same body.
 
     Returns:
-        CTK-W051 for different patients, CTK-W036 for different frames of reference.
+        CTK-W051 for different patients, CTK-W036 for different frames of reference;
+        CTK-W039 for the same images, or a low dose of more exposure than its reference.
     """
     found = []
+    if [each.file.label for each in low.sources] == [
+        each.file.label for each in full.sources
+    ]:
+        text = "low dose and reference are the same files"
+        found.append(Finding("CTK-W039", text))
+    ratio = (low.exposure_mas or 0.0) / (full.exposure_mas or math.inf)
+    if ratio > _MORE_EXPOSURE:
+        text = f"the low dose has {ratio:.3g} times the exposure of its reference: "
+        text += "they may be exchanged"
+        found.append(Finding("CTK-W039", text))
     patients = {scan.patient_key.strip() for scan in (low, full)} - {""}
     if len(patients) > 1:
         text = "low dose and reference are of different patients, by PatientID"

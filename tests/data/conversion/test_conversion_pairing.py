@@ -99,6 +99,16 @@ def test_series_that_may_not_show_the_same_body_are_told(series):
         assert [each.code for each in pair.findings if each in found] == codes
 
 
+def test_the_same_files_and_exchanged_doses_are_told(series):
+    full = series("full", exposure_mas=200)
+    low = series("low", seed=1, exposure_mas=50)
+    assert not [each for each in pair_findings(low, full) if "W039" in each.code]
+    (same,) = pair_findings(full, full)
+    assert str(same) == "CTK-W039 low dose and reference are the same files"
+    (exchanged,) = pair_findings(full, low)
+    assert exchanged.code == "CTK-W039" and " 4 times the exposure" in exchanged.text
+
+
 def test_small_offsets_are_bridged_and_large_ones_not(series):
     full = series("full").sources
     near = series("near", seed=1, edit=shift(0.3)).sources
