@@ -57,12 +57,11 @@ def check_archive(path: Path) -> None:
             damaged = archive.testzip()
             config = json.loads(archive.read(_CONFIG))
             weights_bytes = archive.getinfo(_WEIGHTS).file_size
-    except OSError as error:
-        if is_of_content(error):
-            raise _refuse("damaged or not a .keras file") from error
-        raise CtKerasError("CTK-E005", "cannot read the model file") from error
-    except (zipfile.BadZipFile, ValueError, NotImplementedError, RuntimeError) as error:
-        # the latter two: methods of compression or encryption, nesting without end
+    except CtKerasError:
+        raise
+    except Exception as error:  # zipfile, zlib, lzma, bz2 and json raise many types
+        if isinstance(error, OSError) and not is_of_content(error):
+            raise CtKerasError("CTK-E005", "cannot read the model file") from error
         raise _refuse("damaged or not a .keras file") from error
     if damaged:
         raise _refuse("damaged")

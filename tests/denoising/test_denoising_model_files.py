@@ -247,6 +247,26 @@ def test_a_damaged_directory_is_not_an_unreadable_file(network, tmp_path):
         load_keras(tmp_path)  # a folder
 
 
+@pytest.mark.parametrize(
+    ("entry", "value"),
+    [
+        (10, (8).to_bytes(2, "little")),  # deflated, which it is not
+        (10, (14).to_bytes(2, "little")),  # LZMA
+        (20, 2 * (60_000).to_bytes(4, "little")),  # longer than the file
+    ],
+)
+def test_a_member_that_ends_too_early_is_damaged(network, tmp_path, entry, value):
+    """Each ends in another type of error, of several libraries."""
+    path = tmp_path / "n.keras"
+    network.save(path)
+    content = bytearray(path.read_bytes())
+    assert len(content) < 60_000
+    start = content.rindex(b"PK\1\2") + entry  # the directory tells of the last member
+    content[start : start + len(value)] = value
+    path.write_bytes(content)
+    assert "damaged" in refusal(path).received
+
+
 @pytest.mark.parametrize("rank", [2, 3])
 def test_a_small_file_cannot_make_huge_layers(tmp_path, rank):
     """A thousand parameters, and an output that no machine holds."""
