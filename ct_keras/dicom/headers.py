@@ -204,7 +204,8 @@ def _scan_opened(
     start = file.read(132)
     if start[128:] != _MAGIC:
         start += file.read(_FIRST_BYTES)
-        other = _without_magic(start, entry, file_number, options)
+        with quiet_pydicom():
+            other = _without_magic(start, entry, file_number, options)
         if other is not None:
             return other
         file = _completed(file, file_number, options)

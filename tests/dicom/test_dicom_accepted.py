@@ -142,6 +142,18 @@ class TestWithoutPreamble:
         path.write_bytes(content[content.index(b"\x08\x00\x08\x00", 132) :])
         assert refusal(folder, allow_no_preamble=True).code == "CTK-E002"
 
+    @pytest.mark.parametrize("accepted", [True, False])
+    def test_a_class_that_is_none_is_not_shown(
+        self, factory, tmp_path, accepted, caplog, recwarn
+    ):
+        folder = self.bare(factory, tmp_path, syntax=ExplicitVRLittleEndian, kept=0)
+        known, odd = b"1.2.840.10008.5.1.4.1.1.2\0", b"SECRETX^PATIENT...........\0"
+        for path in folder.iterdir():
+            path.write_bytes(path.read_bytes().replace(known, odd[: len(known)]))
+        assert refusal(folder, allow_no_preamble=accepted).code == "CTK-E001"
+        assert "SECRETX" not in caplog.text
+        assert not list(recwarn)
+
 
 class TestDamagedSlices:
     def test_the_rest_is_written_and_marked(self, factory, tmp_path):
