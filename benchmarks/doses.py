@@ -204,13 +204,18 @@ def measure_all(results: Results, ct: Path, every: int, methods: Sequence[str]) 
 
 def psnr_by_slice(results: Results, group: str, dose: float, name: str) -> dict:
     """Slice -> PSNR at the best strength and at the default."""
-    found = {}
-    rows = [r for r in results.rows if (r["group"], r["dose"]) == (group, dose)]
+    wanted = group, dose, name
+    rows = [r for r in results.rows if (r["group"], r["dose"], r["method"]) == wanted]
+    if not rows:
+        return {}
+    found, settings, chosen = {}, {}, None
+    if name != AS_IT_COMES:
+        settings, chosen = results.best(name, dose, group)
     for row in rows:
-        if row["method"] != name:
+        if row["settings"] != settings:
             continue
         default = STRENGTHS.index(row["default"])
-        best = default if name == AS_IT_COMES else results.best(name, dose, group)[1]
+        best = default if chosen is None else chosen
         errors = row["errors"][0], row["errors"][best], row["errors"][default]
         found[row["patient"], row["slice"]] = [
             psnr_of_mse(error, data_range=RANGE_HU) for error in errors

@@ -159,7 +159,7 @@ def test_network_and_loss_are_those_of_keras(tools, tmp_path):
     )
 
 
-def test_the_log_becomes_a_history():
+def test_the_log_becomes_a_history(tools):
     from adopt_weights import history_of
 
     log = [
