@@ -82,7 +82,7 @@ bench: .venv/installed .venv-torch .venv-ldct
 	$(PYTHON) -m venv $@
 	-$@/bin/python -m pip install --quiet --disable-pip-version-check $(PEER)
 
-# Commands killed at random moments and started again: a quarter of an hour for 50 each.
+# Commands killed at random moments and started again: half an hour or so for 50 each.
 KILLS ?= 50
 kills: .venv/installed
 	$(BIN)/python -m pytest tests/test_random_kills.py tests/node/test_node_kills.py \
