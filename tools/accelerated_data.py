@@ -14,14 +14,14 @@ from ct_keras.hu import FLOOR_HU
 
 #: Range of the random doses, log-uniform. Noise-free phantoms reach full dose; a scan
 #: at full dose would get no noise and teach nothing.
-_LOWEST_DOSE, _HIGHEST_DOSE = 0.03, 0.85
+LOWEST_DOSE, HIGHEST_DOSE = 0.03, 0.85
 #: Share of the patches that come from phantoms, if there are scans too.
 _PHANTOM_SHARE = 0.3
 #: Share of the patches whose contrast and noise are scaled down, and the smallest
 #: factor: for heads and other scans with little noise.
 _QUIET_SHARE, _QUIETEST, _QUIET_CENTRE_HU = 0.2, 0.3, 40.0
 #: Patch positions per slice, and the smallest share of body in a patch.
-_PLACES, _BODY_HU, _LEAST_BODY = 256, -950.0, 0.3
+_PLACES, _BODY_HU, LEAST_BODY = 256, -950.0, 0.3
 
 
 class Bank:
@@ -33,6 +33,7 @@ class Bank:
         quantum: Number of quantum noise images of each slice.
         electronic: Number of electronic noise images of each slice.
         device: The device that holds the arrays.
+        least_body: Smallest share of body in a patch.
 
     Attributes:
         arrays: The arrays that `draw_batch` draws from.
@@ -47,6 +48,7 @@ class Bank:
         quantum: int,
         electronic: int,
         device: str,
+        least_body: float = LEAST_BODY,
     ):
         self.renewed = 0
         self._counts = {"quantum": quantum, "electronic": electronic}
@@ -65,8 +67,9 @@ class Bank:
             ),
         }
         for patch in patches:
-            places = np.stack([_body_places(one, patch, generator) for one in hu])
-            places = places.astype(np.int64)
+            places = np.stack(
+                [_body_places(one, patch, least_body, generator) for one in hu]
+            ).astype(np.int64)
             self.arrays[f"places{patch}"] = torch.as_tensor(places, device=device)
         for name, images in self._counts.items():
             shape = (count, images, side, side)
@@ -96,7 +99,9 @@ def _chances(weight: np.ndarray, noise_free: np.ndarray) -> np.ndarray:
     return chances / chances.sum()
 
 
-def _body_places(hu: np.ndarray, patch: int, generator) -> np.ndarray:
+def _body_places(
+    hu: np.ndarray, patch: int, least_body: float, generator
+) -> np.ndarray:
     """Upper left corners (positions, 2) of patches that contain enough body."""
     room = np.array(hu.shape) - patch + 1
     corners = generator.integers(0, room, (20 * _PLACES, 2))
@@ -104,20 +109,23 @@ def _body_places(hu: np.ndarray, patch: int, generator) -> np.ndarray:
     top, left = corners.T
     low, right = top + patch, left + patch
     inside = total[low, right] - total[top, right] - total[low, left] + total[top, left]
-    body = corners[inside >= _LEAST_BODY * patch**2]
+    body = corners[inside >= least_body * patch**2]
     if not len(body):
         body = corners
     return np.resize(body, (_PLACES, 2)).astype(np.int32)
 
 
 @torch.no_grad()
-def draw_batch(arrays: dict, patch: int, batch: int) -> dict:
+def draw_batch(
+    arrays: dict, patch: int, batch: int, highest_dose: float = HIGHEST_DOSE
+) -> dict:
     """Draws patches at random doses, each with new noise.
 
     Args:
         arrays: The arrays of a `Bank`.
         patch: Rows and columns of a patch.
         batch: Number of patches.
+        highest_dose: Of scans; phantoms reach full dose.
 
     Returns:
         `low` and `reference` float32 (batch, patch, patch), HU; `share` (batch,), the
@@ -149,7 +157,7 @@ def draw_batch(arrays: dict, patch: int, batch: int) -> dict:
     sign = torch.where(numbers[6] < 0.5, -1.0, 1.0)[:, None, None]
     reference = cut(arrays["reference"], slices)
     free = arrays["noise_free"][slices]
-    dose = _draw_doses(numbers[7], free)
+    dose = _draw_doses(numbers[7], free, highest_dose)
     factors = dose_factors(dose, free)
     parts = [factor[:, None, None] for factor in factors]
     inserted = parts[0] * quantum + parts[1] * sign * electronic
@@ -165,10 +173,10 @@ def draw_batch(arrays: dict, patch: int, batch: int) -> dict:
     }
 
 
-def _draw_doses(uniform, free):
+def _draw_doses(uniform, free, highest_dose: float):
     """Returns log-uniform doses; those of phantoms reach full dose."""
-    highest = torch.where(free, 1.0, _HIGHEST_DOSE)
-    return _LOWEST_DOSE * (highest / _LOWEST_DOSE) ** uniform
+    highest = torch.where(free, 1.0, highest_dose)
+    return LOWEST_DOSE * (highest / LOWEST_DOSE) ** uniform
 
 
 def _noise_share(factors, quantum, electronic, free):

@@ -7,16 +7,22 @@ are exchanged with Keras as an .npz file (`QuietNet.save`, `load`).
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 
+from ct_keras.metrics.tissues import EROSION_PIXELS, TISSUES
+
 #: The layers work in hundreds of HU, as in `ct_keras.models.quiet_net`.
 UNIT_HU = 100.0
 #: Added to the SD of the inserted noise, so that quiet patches do not dominate.
-_SCALE_FLOOR_HU, _SOFTNESS = 5.0, 0.1
+_SCALE_FLOOR_HU = 5.0
+#: Tissues whose regions `regional_bias_loss` compares: air and lung.
+REGIONAL = TISSUES[:2]
+_FEWEST_PIXELS = 100
 _WARM_UP, _LAST_RATE = 0.02, 1e-3
 #: SD of a standard normal distribution truncated at +-2.
 _SPREAD_OF_CUT_NORMAL = 0.87962566103423978
@@ -120,7 +126,7 @@ class QuietNet:
                 bias.copy_(torch.from_numpy(stored[f"{name}/bias"]))
 
 
-def robust_noise_free_loss(output, batch: dict):
+def robust_noise_free_loss(output, batch: dict, softness: float):
     """`ct_keras.losses.robust_noise_free_loss` in PyTorch, HU."""
     share, scale = (
         values[:, None, None]
@@ -128,7 +134,42 @@ def robust_noise_free_loss(output, batch: dict):
     )
     residual = output + share * (batch["low"] - output) - batch["reference"]
     relative = residual / scale
-    return torch.mean(torch.sqrt(relative**2 + _SOFTNESS**2) - _SOFTNESS)
+    return torch.mean(torch.sqrt(relative**2 + softness**2) - softness)
+
+
+def regional_bias_loss(output, batch: dict, strengths: Mapping[float, float]):
+    """Squared mean errors of regions of air and lung, relative to the noise.
+
+    The mean of a region is what emphysema and airways are measured by, and a squared
+    error of pixels hardly sees it. Stored pixels end at -1024 HU, so that noise makes
+    air denser, and the output with the default strength keeps a part of this; so
+    blends of the output with the input count too. Phantoms, whose air and lung have no
+    noise in the reference, are left out.
+
+    Args:
+        output: float32 (batch, rows, columns), HU.
+        batch: From `accelerated_data.draw_batch`.
+        strengths: The weight of each strength.
+
+    Returns:
+        A scalar: the sum over tissues and strengths of means over the patches that hold
+        enough of the tissue.
+    """
+    low, reference = batch["low"], batch["reference"]
+    scale = batch["inserted"] + _SCALE_FLOOR_HU
+    total = torch.zeros((), device=output.device)
+    for tissue in REGIONAL:
+        outside = (~tissue.holds(reference)).float()[:, None]
+        side = 2 * EROSION_PIXELS + 1
+        inside = 1 - F.max_pool2d(outside, side, 1, EROSION_PIXELS)[:, 0]
+        count = inside.sum(dim=(1, 2))
+        large = ((count >= _FEWEST_PIXELS) & (batch["share"] > 0)).float()
+        for strength, weight in strengths.items():
+            error = low + strength * (output - low) - reference
+            mean = (error * inside).sum(dim=(1, 2)) / count.clamp(min=1)
+            squares = large * (mean / scale) ** 2
+            total = total + weight * squares.sum() / large.sum().clamp(min=1)
+    return total
 
 
 def learning_rate(progress: float, highest: float) -> float:

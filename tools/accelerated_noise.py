@@ -20,7 +20,7 @@ from ct_keras.hu import FLOOR_HU
 MU_WATER_MM = 0.0194
 _HU_MM = 1000 / MU_WATER_MM
 #: Views over 180 degrees for the noise, and for the projections that set its variance.
-VIEWS, COARSE_VIEWS = 720, 360
+VIEWS, COARSE_VIEWS = 720, 120
 #: Oversampling of the filtered views, which are read by nearest neighbour.
 _FINER = 4
 #: Smallest number of photons that a ray counts.

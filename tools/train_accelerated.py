@@ -22,8 +22,13 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from accelerated_data import Bank, draw_batch
-from accelerated_network import QuietNet, learning_rate, robust_noise_free_loss
+from accelerated_data import HIGHEST_DOSE, LEAST_BODY, Bank, draw_batch
+from accelerated_network import (
+    QuietNet,
+    learning_rate,
+    regional_bias_loss,
+    robust_noise_free_loss,
+)
 from accelerated_noise import dose_factors, draw_noise
 from packed_slices import PHYSICS, read_pack
 
@@ -88,6 +93,30 @@ def _options() -> argparse.Namespace:
         "--phases", default=_DEFAULT_PHASES, help="DTYPE:PATCH:BATCH:SHARE,..."
     )
     parser.add_argument("--rate", type=float, default=1e-3, help="Learning rate.")
+    parser.add_argument(
+        "--softness",
+        type=float,
+        default=0.1,
+        help="Share of the scale below which the loss is quadratic.",
+    )
+    parser.add_argument(
+        "--regional",
+        type=float,
+        default=0.0,
+        help="Weight of the mean errors of regions of air and lung in the loss.",
+    )
+    parser.add_argument(
+        "--strengths",
+        type=_strengths,
+        default="1:1,0.8:3",
+        help="Strengths at which regions count: STRENGTH:WEIGHT,...",
+    )
+    parser.add_argument(
+        "--highest-dose", type=float, default=HIGHEST_DOSE, help="Of scans."
+    )
+    parser.add_argument(
+        "--least-body", type=float, default=LEAST_BODY, help="Share of a patch."
+    )
     parser.add_argument("--quantum", type=int, default=16, help="Noise images.")
     parser.add_argument("--electronic", type=int, default=4, help="Noise images.")
     parser.add_argument("--renew-every", type=float, default=0.5, help="Seconds.")
@@ -96,6 +125,11 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--least-speed", type=float, default=0.0, help="Steps/s.")
     parser.add_argument("--seed", type=int, default=0)
     return parser.parse_args()
+
+
+def _strengths(text: str) -> dict[float, float]:
+    pairs = (pair.split(":") for pair in text.split(","))
+    return {float(strength): float(weight) for strength, weight in pairs}
 
 
 class Trainer:
@@ -126,6 +160,7 @@ class Trainer:
             quantum=options.quantum,
             electronic=options.electronic,
             device=device,
+            least_body=options.least_body,
         )
         self.validation = self._make_validation(pack)
         self._synchronize()
@@ -286,9 +321,14 @@ class Trainer:
         return graph.replay
 
     def _step(self, phase: Phase) -> None:
-        batch = draw_batch(self.bank.arrays, phase.patch, phase.batch)
+        batch = draw_batch(
+            self.bank.arrays, phase.patch, phase.batch, self.options.highest_dose
+        )
         output = self.network(batch["low"], getattr(torch, phase.dtype))
-        loss = robust_noise_free_loss(output, batch)
+        loss = robust_noise_free_loss(output, batch, self.options.softness)
+        if self.options.regional:
+            regional = regional_bias_loss(output, batch, self.options.strengths)
+            loss = loss + self.options.regional * regional
         gradients = list(torch.autograd.grad(loss, self.tensors))
         with torch.no_grad():
             self._adam(gradients)

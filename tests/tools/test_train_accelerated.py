@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import ct_keras
 from ct_keras import models
 from ct_keras.losses import robust_noise_free_loss
 from ct_keras.simulation import DoseSimulator
@@ -120,10 +121,12 @@ def test_batches_hold_the_noise_that_they_say(pack, tools):
     assert not torch.equal(bank.arrays["quantum"][0], before)
 
 
-def test_network_and_loss_are_those_of_keras(tools, tmp_path):
+@pytest.mark.parametrize("softness", [0.1, 1.0])
+def test_network_and_loss_are_those_of_keras(tools, tmp_path, softness):
     torch = pytest.importorskip("torch", reason="PyTorch is not installed")
     import accelerated_network as accelerated
     from adopt_weights import read_network
+    from unpack_weights import arrays_of
 
     torch.manual_seed(2)
     network = accelerated.QuietNet(4, (2, 2, 4), "cpu")
@@ -133,6 +136,10 @@ def test_network_and_loss_are_those_of_keras(tools, tmp_path):
     network.save(tensors, tmp_path / "weights.npz")
     twin = read_network(tmp_path / "weights.npz", "quiet_net", 4)
     assert twin.count_params() == sum(tensor.numel() for tensor in tensors)
+    with np.load(tmp_path / "weights.npz") as stored:
+        again = arrays_of(twin)
+        assert set(again) == set(stored)
+        assert all(np.array_equal(again[name], stored[name]) for name in stored)
     generator = np.random.default_rng(0)
     hu = generator.normal(0, 200, (2, 24, 32)).astype(np.float32)
     output = network(torch.from_numpy(hu), torch.float32).detach()
@@ -144,7 +151,7 @@ def test_network_and_loss_are_those_of_keras(tools, tmp_path):
     batch = {"low": hu, "reference": reference, "share": np.array([0.0, 0.3])}
     batch["inserted"] = np.array([20.0, 50.0])
     plain = {name: torch.as_tensor(values) for name, values in batch.items()}
-    loss = float(accelerated.robust_noise_free_loss(output, plain))
+    loss = float(accelerated.robust_noise_free_loss(output, plain, softness))
     assert loss == pytest.approx(
         float(
             robust_noise_free_loss(
@@ -153,10 +160,62 @@ def test_network_and_loss_are_those_of_keras(tools, tmp_path):
                 reference=reference,
                 dose_fraction=batch["share"],
                 scale=batch["inserted"] + 5,
+                softness=softness,
             )
         ),
         rel=1e-4,
     )
+
+
+def test_regions_of_air_and_lung_count_by_their_means(tools):
+    torch = pytest.importorskip("torch", reason="PyTorch is not installed")
+    from accelerated_network import regional_bias_loss
+
+    reference = torch.full((2, 32, 32), -1000.0)
+    reference[1] = -800.0
+    reference[1, :, 16:] = 40.0  # no tissue of the loss
+    noise = torch.where(torch.arange(32) % 2 == 0, 30.0, -30.0)
+    batch = {"low": reference + 8.0, "reference": reference}
+    batch["inserted"] = torch.tensor([15.0, 35.0])
+    batch["share"] = torch.tensor([0.2, 0.1])
+    strengths = {1.0: 1.0, 0.75: 1.4}
+    assert float(regional_bias_loss(reference + noise, batch, strengths)) == (
+        pytest.approx(1.4 * ((0.25 * 8 / 20) ** 2 + (0.25 * 8 / 40) ** 2), rel=0.02)
+    )
+    batch["low"] = reference
+    assert float(regional_bias_loss(reference + 4, batch, strengths)) == pytest.approx(
+        (1 + 1.4 * 0.75**2) * ((4 / 20) ** 2 + (4 / 40) ** 2)
+    )
+    batch["share"] = torch.tensor([0.2, 0.0])  # the second is a phantom
+    assert float(regional_bias_loss(reference + 4, batch, {1.0: 1.0})) == pytest.approx(
+        (4 / 20) ** 2
+    )
+
+
+def test_weights_are_averaged(tools, tmp_path):
+    import average_weights
+
+    paths = [tmp_path / name for name in ("mean.npz", "a.npz", "b.npz", "other.npz")]
+    np.savez(paths[1], **{"x/kernel": np.float32([1, 2]), "x/bias": np.float32([0])})
+    np.savez(paths[2], **{"x/kernel": np.float32([3, 6]), "x/bias": np.float32([1])})
+    np.savez(paths[3], **{"y/kernel": np.float32([3, 6])})
+    average_weights.main([str(path) for path in paths[:3]])
+    with np.load(paths[0]) as mean:
+        assert mean["x/kernel"].tolist() == [2, 4] and mean["x/bias"].tolist() == [0.5]
+        assert mean["x/kernel"].dtype == np.float32
+    with pytest.raises(SystemExit):
+        average_weights.main([str(path) for path in paths])
+
+
+def test_published_weights_are_unpacked(tools, tmp_path):
+    import adopt_weights
+    import unpack_weights
+
+    unpack_weights.main(["quiet_net", str(tmp_path / "weights.npz")])
+    again = adopt_weights.read_network(tmp_path / "weights.npz", "quiet_net", 32)
+    published = ct_keras.load("quiet_net").network
+    for ours, theirs in zip(again.get_weights(), published.get_weights(), strict=True):
+        np.testing.assert_array_equal(ours, theirs)
 
 
 def test_the_log_becomes_a_history(tools):
@@ -180,6 +239,7 @@ def test_a_short_training_ends_in_a_run(pack, tmp_path, phantom_patients, monkey
     out, run = tmp_path / "out", tmp_path / "run"
     phases = ["--phases", "bfloat16:16:4:0.5,float32:32:2:0.5"]
     sizes = ["--width", "4", "--quantum", "3", "--electronic", "2"]
+    sizes += ["--regional", "0.1"]
     command = ["train", str(pack), str(out), "--steps", "80", "--rate", "3e-3"]
     monkeypatch.setattr(sys, "argv", [*command, *phases, *sizes])
     train_accelerated.main()
