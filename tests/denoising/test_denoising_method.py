@@ -133,20 +133,20 @@ def test_a_dose_that_makes_no_strength_is_refused(options):
 
 def test_the_card_gives_the_strength_if_none_is_given():
     denoiser, image = ct_keras.load("quiet_net"), body(1, 96)[0]
-    assert denoiser.default_strength == 0.75
-    given = denoiser(image, strength=0.75)
+    assert denoiser.default_strength == 0.8
+    given = denoiser(image, strength=0.8)
     assert np.abs(given - denoiser(image, strength=1)).max() > 0.1
     for found in (
         denoiser(image),
         ct_keras.denoise(image),
         denoiser.denoise_image(image, SPACING_MM),
         next(denoiser.denoise_slices([image], (1, *image.shape), None)),
-        ct_keras.denoise(image, like_dose=16),
+        ct_keras.denoise(image, like_dose=25),
     ):
         np.testing.assert_array_equal(found, given)
     other = denoiser.at_strength(0.5)
     np.testing.assert_array_equal(other(image), denoiser(image, strength=0.5))
-    assert denoiser.default_strength == 0.75
+    assert denoiser.default_strength == 0.8
     assert other.in_bfloat16().default_strength == 0.5
     assert denoiser.in_bfloat16().at_strength(0.5).default_strength == 0.5
     with pytest.raises(CtKerasError, match="CTK-E000"):
