@@ -51,6 +51,8 @@ RANGE_HU = 400.0
 PHANTOMS, FIT_PHANTOMS = range(8101, 8107), range(8201, 8204)
 #: A tissue smaller than this is not measured in a slice, pixels.
 FEWEST_PIXELS = 300
+#: What the bias of a tissue is measured of.
+BIAS_OF = ("input", "strength 1", "as it comes")
 #: Folders with fewer slices form one group.
 FEWEST_SLICES = 4
 SINGLE = "single slices"
@@ -108,10 +110,10 @@ def method_of(name: str, settings: str):
 
 
 def measure(pair: SlicePair, name: str, settings: dict) -> dict:
-    """The error at every strength, and the bias of each tissue at the default."""
+    """The error at every strength, and the bias of each tissue at three of them."""
     method = method_of(name, json.dumps(settings))
     (denoised,) = method.denoise_pairs([pair], 1.0)
-    shown = blend(pair.low_hu, denoised, method.default_strength)
+    strengths = dict(zip(BIAS_OF, (0.0, 1.0, method.default_strength), strict=True))
     masks = tissue_masks(pair.full_hu)
     errors = errors_by_strength(
         low_hu=pair.low_hu, denoised_hu=denoised, reference_hu=pair.full_hu
@@ -120,10 +122,18 @@ def measure(pair: SlicePair, name: str, settings: dict) -> dict:
         "default": method.default_strength,
         "errors": [round(float(error), 4) for error in errors],
         "bias_hu": {
-            tissue: round(float(np.mean((shown - pair.full_hu)[mask])), 3)
-            for tissue, mask in masks.items()
-            if np.count_nonzero(mask) >= FEWEST_PIXELS
+            name: bias_of(blend(pair.low_hu, denoised, strength), pair.full_hu, masks)
+            for name, strength in strengths.items()
         },
+    }
+
+
+def bias_of(hu: np.ndarray, reference_hu: np.ndarray, masks: dict) -> dict[str, float]:
+    """The mean error of each tissue that is large enough."""
+    return {
+        tissue: round(float(np.mean((hu - reference_hu)[mask])), 3)
+        for tissue, mask in masks.items()
+        if np.count_nonzero(mask) >= FEWEST_PIXELS
     }
 
 
@@ -322,21 +332,26 @@ def _gain_cell(psnr: np.ndarray) -> str:
 
 
 def bias_table(results: Results) -> Iterator[str]:
-    """Mean HU bias of each tissue at the default strength, by dose, as Markdown."""
+    """Mean HU bias of each tissue by method and dose, as Markdown.
+
+    Of the input, at strength 1 and at the default strength.
+    """
     measured = [row for row in results.rows if not row["group"].startswith(FIT)]
-    tissues = list(dict.fromkeys(t for row in measured for t in row["bias_hu"]))
-    yield "| set | method | dose | " + " | ".join(tissues) + " |"
-    yield "|" + "---|" * (3 + len(tissues))
+    biases = [bias for row in measured for bias in row["bias_hu"].values()]
+    tissues = list(dict.fromkeys(tissue for bias in biases for tissue in bias))
+    yield "| set | method | dose | image | " + " | ".join(tissues) + " |"
+    yield "|" + "---|" * (4 + len(tissues))
     by_key = defaultdict(list)
     for row in measured:
         which = "phantoms" if row["group"] == "phantoms" else "real"
         by_key[which, row["method"], row["dose"]].append(row["bias_hu"])
-    for (which, name, dose), rows in sorted(by_key.items()):
-        cells = [which, name, f"{100 * dose:g} %"]
-        for tissue in tissues:
-            values = [row[tissue] for row in rows if tissue in row]
-            cells.append(f"{np.mean(values):+.2f}" if values else "")
-        yield "| " + " | ".join(cells) + " |"
+    for (which, method, dose), rows in sorted(by_key.items()):
+        for image in BIAS_OF:
+            cells = [which, method, f"{100 * dose:g} %", image]
+            for tissue in tissues:
+                values = [row[image][tissue] for row in rows if tissue in row[image]]
+                cells.append(f"{np.mean(values):+.2f}" if values else "")
+            yield "| " + " | ".join(cells) + " |"
 
 
 def main() -> None:
