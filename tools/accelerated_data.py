@@ -14,7 +14,7 @@ from ct_keras.hu import FLOOR_HU
 
 #: Range of the random doses, log-uniform. Noise-free phantoms reach full dose; a scan
 #: at full dose would get no noise and teach nothing.
-LOWEST_DOSE, HIGHEST_DOSE = 0.03, 0.85
+_LOWEST_DOSE, HIGHEST_DOSE = 0.03, 0.85
 #: Share of the patches that come from phantoms, if there are scans too.
 _PHANTOM_SHARE = 0.3
 #: Share of the patches whose contrast and noise are scaled down, and the smallest
@@ -176,7 +176,7 @@ def draw_batch(
 def _draw_doses(uniform, free, highest_dose: float):
     """Returns log-uniform doses; those of phantoms reach full dose."""
     highest = torch.where(free, 1.0, highest_dose)
-    return LOWEST_DOSE * (highest / LOWEST_DOSE) ** uniform
+    return _LOWEST_DOSE * (highest / _LOWEST_DOSE) ** uniform
 
 
 def _noise_share(factors, quantum, electronic, free):

@@ -20,8 +20,8 @@ from ct_keras.metrics.tissues import EROSION_PIXELS, TISSUES
 UNIT_HU = 100.0
 #: Added to the SD of the inserted noise, so that quiet patches do not dominate.
 _SCALE_FLOOR_HU = 5.0
-#: Tissues whose regions `regional_bias_loss` compares: air and lung.
-REGIONAL = TISSUES[:2]
+#: The tissues that `regional_bias_loss` compares, and the pixels that make a region.
+_REGIONAL = tuple(tissue for tissue in TISSUES if tissue.name in ("air", "lung"))
 _FEWEST_PIXELS = 100
 _WARM_UP, _LAST_RATE = 0.02, 1e-3
 #: SD of a standard normal distribution truncated at +-2.
@@ -157,10 +157,10 @@ def regional_bias_loss(output, batch: dict, strengths: Mapping[float, float]):
     """
     low, reference = batch["low"], batch["reference"]
     scale = batch["inserted"] + _SCALE_FLOOR_HU
+    side = 2 * EROSION_PIXELS + 1
     total = torch.zeros((), device=output.device)
-    for tissue in REGIONAL:
+    for tissue in _REGIONAL:
         outside = (~tissue.holds(reference)).float()[:, None]
-        side = 2 * EROSION_PIXELS + 1
         inside = 1 - F.max_pool2d(outside, side, 1, EROSION_PIXELS)[:, 0]
         count = inside.sum(dim=(1, 2))
         large = ((count >= _FEWEST_PIXELS) & (batch["share"] > 0)).float()
