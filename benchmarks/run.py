@@ -14,6 +14,7 @@ import os
 import platform
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from importlib.metadata import version
@@ -24,16 +25,28 @@ SLICES = 256
 
 
 def lines_of(script: str, *options: str) -> list[dict]:
-    """Runs a script; returns what it printed, or the reason why it failed."""
+    """Runs a script; returns what it printed, and the reason if it failed.
+
+    Each line goes to standard error as soon as it is there.
+    """
     command = [sys.executable, str(Path(__file__).with_name(f"{script}.py")), *options]
-    quiet = os.environ | {"TF_CPP_MIN_LOG_LEVEL": "3"}
-    done = subprocess.run(
-        command, capture_output=True, text=True, env=quiet, check=False
-    )
-    sys.stderr.write(f"{script}\n{done.stdout}")
-    if done.returncode:
-        return [{"script": script, "failed": done.stderr.strip().splitlines()[-1]}]
-    return [{"script": script, **json.loads(line)} for line in done.stdout.splitlines()]
+    quiet = os.environ | {"TF_CPP_MIN_LOG_LEVEL": "3", "PYTHONUNBUFFERED": "1"}
+    print(script, file=sys.stderr, flush=True)
+    rows = []
+    with tempfile.TemporaryFile("w+") as errors:
+        process = subprocess.Popen(
+            command, stdout=subprocess.PIPE, stderr=errors, text=True, env=quiet
+        )
+        with process:
+            for line in process.stdout:
+                print(line, end="", file=sys.stderr, flush=True)
+                rows.append({"script": script, **json.loads(line)})
+        if process.returncode:
+            errors.seek(0)
+            reason = errors.read().strip().splitlines()[-1:]
+            reason = reason or [f"exit status {process.returncode}"]
+            rows.append({"script": script, "failed": reason[0]})
+    return rows
 
 
 def network_table(rows: list[dict], fixed_seconds: float) -> Iterator[str]:

@@ -97,6 +97,18 @@ def test_the_table_tells_ratios_failures_and_what_was_skipped():
     assert lines[4] == "| failed: out of memory |"
 
 
+def test_what_a_script_printed_before_it_failed_is_kept(tmp_path, monkeypatch, capfd):
+    import run
+
+    monkeypatch.setattr(run, "__file__", str(tmp_path / "run.py"))
+    script = "print('{\"network\": \"a\"}')\nraise SystemExit('out of memory')\n"
+    (tmp_path / "half.py").write_text(script)
+    measured, failed = run.lines_of("half")
+    assert measured == {"script": "half", "network": "a"}
+    assert failed == {"script": "half", "failed": "out of memory"}
+    assert capfd.readouterr().err == 'half\n{"network": "a"}\n'
+
+
 def test_losses_are_those_of_cells_with_enough_slices():
     import operating_range
 
