@@ -7,10 +7,10 @@ from enum import IntEnum
 import numpy as np
 import tensorflow as tf
 
-from ct_keras.data.body import body, box_means
+from ct_keras.data.body import body_shares
 from ct_keras.data.drawn_dose import draw_dose
 from ct_keras.data.manifest import Manifest, shard_paths
-from ct_keras.data.records import decode, network_units, parse
+from ct_keras.data.records import decode, parse
 from ct_keras.errors import CtKerasError
 
 #: A patch pair is informative if at least this share of both patches is body. The
@@ -172,7 +172,8 @@ def cut_patches(
         axis=1,
     )
     if reject:
-        good = _informative(network_units(pair, rescale), corners, patch_size)
+        shares = body_shares(pair, rescale, corners, patch_size)
+        good = tf.reduce_all(shares >= BODY_SHARE, axis=0)
         first = tf.argsort(tf.cast(~good, tf.int32), stable=True)
         found = tf.reduce_sum(tf.cast(good, tf.int32))
         # If none is informative (a slice of air), the first positions are taken.
@@ -187,21 +188,6 @@ def cut_patches(
         tf.tile(rescale[tf.newaxis], [count, 1]),
         tf.fill([count], share),
     )
-
-
-def _informative(pair: tf.Tensor, corners: tf.Tensor, patch_size: int) -> tf.Tensor:
-    """Returns for each corner whether enough of both patches is body.
-
-    Args:
-        pair: float32 (2, rows, columns), network units.
-        corners: int32 (tries, 2), row and column.
-        patch_size: Rows and columns of a patch.
-
-    Returns:
-        bool (tries,).
-    """
-    shares = box_means(body(pair), corners, patch_size)
-    return tf.reduce_all(shares >= BODY_SHARE, axis=0)
 
 
 def turn(pairs: tf.Tensor, seeds: tf.Tensor) -> tf.Tensor:

@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping
 import numpy as np
 import tensorflow as tf
 
-from ct_keras.data.body import body, box_means
+from ct_keras.data.body import body_shares
 from ct_keras.data.datasets import epochs, numbered, ordered
 from ct_keras.data.drawn_noise import noise_drawer
 from ct_keras.data.manifest import Manifest, read_manifest
@@ -202,8 +202,7 @@ def _cut(
     if tries == 1:
         shares = tf.ones([1, 2])
     else:
-        masks = body(network_units(pair, rescale))
-        shares = tf.transpose(box_means(masks, corners, patch_size))
+        shares = tf.transpose(body_shares(pair, rescale, corners, patch_size))
     return network_units(tf.stack(patches), rescale), shares
 
 

@@ -66,10 +66,11 @@ def body_mask(hu: np.ndarray) -> np.ndarray:
     dense = (np.asarray(hu) > BODY_HU).astype(np.uint8)
     disc = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (5, 5))
     opened = cv2.morphologyEx(dense, cv2.MORPH_OPEN, disc)
-    _, regions, statistics, _ = cv2.connectedComponentsWithStats(opened)
-    if len(statistics) < 2:
+    count, regions = cv2.connectedComponents(opened)
+    if count < 2:
         return np.zeros(dense.shape, bool)
-    largest = 1 + int(np.argmax(statistics[1:, cv2.CC_STAT_AREA]))
+    # Faster than the statistics of OpenCV, of which only the areas are needed.
+    largest = 1 + int(np.argmax(np.bincount(regions.ravel())[1:]))
     around = np.pad((regions != largest).astype(np.uint8), 1, constant_values=1)
     cv2.floodFill(around, None, (0, 0), 2)
     return around[1:-1, 1:-1] != 2

@@ -2,8 +2,10 @@
 
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from ct_keras.data import steps_per_pass, training_patches
+from ct_keras.data.body import body_shares
 from ct_keras.errors import CtKerasError
 from ct_keras.metrics.tissues import body_mask
 from ct_keras.phantoms import make_phantom
@@ -185,6 +187,22 @@ def test_lung_is_not_rejected_and_air_is(write_records):
     assert of_lung == pytest.approx(expected, abs=0.05)
     # Slices of air around the body remain at the borders of accepted patches only.
     assert np.mean([np.mean(patch < -950) > 0.7 for patch in patches]) < 0.02
+
+
+@pytest.mark.parametrize(("slope", "intercept"), [(1, -1024), (-0.5, 40)])
+def test_the_share_of_body_in_a_box_is_that_of_its_area(slope, intercept):
+    """A square of tissue with a hole of air, which counts as body."""
+    hu_of = np.full((40, 60), -1000.0)
+    hu_of[10:30, 10:30] = 40
+    hu_of[18:22, 18:22] = -1000
+    stored = np.rint((hu_of - intercept) / slope).astype("i2")
+    stored = np.stack([stored, stored[:, ::-1]])
+    rescale = np.array([slope, intercept], "f4")
+    corners = np.array([[15, 15], [0, 0], [15, 28], [5, 18]], "i4")
+    shares = body_shares(*map(tf.constant, (stored, rescale, corners)), size=10)
+    # Opening takes less than three pixels from each corner of the square.
+    expected = [[1, 0, 0.2, 0.5], [0, 0, 0.8, 0]]
+    np.testing.assert_allclose(shares, expected, atol=0.03)
 
 
 def test_slices_of_air_fall_through(write_records):
