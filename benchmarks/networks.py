@@ -27,8 +27,6 @@ import numpy as np
 from network_files import write
 
 QUICK = ("quiet_net", "red_cnn")
-#: Networks as the papers have them that are published in another size.
-AS_IN_THE_PAPER = {"red_cnn_96": ("red_cnn", {"width": 96})}
 PATCH, BATCH, BLOCK = 64, 16, 8
 
 
@@ -38,11 +36,7 @@ def prepare(name: str, folder: Path, threads: int, quick: bool) -> dict:
     from ct_keras.denoising.computation import bfloat16_is_fast
     from ct_keras.models import count_macs, size_rule_of
 
-    if name in AS_IN_THE_PAPER:
-        builder, options = AS_IN_THE_PAPER[name]
-        network = ct_keras.models.build(builder, **options)
-    else:
-        network = ct_keras.load(name).network
+    network = ct_keras.load(name).network
     write(network, folder)
     network.save(folder / "network.keras")
     volume = len(network.inputs[0].shape) == 5
@@ -116,7 +110,7 @@ def main() -> None:
     arguments = parser.parse_args()
     from ct_keras.denoising import list_published
 
-    names = QUICK if arguments.quick else (*list_published(), *AS_IN_THE_PAPER)
+    names = QUICK if arguments.quick else list_published()
     names = arguments.only.split(",") if arguments.only else names
     rounds = arguments.rounds or (1 if arguments.quick else 3)
     for name in names:

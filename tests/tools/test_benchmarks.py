@@ -1,6 +1,7 @@
 """The benchmarks run, and both frameworks compute the same network."""
 
 import json
+import resource
 import subprocess
 import sys
 from pathlib import Path
@@ -75,6 +76,17 @@ def test_one_network_is_timed_in_a_process_of_its_own(tmp_path):
     assert times["peak_mb"] > 100
     expected = np.asarray(network(np.full((1, 16, 16, 1), 0.25, np.float32)))
     np.testing.assert_allclose(np.load(tmp_path / "expected.npy"), expected, atol=1e-6)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells it")
+def test_peak_memory_does_not_begin_at_that_of_the_parent():
+    own_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
+    assert own_mb > 200  # TensorFlow is imported here
+    command = [sys.executable, "-c", "import sides; print(sides.peak_mb())"]
+    done = subprocess.run(
+        command, capture_output=True, text=True, check=True, cwd=FOLDER
+    )
+    assert 5 < int(done.stdout) < 100
 
 
 def test_the_table_tells_ratios_failures_and_what_was_skipped():
