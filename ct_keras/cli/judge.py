@@ -37,8 +37,9 @@ def command(models, out, dose, judges, seed, trust, overwrite, as_json) -> None:
     A network that segments organs and one that finds faint lesions judge phantom
     patients at full dose, at a low dose, and at the low dose after each MODEL. MODEL is
     the name of published weights, a run, a .keras file or filter:NAME. The two networks
-    are trained first, about six minutes on two CPU cores. The share that came back is
-    given where the low dose clearly lost something. OUT gets judge.json and judge.png.
+    are trained first; with that, one MODEL takes about a quarter of an hour on two CPU
+    cores. The share that came back is given where the low dose clearly lost something.
+    OUT gets judge.json and judge.png.
     """
     from ct_keras.denoising.methods import methods_by_label
     from ct_keras.tasks.judge import judge
